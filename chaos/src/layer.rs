@@ -1,0 +1,244 @@
+//! The tower layer that any HTTP service embeds to have an `api` fault point.
+//!
+//! Ten lines in a service of one's own:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use http_body_util::Full;
+//! use squall_chaos::{layer::ChaosLayer, leases::Leases};
+//! use tower::{Layer, service_fn};
+//!
+//! let leases = Arc::new(Leases::new());
+//! let hello = service_fn(|_request: http::Request<Full<bytes::Bytes>>| async {
+//!     Ok::<_, std::convert::Infallible>(http::Response::new(Full::<bytes::Bytes>::from("hello")))
+//! });
+//! let service = ChaosLayer::new(Arc::clone(&leases)).layer(hello);
+//! // `leases.arm(&request)` now makes requests fail, wait or hang before `hello` sees them.
+//! # let _ = service;
+//! ```
+//!
+//! With nothing armed it adds one relaxed load and one branch to a request and allocates
+//! nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use squall_record::fault::FaultPoint;
+use tower::{Layer, Service};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::leases::Leases;
+use crate::points::Injected;
+
+/// Which attempt of a request this is, counted from 0. A retry says 1, so that a fault decides
+/// about it anew.
+pub static ATTEMPT_HEADER: HeaderName = HeaderName::from_static("squall-attempt");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// What a fault decides about: the same for every attempt of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// The hash of the `Idempotency-Key`, else of the `Request-Id`.
+    pub request_id: u64,
+    /// From [`ATTEMPT_HEADER`]; 0 when absent or not a number.
+    pub attempt: u32,
+}
+
+impl Subject {
+    /// Reads the headers; `otherwise` names a request that carries no id.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, otherwise: impl FnOnce() -> u64) -> Self {
+        let id = headers.get(&IDEMPOTENCY_KEY).or_else(|| headers.get(&REQUEST_ID));
+        let attempt = headers.get(&ATTEMPT_HEADER).and_then(|v| v.to_str().ok()?.parse().ok());
+        Self {
+            request_id: id.map_or_else(otherwise, |v| xxh3_64(v.as_bytes())),
+            attempt: attempt.unwrap_or(0),
+        }
+    }
+}
+
+/// Puts the `api` fault point in front of a service.
+#[derive(Debug, Clone)]
+pub struct ChaosLayer {
+    leases: Arc<Leases>,
+    /// Names requests that carry no id.
+    unnamed: Arc<AtomicU64>,
+}
+
+impl ChaosLayer {
+    /// A layer in which the faults of `leases` act.
+    #[must_use]
+    pub fn new(leases: Arc<Leases>) -> Self {
+        Self { leases, unnamed: Arc::default() }
+    }
+}
+
+impl<S> Layer<S> for ChaosLayer {
+    type Service = Chaos<S>;
+
+    fn layer(&self, inner: S) -> Chaos<S> {
+        Chaos { layer: self.clone(), inner }
+    }
+}
+
+/// A service behind the `api` fault point.
+#[derive(Debug, Clone)]
+pub struct Chaos<S> {
+    layer: ChaosLayer,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Chaos<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    B: Send + 'static,
+    R: From<String>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ChaosFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !self.layer.leases.any_at(FaultPoint::Api) {
+            return ChaosFuture { held: None, inner: Some(self.inner.call(request)) };
+        }
+        let ChaosLayer { leases, unnamed } = self.layer.clone();
+        let subject = Subject::of(request.headers(), || unnamed.fetch_add(1, Ordering::Relaxed));
+        // The service that was polled ready is the one to call; its clone takes its place.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        let held: Passing<B> = Box::pin(async move {
+            let passed = leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await;
+            (request, passed)
+        });
+        ChaosFuture { held: Some((held, ready)), inner: None }
+    }
+}
+
+type Passing<B> = Pin<Box<dyn Future<Output = (Request<B>, Result<(), Injected>)> + Send>>;
+
+pin_project! {
+    /// The answer of a service behind the `api` fault point.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ChaosFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        // Still among the faults: gives the request back, and who gets it then.
+        held: Option<(Passing<B>, S)>,
+        // Past them: the service's own answer.
+        #[pin]
+        inner: Option<S::Future>,
+    }
+}
+
+impl<S, B, R> Future for ChaosFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<String>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some((held, _)) = this.held {
+            let (request, passed) = ready!(held.as_mut().poll(cx));
+            if let Err(injected) = passed {
+                return Poll::Ready(Ok(answer(&injected)));
+            }
+            let service = this.held.take().map(|(_, service)| service);
+            this.inner.set(service.map(|mut s| s.call(request)));
+        }
+        // One of the two is always there: `call` sets one, the branch above moves on to the other.
+        this.inner.as_pin_mut().expect("held or inner is set").poll(cx)
+    }
+}
+
+/// The answer in place of the service's, in the form of the payment service's errors. The fault
+/// is named by a header, so that no reader takes an injected failure for a real one.
+fn answer<R: From<String>>(injected: &Injected) -> Response<R> {
+    let body = r#"{"error":{"type":"api_error","code":"injected_fault","message":"a fault was injected"}}"#;
+    let mut response = Response::new(R::from(body.to_owned()));
+    *response.status_mut() =
+        StatusCode::from_u16(injected.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    if let Ok(name) = http::HeaderValue::from_str(&injected.fault) {
+        headers.insert("squall-fault", name);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::ArmRequest;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use squall_record::fault::{Delay, Effect, FaultSpec};
+    use tower::{ServiceExt, service_fn};
+
+    type Body = Full<Bytes>;
+
+    async fn status(leases: &Arc<Leases>, key: &str, attempt: u32) -> (u16, bool) {
+        let hello = service_fn(|_r: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+        });
+        let request = Request::post("/")
+            .header("Idempotency-Key", key)
+            .header("Squall-Attempt", attempt.to_string())
+            .body(Body::default())
+            .unwrap();
+        let got = ChaosLayer::new(Arc::clone(leases)).layer(hello).oneshot(request).await.unwrap();
+        (got.status().as_u16(), got.headers().contains_key("squall-fault"))
+    }
+
+    fn arm(leases: &Leases, effect: Effect, fraction: f64) {
+        let fault = FaultSpec { name: "f".to_owned(), point: FaultPoint::Api, effect, fraction };
+        leases.arm(&ArmRequest { fault, ttl_ms: 60_000, seed: 1 }).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_meets_the_same_fate_each_time_and_a_retry_its_own() {
+        let leases = Arc::new(Leases::new());
+        assert_eq!(status(&leases, "k", 0).await, (200, false));
+        arm(&leases, Effect::Error { status: 503 }, 0.5);
+        let mut retried_otherwise = 0;
+        for i in 0..50 {
+            let key = format!("key-{i}");
+            let first = status(&leases, &key, 0).await;
+            assert_eq!(first, status(&leases, &key, 0).await);
+            assert!(first == (200, false) || first == (503, true));
+            retried_otherwise += u32::from(status(&leases, &key, 1).await != first);
+        }
+        assert!((5..45).contains(&retried_otherwise), "{retried_otherwise}");
+    }
+
+    #[tokio::test]
+    async fn a_delayed_request_reaches_the_service_in_the_end() {
+        let leases = Arc::new(Leases::new());
+        arm(&leases, Effect::Latency { delay: Delay::Fixed { ms: 1.0 } }, 1.0);
+        assert_eq!(status(&leases, "k", 0).await, (200, false));
+        assert_eq!(leases.list()[0].affected, 1);
+    }
+
+    #[test]
+    fn requests_without_an_id_are_numbered() {
+        let none = HeaderMap::new();
+        assert_eq!(Subject::of(&none, || 9), Subject { request_id: 9, attempt: 0 });
+        let mut named = HeaderMap::new();
+        named.insert("request-id", "r".parse().unwrap());
+        named.insert("squall-attempt", "x".parse().unwrap());
+        assert_eq!(Subject::of(&named, || 9), Subject { request_id: xxh3_64(b"r"), attempt: 0 });
+    }
+}

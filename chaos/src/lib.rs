@@ -1,0 +1,26 @@
+//! Faults as leases.
+//!
+//! A fault is armed where it acts, for a time that the place itself enforces: nobody has to be
+//! alive to end it. Which requests it hits is not drawn from a generator but computed from
+//! (seed, fault, request, attempt), so the same experiment hits the same requests however its
+//! threads interleave. What reproduces is the decision; wall-clock timings do not.
+//!
+//! # Layout
+//!
+//! * [`decision`]: the pure draws.
+//! * [`lease`]: what a run sends to a service and gets back, and what may be asked at all.
+//! * `leases` (feature `layer`): the faults armed in this process, each ending by itself.
+//! * `points` (feature `layer`): what a request suffers when it passes a fault point.
+//! * `layer` (feature `layer`): the tower layer that any HTTP service embeds for the `api` point.
+//! * `switches` (feature `layer`): the environment's `CHAOS_ENGINEERING_ENABLED`.
+
+pub mod decision;
+#[cfg(feature = "layer")]
+pub mod layer;
+pub mod lease;
+#[cfg(feature = "layer")]
+pub mod leases;
+#[cfg(feature = "layer")]
+pub mod points;
+#[cfg(feature = "layer")]
+pub mod switches;

@@ -1,0 +1,193 @@
+//! One socket and what it is doing.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::answer::{Answer, Scan, Scanner};
+
+/// A request on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub(crate) index: u64,
+    pub(crate) intended_ns: u64,
+    pub(crate) fired_ns: u64,
+    pub(crate) phase: u16,
+    pub(crate) class: u16,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No socket.
+    Down,
+    /// Connecting since this instant.
+    Connecting(u64),
+    /// Open, with nothing on the wire.
+    Idle,
+    /// Open, with a request on the wire.
+    Busy(Flight),
+}
+
+/// What reading brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// More is to come.
+    Wait,
+    /// A whole answer; whether the connection can go on.
+    Answered(Answer, bool),
+    /// The connection ended, or was ended, before the answer was whole.
+    Reset,
+    /// Bytes that are not an answer.
+    Garbage,
+}
+
+/// A keep-alive connection that carries one request at a time.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: Option<TcpStream>,
+    pub(crate) state: State,
+    /// Counts sockets, so that an event of an earlier one is recognised.
+    pub(crate) generation: u32,
+    /// Sockets in a row that ended without carrying a request.
+    pub(crate) barren: u32,
+    /// When it may connect again.
+    pub(crate) retry_at_ns: u64,
+    /// Neighbours in the list of requests on the wire, oldest first.
+    pub(crate) older: Option<u32>,
+    pub(crate) newer: Option<u32>,
+    scanner: Scanner,
+    /// Bytes of an answer's head that is not whole yet.
+    partial: Vec<u8>,
+    /// What the socket would not take yet.
+    unsent: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn new() -> Self {
+        Self {
+            socket: None,
+            state: State::Down,
+            generation: 0,
+            barren: 0,
+            retry_at_ns: 0,
+            older: None,
+            newer: None,
+            scanner: Scanner::default(),
+            partial: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Begins to connect. The socket is writable when that has succeeded or failed.
+    pub(crate) fn connect(&mut self, addr: SocketAddr, now_ns: u64) -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&addr.into()) {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+            Err(e) => return Err(e),
+        }
+        self.socket = Some(socket.into());
+        self.state = State::Connecting(now_ns);
+        self.generation = self.generation.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Whether connecting succeeded, once the socket is writable.
+    pub(crate) fn connected(&self) -> io::Result<()> {
+        match self.socket.as_ref().map(TcpStream::take_error) {
+            Some(Ok(None)) => Ok(()),
+            Some(Ok(Some(e)) | Err(e)) => Err(e),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Drops the socket.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+        self.state = State::Down;
+        self.partial.clear();
+        self.unsent.clear();
+    }
+
+    /// Puts a request on the wire. `Ok(false)` when the socket did not take all of it: call
+    /// [`flush`](Self::flush) when it is writable.
+    pub(crate) fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> io::Result<bool> {
+        self.state = State::Busy(flight);
+        self.scanner.reset(head_request);
+        self.partial.clear();
+        self.unsent.clear();
+        let n = match self.stream()?.write(bytes) {
+            Ok(n) => n,
+            Err(e) if would_block(&e) => 0,
+            Err(e) => return Err(e),
+        };
+        if n < bytes.len() {
+            self.unsent.extend_from_slice(&bytes[n..]);
+        }
+        Ok(self.unsent.is_empty())
+    }
+
+    /// Sends on what the socket had not taken. `Ok(true)` when all of it is gone.
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        while !self.unsent.is_empty() {
+            let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            match socket.write(&self.unsent) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => drop(self.unsent.drain(..n)),
+                Err(e) if would_block(&e) => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what has come, through `scratch`. One read a call: the rest is announced again.
+    pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Progress {
+        let Some(socket) = self.socket.as_mut() else { return Progress::Reset };
+        let n = match socket.read(scratch) {
+            Ok(0) => {
+                return match self.scanner.closed() {
+                    Some(answer) => Progress::Answered(answer, false),
+                    None => Progress::Reset,
+                };
+            }
+            Ok(n) => n,
+            Err(e) if would_block(&e) => return Progress::Wait,
+            Err(_) => return Progress::Reset,
+        };
+        // The common case never copies: the whole answer is in `scratch`.
+        let copied = !self.partial.is_empty();
+        if copied {
+            self.partial.extend_from_slice(&scratch[..n]);
+        }
+        let bytes = if copied { &self.partial[..] } else { &scratch[..n] };
+        let len = bytes.len();
+        match self.scanner.scan(bytes) {
+            Err(_) => Progress::Garbage,
+            // Bytes beyond the answer were never asked for: the connection is not trusted on.
+            Ok(Scan::Complete(answer, used)) => {
+                Progress::Answered(answer, answer.keep_alive && used == len && self.unsent.is_empty())
+            }
+            Ok(Scan::Partial(used)) => {
+                if copied {
+                    self.partial.drain(..used);
+                } else {
+                    self.partial.extend_from_slice(&scratch[used..n]);
+                }
+                Progress::Wait
+            }
+        }
+    }
+
+    fn stream(&mut self) -> io::Result<&mut TcpStream> {
+        self.socket.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+fn would_block(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,26 @@
+//! The open-loop load engine.
+//!
+//! Workers share nothing. Each has its slice of the schedule, its connections and its histograms;
+//! once a second it hands a `Slice` to the conductor, which merges those of all workers
+//! into one [`squall_record::interval::Tick`]. A worker never waits for another, never allocates
+//! for a request, and reads the clock once per loop pass.
+//!
+//! An arrival that is due while every connection is busy waits, and its wait is part of its
+//! response time. When more than `max_in_flight` are on the wire or waiting, it is dropped and
+//! counted. Nothing planned is ever forgotten: planned = sent + dropped.
+//!
+//! # Layout
+//!
+//! * [`engine`]: starts the workers, merges their seconds, ends the run.
+//! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
+//! * `pool`, `connection`: sockets: connecting, sending, giving up, connecting again.
+//! * [`answer`]: how much of the bytes received is an answer, and what it says.
+//! * `cells`, `slice`: a second's counts and histograms, reused.
+
+pub mod answer;
+mod cells;
+mod connection;
+pub mod engine;
+mod pool;
+mod slice;
+mod worker;

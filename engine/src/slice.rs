@@ -1,0 +1,79 @@
+//! One worker's second, on its way to the conductor and back.
+
+use squall_record::interval::Interval;
+use squall_record::latency::Latency;
+use squall_record::ops::Op;
+
+/// What one worker did in one second. The conductor sends it back empty, so a run's memory does
+/// not grow with its length.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// Whole seconds since the start.
+    pub(crate) second: u32,
+    /// The worker ends with it.
+    pub(crate) last: bool,
+    /// One for each class and phase that counted something.
+    pub(crate) intervals: Vec<Interval>,
+    /// Emptied intervals to reuse.
+    pub(crate) spare: Vec<Interval>,
+    /// How late the loop noticed arrivals that were due.
+    pub(crate) pacing: Latency,
+    /// Payments that ended.
+    pub(crate) ops: Vec<Op>,
+    /// CPU time used by the worker in this second.
+    pub(crate) cpu_ns: u64,
+    /// Wall time that the slice covers.
+    pub(crate) wall_ns: u64,
+    /// Open connections at its end.
+    pub(crate) connections: u32,
+    /// On the wire at its end.
+    pub(crate) in_flight: u32,
+    /// Waiting for a connection at its end.
+    pub(crate) waiting: u32,
+    /// Waited or dropped because the pool was too small, not because the target was slow.
+    pub(crate) starved: u64,
+    /// Of those, dropped.
+    pub(crate) starved_drops: u64,
+}
+
+impl Slice {
+    /// An empty slice.
+    pub(crate) fn new() -> Self {
+        Self {
+            second: 0,
+            last: false,
+            intervals: Vec::new(),
+            spare: Vec::new(),
+            pacing: Latency::new(),
+            ops: Vec::new(),
+            cpu_ns: 0,
+            wall_ns: 0,
+            connections: 0,
+            in_flight: 0,
+            waiting: 0,
+            starved: 0,
+            starved_drops: 0,
+        }
+    }
+
+    /// Forgets the second; keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        for mut i in self.intervals.drain(..) {
+            i.response.clear();
+            i.service.clear();
+            i.lag.clear();
+            i.counts = Default::default();
+            self.spare.push(i);
+        }
+        self.pacing.clear();
+        self.last = false;
+        self.ops.clear();
+        (self.cpu_ns, self.wall_ns, self.starved, self.starved_drops) = (0, 0, 0, 0);
+    }
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,440 @@
+//! One thread's loop.
+//!
+//! A pass waits for sockets until the next thing is due, reads the clock once, finishes what was
+//! answered, gives up what is too old, fires what is due, and ends the second when it is over.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use squall_record::clock::{Clock, NANOS_PER_SEC, thread_cpu_ns};
+use squall_record::ops::Op;
+use squall_record::outcome::{Failure, Outcome};
+use squall_scenarios::plan::Plan;
+use squall_scenarios::schedule::Arrival;
+use squall_scenarios::workload::Workload;
+
+use crate::answer::Answer;
+use crate::cells::Cells;
+use crate::connection::Flight;
+use crate::pool::{Finished, Pool};
+use crate::slice::Slice;
+
+/// Arrivals fired in one pass: a pass shares one clock reading, so it is short.
+const ARRIVALS_PER_PASS: usize = 16;
+/// A request fired later than this after its intended instant is late.
+const LATE_NS: u64 = 1_000_000;
+/// The target answers as usual while the oldest answer is outstanding for less than this many
+/// recent service times, and those are at most this many times the least they have been.
+const USUAL_FACTOR: u64 = 4;
+/// A shorter time than this is usual whatever the factor says.
+const USUAL_NS: u64 = 1_000_000;
+/// The longest wait in one pass, so that a request to stop is noticed.
+const LONGEST_WAIT_NS: u64 = 20_000_000;
+
+/// Where a worker's arrivals come from.
+pub(crate) enum Source {
+    /// A schedule that does not care how the target does.
+    Open(std::iter::Peekable<Box<dyn Iterator<Item = Arrival> + Send>>),
+    /// The next request whenever a connection is free, until this instant.
+    Closed {
+        /// When it ends.
+        until_ns: u64,
+        /// The next index.
+        next: u64,
+        /// The distance between this worker's indices.
+        stride: u64,
+    },
+}
+
+/// What a worker needs to know.
+pub(crate) struct Setup<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) workload: &'a Workload,
+    pub(crate) addr: SocketAddr,
+    pub(crate) clock: Clock,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) connections: u32,
+    pub(crate) max_in_flight: u32,
+    pub(crate) end_ns: u64,
+}
+
+/// An arrival that waits for a connection.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    arrival: Arrival,
+    class: u16,
+}
+
+pub(crate) struct Worker<'a> {
+    setup: Setup<'a>,
+    source: Source,
+    pool: Pool,
+    tally: Tally<'a>,
+    waiting: VecDeque<Waiting>,
+    /// The request being rendered.
+    request: Vec<u8>,
+    timeout_ns: u64,
+    second_end_ns: u64,
+    second_start_ns: u64,
+    cpu_ns: u64,
+    stopped: bool,
+}
+
+/// Counting, apart from the pool so that the pool can report while it is borrowed.
+struct Tally<'a> {
+    plan: &'a Plan,
+    workload: &'a Workload,
+    cells: Cells,
+    /// Recent service times.
+    service: Recent,
+    /// Arrivals taken from the source in this second and in the one before.
+    planned: [u64; 2],
+}
+
+/// A mean that follows the newest values, each weighted 1/64, and the least it has been.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    mean: u64,
+    least: u64,
+    seen: u64,
+}
+
+impl Recent {
+    /// Values before the mean means something.
+    const ENOUGH: u64 = 16;
+
+    const fn new() -> Self {
+        Self { mean: 0, least: u64::MAX, seen: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, value: u64) {
+        self.mean = if self.seen == 0 { value } else { self.mean - self.mean / 64 + value / 64 };
+        self.seen += 1;
+        if self.seen >= Self::ENOUGH {
+            self.least = self.least.min(self.mean);
+        }
+    }
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(setup: Setup<'a>, source: Source) -> io::Result<Self> {
+        let timeout_ns = setup.plan.load.timeout_ms * 1_000_000;
+        Ok(Self {
+            source,
+            pool: Pool::new(setup.addr, setup.connections, timeout_ns)?,
+            tally: Tally {
+                plan: setup.plan,
+                workload: setup.workload,
+                cells: Cells::new(setup.plan.phases.len(), setup.plan.requests.len()),
+                service: Recent::new(),
+                planned: [0; 2],
+            },
+            waiting: VecDeque::with_capacity(setup.max_in_flight.min(1 << 16) as usize),
+            request: Vec::with_capacity(4096),
+            timeout_ns,
+            second_end_ns: NANOS_PER_SEC,
+            second_start_ns: 0,
+            cpu_ns: 0,
+            stopped: false,
+            setup,
+        })
+    }
+
+    /// Runs until every planned arrival is accounted for; sends a slice each second to `out` and
+    /// takes emptied ones from `back`.
+    pub(crate) fn run(mut self, out: &SyncSender<Slice>, back: &Receiver<Slice>) -> io::Result<()> {
+        // Sleeps of tens of microseconds matter here; the default slack alone is 50 µs.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        self.cpu_ns = thread_cpu_ns();
+        let mut now_ns = self.setup.clock.now_ns();
+        loop {
+            let wait = if now_ns == 0 {
+                self.setup.clock.until(1).min(Duration::from_nanos(LONGEST_WAIT_NS))
+            } else {
+                Duration::from_nanos(self.next_due_ns(now_ns).saturating_sub(now_ns).min(LONGEST_WAIT_NS))
+            };
+            let (clock, tally) = (self.setup.clock, &mut self.tally);
+            now_ns = self.pool.poll(wait, || clock.now_ns(), &mut |f, now| tally.finish(f, now))?;
+            if now_ns == 0 {
+                if self.setup.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                continue;
+            }
+            while let Some(f) =
+                now_ns.checked_sub(self.timeout_ns).and_then(|before| self.pool.expire(before))
+            {
+                self.tally.finish(f, now_ns);
+            }
+            self.pool.maintain(now_ns);
+            if !self.stopped && self.setup.stop.load(Ordering::Relaxed) {
+                self.stop(now_ns);
+            }
+            self.send_waiting(now_ns);
+            self.fire_due(now_ns);
+            while now_ns >= self.second_end_ns {
+                self.turn_second(out, back, self.second_end_ns);
+            }
+            if self.is_over(now_ns) {
+                break;
+            }
+        }
+        self.tally.cells.slice.last = true;
+        self.turn_second(out, back, now_ns);
+        Ok(())
+    }
+
+    /// When the next thing is due.
+    fn next_due_ns(&mut self, now_ns: u64) -> u64 {
+        let mut due = self.second_end_ns;
+        if !self.waiting.is_empty() && (self.pool.has_idle() || self.pool.is_refusing()) {
+            return now_ns;
+        }
+        if !self.stopped {
+            match &mut self.source {
+                Source::Open(arrivals) => due = due.min(arrivals.peek().map_or(u64::MAX, |a| a.at_ns)),
+                Source::Closed { until_ns, .. } if now_ns < *until_ns && self.pool.has_idle() => due = now_ns,
+                Source::Closed { .. } => {}
+            }
+        }
+        if let Some(oldest) = self.pool.oldest_fired_ns() {
+            due = due.min(oldest + self.timeout_ns);
+        }
+        if let Some(at) = self.pool.next_maintenance_ns() {
+            due = due.min(at);
+        }
+        due
+    }
+
+    /// Takes what is due from the source and fires it, or lets it wait, or drops it.
+    fn fire_due(&mut self, now_ns: u64) {
+        if self.stopped {
+            return;
+        }
+        for _ in 0..ARRIVALS_PER_PASS {
+            let arrival = match &mut self.source {
+                Source::Open(arrivals) => match arrivals.next_if(|a| a.at_ns <= now_ns) {
+                    Some(a) => a,
+                    None => return,
+                },
+                Source::Closed { until_ns, next, stride } => {
+                    if now_ns >= *until_ns || !self.pool.has_idle() {
+                        return;
+                    }
+                    let index = *next;
+                    *next += *stride;
+                    Arrival { index, at_ns: now_ns, phase: 0 }
+                }
+            };
+            self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
+            self.tally.planned[0] += 1;
+            if self.waiting.is_empty() && self.pool.has_idle() {
+                let class = self.setup.workload.fill(arrival.index, &mut self.request);
+                self.tally.cells.of(arrival.phase, class).counts.planned += 1;
+                self.fire(arrival, class, now_ns);
+            } else {
+                self.hold(arrival, now_ns);
+            }
+        }
+    }
+
+    /// No connection is free: the arrival waits, fails as refused, or is dropped.
+    fn hold(&mut self, arrival: Arrival, now_ns: u64) {
+        let (class, _) = self.setup.workload.values(arrival.index);
+        let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
+        counts.planned += 1;
+        if self.pool.is_exhausted() {
+            // The target was never asked: this is the generator's failure, not its.
+            counts.dropped += 1;
+            self.tally.cells.slice.starved += 1;
+            self.tally.cells.slice.starved_drops += 1;
+            return;
+        }
+        if self.pool.is_refusing() {
+            counts.sent += 1;
+            let flight = flight(arrival, class, now_ns);
+            self.tally.finish(Finished { flight, result: Err(Failure::Refused) }, now_ns);
+            return;
+        }
+        let dropped =
+            self.waiting.len() + self.pool.in_flight() as usize >= self.setup.max_in_flight as usize;
+        if dropped {
+            counts.dropped += 1;
+        } else {
+            self.waiting.push_back(Waiting { arrival, class });
+        }
+        if self.is_pool_too_small(now_ns) {
+            self.tally.cells.slice.starved += 1;
+            self.tally.cells.slice.starved_drops += u64::from(dropped);
+        }
+    }
+
+    /// Whether an arrival that finds no connection is the pool's fault rather than the target's.
+    ///
+    /// By Little's law the pool must hold rate × service time. It is too small when it holds less
+    /// although the target answers as usual: when a target stalls, slows down, or works off what
+    /// a stall left behind, the wait is the target's doing and part of what is measured.
+    fn is_pool_too_small(&self, now_ns: u64) -> bool {
+        let Recent { mean: service_ns, least: least_ns, seen } = self.tally.service;
+        let Some(oldest_ns) = self.pool.oldest_fired_ns() else { return false };
+        if seen < Recent::ENOUGH {
+            return false;
+        }
+        let usual = |ns: u64| (ns * USUAL_FACTOR).max(USUAL_NS);
+        let rate = u128::from(self.tally.planned[0].max(self.tally.planned[1]));
+        let needed = rate * u128::from(service_ns);
+        needed > u128::from(self.setup.connections) * u128::from(NANOS_PER_SEC)
+            && service_ns <= usual(least_ns)
+            && now_ns.saturating_sub(oldest_ns) < usual(service_ns)
+    }
+
+    fn send_waiting(&mut self, now_ns: u64) {
+        for _ in 0..ARRIVALS_PER_PASS {
+            if self.waiting.is_empty() || !(self.pool.has_idle() || self.pool.is_refusing()) {
+                return;
+            }
+            let Some(Waiting { arrival, class }) = self.waiting.pop_front() else { return };
+            self.setup.workload.fill(arrival.index, &mut self.request);
+            self.fire(arrival, class, now_ns);
+        }
+    }
+
+    /// Sends the rendered request.
+    fn fire(&mut self, arrival: Arrival, class: u16, now_ns: u64) {
+        let lag_ns = now_ns - arrival.at_ns;
+        let cell = self.tally.cells.of(arrival.phase, class);
+        cell.counts.sent += 1;
+        cell.counts.late += u64::from(lag_ns > LATE_NS);
+        cell.lag.record_ns(lag_ns);
+        let head_request = self.request.starts_with(b"HEAD ");
+        if let Err(f) = self.pool.send(&self.request, flight(arrival, class, now_ns), head_request) {
+            self.tally.finish(f, now_ns);
+        }
+    }
+
+    /// Ends the load before its time: what is due and not fired is dropped, and counted.
+    fn stop(&mut self, now_ns: u64) {
+        self.stopped = true;
+        self.drop_waiting();
+        if let Source::Open(arrivals) = &mut self.source {
+            while let Some(a) = arrivals.next_if(|a| a.at_ns <= now_ns) {
+                let (class, _) = self.setup.workload.values(a.index);
+                let counts = &mut self.tally.cells.of(a.phase, class).counts;
+                counts.planned += 1;
+                counts.dropped += 1;
+            }
+        }
+    }
+
+    /// Waiting arrivals will not be sent any more.
+    fn drop_waiting(&mut self) {
+        for w in self.waiting.drain(..) {
+            self.tally.cells.of(w.arrival.phase, w.class).counts.dropped += 1;
+        }
+    }
+
+    /// Whether every planned arrival is accounted for. Long after the end the rest is given up:
+    /// what waits for the target as dropped, what this worker never came to as its own fault.
+    fn is_over(&mut self, now_ns: u64) -> bool {
+        let exhausted = self.stopped
+            || match &mut self.source {
+                Source::Open(arrivals) => arrivals.peek().is_none(),
+                Source::Closed { until_ns, .. } => now_ns >= *until_ns,
+            };
+        if now_ns > self.setup.end_ns + self.timeout_ns {
+            self.drop_waiting();
+            if let (false, Source::Open(arrivals)) = (self.stopped, &mut self.source) {
+                for a in arrivals {
+                    let (class, _) = self.setup.workload.values(a.index);
+                    let counts = &mut self.tally.cells.of(a.phase, class).counts;
+                    counts.planned += 1;
+                    counts.dropped += 1;
+                    self.tally.cells.slice.starved += 1;
+                    self.tally.cells.slice.starved_drops += 1;
+                }
+            }
+            self.stopped = true;
+        }
+        exhausted && self.waiting.is_empty() && self.pool.in_flight() == 0
+    }
+
+    fn turn_second(&mut self, out: &SyncSender<Slice>, back: &Receiver<Slice>, end_ns: u64) {
+        let next = back.try_recv().unwrap_or_default();
+        let mut slice = self.tally.cells.turn(next);
+        let cpu_ns = thread_cpu_ns();
+        slice.cpu_ns = cpu_ns.saturating_sub(self.cpu_ns);
+        self.cpu_ns = cpu_ns;
+        slice.wall_ns = end_ns.saturating_sub(self.second_start_ns);
+        slice.connections = self.pool.open();
+        slice.in_flight = self.pool.in_flight();
+        slice.waiting = self.waiting.len() as u32;
+        self.tally.planned = [0, self.tally.planned[0]];
+        self.second_start_ns = end_ns;
+        self.second_end_ns += NANOS_PER_SEC;
+        // Blocks only when the record is minutes behind; fails only when the run is being torn
+        // down. Either way the conductor knows.
+        let _ = out.send(slice);
+    }
+}
+
+impl Tally<'_> {
+    /// Counts a request that ended.
+    #[inline]
+    fn finish(&mut self, finished: Finished, now_ns: u64) {
+        let Finished { flight, result } = finished;
+        let outcome = match result {
+            Ok(answer) => self.classify(flight.class, answer),
+            Err(failure) => Outcome::Failed(failure),
+        };
+        let service_ns = now_ns.saturating_sub(flight.fired_ns);
+        let cell = self.cells.of(flight.phase, flight.class);
+        cell.counts.finish(outcome);
+        if outcome.is_good() || outcome == Outcome::Failed(Failure::Timeout) {
+            cell.response.record_ns(now_ns.saturating_sub(flight.intended_ns));
+            cell.service.record_ns(service_ns);
+        }
+        if outcome.is_good() {
+            self.service.add(service_ns);
+        }
+        if self.workload.has_key(flight.class) {
+            self.cells.slice.ops.push(Op {
+                index: flight.index,
+                fired_ns: flight.fired_ns,
+                took_us: u32::try_from(service_ns.div_ceil(1000)).unwrap_or(u32::MAX),
+                status: result.map_or(0, |a| a.status),
+                class: flight.class as u8,
+                outcome,
+            });
+        }
+    }
+
+    fn classify(&self, class: u16, answer: Answer) -> Outcome {
+        let request = &self.plan.requests[usize::from(class)];
+        let status = answer.status;
+        let expected = if request.expect.is_empty() {
+            (200..300).contains(&status)
+        } else {
+            request.expect.contains(&status)
+        };
+        if expected {
+            Outcome::Ok
+        } else if request.declined.contains(&status) {
+            Outcome::Declined
+        } else if answer.not_executed && matches!(status, 429 | 503) {
+            Outcome::Shed
+        } else if status >= 500 {
+            Outcome::Failed(Failure::ServerError)
+        } else {
+            Outcome::Failed(Failure::UnexpectedStatus)
+        }
+    }
+}
+
+fn flight(arrival: Arrival, class: u16, now_ns: u64) -> Flight {
+    Flight { index: arrival.index, intended_ns: arrival.at_ns, fired_ns: now_ns, phase: arrival.phase, class }
+}

@@ -1,0 +1,263 @@
+//! Reading a run folder back, one second at a time.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::serialization::Deserializer;
+use serde::de::DeserializeOwned;
+
+use super::{EVENTS, FolderError, GENERATOR, HLOG, INTERVALS, IntervalLine, MANIFEST, OPS, TARGET, io_err};
+use crate::event::Event;
+use crate::interval::{GeneratorSample, Interval, TargetSample, Tick};
+use crate::latency::Latency;
+use crate::manifest::{Manifest, SCHEMA};
+use crate::ops;
+
+/// The longest line that the reader accepts. A full three-digit histogram is under 200 KiB.
+const MAX_LINE_BYTES: u64 = 4 << 20;
+
+/// The most of anything that one line of `intervals.jsonl` may count: sums over any run then fit.
+const MAX_COUNT: u64 = 1_000_000_000;
+
+/// A run folder to read.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// What was run.
+    pub manifest: Manifest,
+}
+
+impl RunFolder {
+    /// Opens the folder at `path`.
+    ///
+    /// # Errors
+    /// When there is no manifest, or it is not one.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let file = path.join(MANIFEST);
+        let mut text = String::new();
+        File::open(&file)
+            .and_then(|f| f.take(MAX_LINE_BYTES).read_to_string(&mut text))
+            .map_err(io_err("read", &file))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| FolderError::Broken {
+            path: file.clone(),
+            line: e.line() as u64,
+            problem: format!("not a run's manifest: {e}"),
+        })?;
+        if manifest.schema != SCHEMA {
+            return Err(FolderError::Broken {
+                path: file,
+                line: 1,
+                problem: format!(
+                    "run folder schema {} is not the {SCHEMA} that this squall reads",
+                    manifest.schema
+                ),
+            });
+        }
+        Ok(Self { path: path.to_owned(), manifest })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every event, in the order written. A torn last line is left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a line before the last is broken.
+    pub fn events(&self) -> Result<Vec<Event>, FolderError> {
+        self.json_lines(EVENTS)
+    }
+
+    /// Everything that the target said of itself. A torn last line is left out.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub fn target(&self) -> Result<Vec<TargetSample>, FolderError> {
+        self.json_lines(TARGET)
+    }
+
+    /// Every payment attempted.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something else.
+    pub fn ops(&self) -> Result<Vec<ops::Op>, FolderError> {
+        let path = self.path.join(OPS);
+        let file = File::open(&path).map_err(io_err("read", &path))?;
+        ops::read(BufReader::new(file)).map_err(io_err("read", &path))
+    }
+
+    /// The run's seconds in order, one at a time: a long run is never held in memory.
+    ///
+    /// # Errors
+    /// When a file cannot be opened. Each item is an error when its second is broken.
+    pub fn ticks(&self) -> Result<Ticks, FolderError> {
+        Ok(Ticks {
+            classes: self.manifest.classes.clone(),
+            generator: Lines::open(self.path.join(GENERATOR))?,
+            intervals: Lines::open(self.path.join(INTERVALS))?,
+            hlog: Lines::open(self.path.join(HLOG))?,
+            peeked: None,
+            failed: false,
+        })
+    }
+
+    fn json_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, FolderError> {
+        let mut lines = Lines::open(self.path.join(name))?;
+        let mut all = Vec::new();
+        while let Some(line) = lines.next_line()? {
+            all.push(lines.json(&line)?);
+        }
+        Ok(all)
+    }
+}
+
+/// Whole lines of a file, with their numbers. A last line without its newline is torn: left out.
+struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    number: u64,
+}
+
+impl Lines {
+    fn open(path: PathBuf) -> Result<Self, FolderError> {
+        let file = File::open(&path).map_err(io_err("read", &path))?;
+        Ok(Self { path, reader: BufReader::new(file), number: 0 })
+    }
+
+    fn next_line(&mut self) -> Result<Option<String>, FolderError> {
+        let mut bytes = Vec::new();
+        let n = (&mut self.reader)
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut bytes)
+            .map_err(io_err("read", &self.path))?;
+        if n as u64 == MAX_LINE_BYTES {
+            self.number += 1;
+            return Err(self.broken(format!("longer than {MAX_LINE_BYTES} bytes")));
+        }
+        if bytes.pop() != Some(b'\n') {
+            return Ok(None);
+        }
+        self.number += 1;
+        String::from_utf8(bytes).map(Some).map_err(|_| self.broken("not UTF-8".to_owned()))
+    }
+
+    fn broken(&self, problem: String) -> FolderError {
+        FolderError::Broken { path: self.path.clone(), line: self.number, problem }
+    }
+
+    fn json<T: DeserializeOwned>(&self, line: &str) -> Result<T, FolderError> {
+        serde_json::from_str(line).map_err(|e| self.broken(e.to_string()))
+    }
+}
+
+/// The seconds of a run, read back one at a time.
+pub struct Ticks {
+    classes: Vec<String>,
+    generator: Lines,
+    intervals: Lines,
+    hlog: Lines,
+    peeked: Option<IntervalLine>,
+    failed: bool,
+}
+
+impl Ticks {
+    fn next_tick(&mut self) -> Result<Option<Tick>, FolderError> {
+        let Some(line) = self.generator.next_line()? else { return Ok(None) };
+        let generator: GeneratorSample = self.generator.json(&line)?;
+        let second = generator.second;
+        let mut intervals = Vec::new();
+        loop {
+            let line = match self.peeked.take() {
+                Some(line) => line,
+                None => match self.intervals.next_line()? {
+                    Some(text) => self.intervals.json::<IntervalLine>(&text)?,
+                    None => break,
+                },
+            };
+            if line.second > second {
+                self.peeked = Some(line);
+                break;
+            }
+            if line.second < second {
+                return Err(self
+                    .intervals
+                    .broken(format!("second {} comes after second {second}", line.second)));
+            }
+            intervals.push(self.interval(&line)?);
+        }
+        let pacing = self.histogram("pacing", second, 0)?;
+        Ok(Some(Tick { second, intervals, generator, pacing, ops: Vec::new() }))
+    }
+
+    fn interval(&mut self, line: &IntervalLine) -> Result<Interval, FolderError> {
+        let class = self
+            .classes
+            .iter()
+            .position(|c| *c == line.request)
+            .and_then(|i| u16::try_from(i).ok())
+            .ok_or_else(|| {
+                self.intervals.broken(format!("request `{}` is not in the manifest", line.request))
+            })?;
+        let c = &line.counts;
+        let counted = [c.planned, c.sent, c.ok, c.declined, c.shed, c.dropped, c.late];
+        if let Some(n) = counted.iter().chain(&c.failed).chain(&line.clipped).find(|n| **n > MAX_COUNT) {
+            return Err(self.intervals.broken(format!("{n} is more than a second can count ({MAX_COUNT})")));
+        }
+        let [response, service, lag] = line.clipped;
+        Ok(Interval {
+            second: line.second,
+            class,
+            phase: line.phase,
+            counts: line.counts,
+            response: self.histogram(&format!("{}.response", line.request), line.second, response)?,
+            service: self.histogram(&format!("{}.service", line.request), line.second, service)?,
+            lag: self.histogram("schedule_lag", line.second, lag)?,
+        })
+    }
+
+    fn histogram(&mut self, tag: &str, second: u32, clipped: u64) -> Result<Latency, FolderError> {
+        let line = loop {
+            match self.hlog.next_line()? {
+                None => return Err(self.hlog.broken(format!("ends before `{tag}` of second {second}"))),
+                Some(l) if l.starts_with('#') || l.starts_with('"') => {}
+                Some(l) => break l,
+            }
+        };
+        let mut fields = line.splitn(5, ',');
+        let found = fields.next().and_then(|t| t.strip_prefix("Tag=")).unwrap_or("");
+        let start = fields.next().and_then(|s| s.parse::<f64>().ok());
+        let encoded = fields.nth(2);
+        let (Some(start), Some(encoded)) = (start, encoded) else {
+            return Err(self.hlog.broken("not a histogram log line".to_owned()));
+        };
+        if found != tag || start as u32 != second {
+            return Err(self.hlog.broken(format!(
+                "`{found}` of second {start} stands where `{tag}` of second {second} belongs"
+            )));
+        }
+        let raw = BASE64.decode(encoded).map_err(|e| self.hlog.broken(format!("not base64: {e}")))?;
+        let hist = Deserializer::new()
+            .deserialize::<u64, _>(&mut &raw[..])
+            .map_err(|e| self.hlog.broken(format!("not a histogram: {e}")))?;
+        Latency::from_hdr(&hist, clipped)
+            .map_err(|e| self.hlog.broken(format!("histogram out of range: {e}")))
+    }
+}
+
+impl Iterator for Ticks {
+    type Item = Result<Tick, FolderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let tick = self.next_tick().transpose();
+        self.failed = matches!(tick, Some(Err(_)));
+        tick
+    }
+}

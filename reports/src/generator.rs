@@ -1,0 +1,551 @@
+//! Was the generator, rather than the target, the limit? A run whose generator was the
+//! bottleneck is INVALID, whatever its numbers say.
+//!
+//! [`Judge`] reads the one stream of a run, live or read back, and applies the rules below to
+//! everything outside warm-up phases. The limits are the constants of this module; why they are
+//! what they are stands in `docs/measuring.md`.
+//!
+//! | what was seen | verdict |
+//! |---|---|
+//! | no arrival was planned | INVALID |
+//! | [`PACING_INVALID_US`] < pacing p99 | INVALID |
+//! | [`PACING_SUSPECT_US`] < pacing p99 | SUSPECT |
+//! | an arrival was dropped while the target answered promptly | INVALID |
+//! | more than [`STARVED_SUSPECT_SHARE`] of the arrivals waited for a connection while the target answered promptly | SUSPECT |
+//! | CPU of the workers ≥ [`CPU_INVALID`] | INVALID |
+//! | CPU of the workers ≥ [`CPU_SUSPECT`] | SUSPECT |
+//! | fewer arrivals than the plan asks for, beyond chance and [`SHORTFALL_SUSPECT_SHARE`] | SUSPECT |
+//! | seconds are missing from the record | SUSPECT |
+//!
+//! Schedule lag (fired − intended) is reported and never judged: it also holds waits for a
+//! connection that a stalled target keeps busy, and that is the target's doing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use squall_record::interval::Tick;
+use squall_record::latency::{Latency, Quantile, human_us};
+use squall_scenarios::plan::{Arrivals, Plan};
+
+/// Above this 99th percentile of pacing the run is SUSPECT: a millisecond is the point from which
+/// an arrival counts as late.
+pub const PACING_SUSPECT_US: u64 = 1_000;
+/// Above this 99th percentile of pacing the run is INVALID: bursts of 10 ms are another workload
+/// than the one that was planned.
+pub const PACING_INVALID_US: u64 = 10_000;
+/// Above this share of planned arrivals that waited for a connection while the target answered
+/// promptly, the run is SUSPECT.
+pub const STARVED_SUSPECT_SHARE: f64 = 0.01;
+/// From this CPU utilisation of the workers the run is SUSPECT.
+pub const CPU_SUSPECT: f64 = 0.85;
+/// From this CPU utilisation of the workers the run is INVALID: nothing is left to be punctual
+/// with.
+pub const CPU_INVALID: f64 = 0.97;
+/// A phase with at least this many seconds is judged by its own CPU utilisation, so that a long
+/// calm run cannot hide a saturated peak.
+pub const CPU_MIN_SECONDS: u32 = 5;
+/// A shortfall of planned arrivals up to this share is not remarked upon.
+pub const SHORTFALL_SUSPECT_SHARE: f64 = 0.02;
+/// Standard deviations of a Poisson count that a shortfall must exceed besides, so that chance
+/// is not called a fault.
+pub const SHORTFALL_SIGMAS: f64 = 4.0;
+
+/// Whether the numbers of a run may be believed. Ordered from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunVerdict {
+    /// The generator kept its schedule; what was measured is the target.
+    Valid,
+    /// The generator was near its limit; read the numbers with care.
+    Suspect,
+    /// The generator was the limit; the numbers say nothing about the target.
+    Invalid,
+}
+
+impl RunVerdict {
+    /// The word people see: `VALID`, `SUSPECT`, `INVALID`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RunVerdict::Valid => "VALID",
+            RunVerdict::Suspect => "SUSPECT",
+            RunVerdict::Invalid => "INVALID",
+        }
+    }
+}
+
+/// The generator's judgement of itself, with the figures it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GeneratorVerdict {
+    /// The verdict.
+    pub run: RunVerdict,
+    /// Why it is not VALID: sentences with the figure, the limit and the way out, worst first.
+    pub reasons: Vec<String>,
+    /// CPU time of the workers per request sent, in microseconds; `None` when nothing was sent.
+    pub cpu_us_per_request: Option<f64>,
+    /// CPU time of the workers over wall time, 0..=1; `None` before the first measured second.
+    pub cpu_utilisation: Option<f64>,
+    /// 99th percentile of fired − intended, in microseconds; `None` when nothing was sent.
+    pub schedule_lag_p99_us: Option<u64>,
+    /// 99th percentile of the loop's own lateness, in microseconds; `None` when it had nothing
+    /// to do.
+    pub pacing_p99_us: Option<u64>,
+    /// Worker threads.
+    pub workers: u32,
+    /// Most connections open at the end of a second.
+    pub connections: u32,
+}
+
+/// CPU and wall time of one phase.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cpu {
+    cpu_ns: u64,
+    wall_ns: u64,
+    seconds: u32,
+}
+
+impl Cpu {
+    fn utilisation(self) -> Option<f64> {
+        (self.wall_ns > 0).then(|| self.cpu_ns as f64 / self.wall_ns as f64)
+    }
+}
+
+/// Reads a run second by second and judges its generator. Its size does not grow with the run.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    plan: Plan,
+    lag: Latency,
+    pacing: Latency,
+    cpu: Vec<Cpu>,
+    planned: u64,
+    /// Arrivals planned in the newest second, which may be incomplete.
+    planned_newest: u64,
+    sent: u64,
+    starved: u64,
+    starved_drops: u64,
+    workers: u32,
+    connections: u32,
+    next_second: u32,
+    missing_seconds: u32,
+}
+
+impl Judge {
+    /// A judge of a run of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            plan: plan.clone(),
+            lag: Latency::new(),
+            pacing: Latency::new(),
+            cpu: vec![Cpu::default(); plan.phases.len()],
+            planned: 0,
+            planned_newest: 0,
+            sent: 0,
+            starved: 0,
+            starved_drops: 0,
+            workers: 0,
+            connections: 0,
+            next_second: 0,
+            missing_seconds: 0,
+        }
+    }
+
+    /// Takes one second into account. Seconds come in rising order.
+    pub fn add(&mut self, tick: &Tick) {
+        // A gap after the last phase is not one: the load is over and only late answers are awaited.
+        let load_ends = self.plan.duration_s().ceil() as u32;
+        for second in self.next_second..tick.second.min(load_ends) {
+            if !self.is_warmup(self.plan.phase_at(f64::from(second))) {
+                self.missing_seconds += 1;
+            }
+        }
+        self.next_second = tick.second.saturating_add(1);
+        self.planned_newest = 0;
+        for i in &tick.intervals {
+            if self.is_warmup(usize::from(i.phase)) {
+                continue;
+            }
+            self.planned_newest += i.counts.planned;
+            self.sent += i.counts.sent;
+            self.lag.merge(&i.lag);
+        }
+        self.planned += self.planned_newest;
+        let g = &tick.generator;
+        self.workers = g.workers;
+        self.connections = self.connections.max(g.connections);
+        let phase = usize::from(g.phase);
+        if self.is_warmup(phase) {
+            return;
+        }
+        if let Some(cpu) = self.cpu.get_mut(phase) {
+            cpu.cpu_ns += g.cpu_ns;
+            cpu.wall_ns += g.wall_ns;
+            cpu.seconds += 1;
+        }
+        self.starved += g.starved;
+        self.starved_drops += g.starved_drops;
+        self.pacing.merge(&tick.pacing);
+    }
+
+    /// The verdict on a run that has ended.
+    #[must_use]
+    pub fn verdict(&self) -> GeneratorVerdict {
+        let mut found = self.findings();
+        if self.planned == 0 {
+            found.push((
+                RunVerdict::Invalid,
+                "no arrival was planned outside the warm-up, so nothing was measured; \
+                 let the run reach a phase without `warmup = true`"
+                    .to_owned(),
+            ));
+        }
+        self.conclude(found)
+    }
+
+    /// The verdict on a run that still goes on: as [`verdict`](Self::verdict), but that nothing
+    /// was measured yet is no fault.
+    #[must_use]
+    pub fn verdict_so_far(&self) -> GeneratorVerdict {
+        self.conclude(self.findings())
+    }
+
+    fn conclude(&self, mut found: Vec<(RunVerdict, String)>) -> GeneratorVerdict {
+        found.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
+        let cpu = self.cpu_total();
+        GeneratorVerdict {
+            run: found.first().map_or(RunVerdict::Valid, |(verdict, _)| *verdict),
+            reasons: found.into_iter().map(|(_, reason)| reason).collect(),
+            cpu_us_per_request: (self.sent > 0).then(|| cpu.cpu_ns as f64 / 1000.0 / self.sent as f64),
+            cpu_utilisation: cpu.utilisation(),
+            schedule_lag_p99_us: p99_us(&self.lag),
+            pacing_p99_us: p99_us(&self.pacing),
+            workers: self.workers,
+            connections: self.connections,
+        }
+    }
+
+    fn findings(&self) -> Vec<(RunVerdict, String)> {
+        [self.pacing_finding(), self.drop_finding(), self.starved_finding(), self.cpu_finding()]
+            .into_iter()
+            .chain([self.shortfall_finding(), self.gap_finding()])
+            .flatten()
+            .collect()
+    }
+
+    fn pacing_finding(&self) -> Option<(RunVerdict, String)> {
+        let p99 = p99_us(&self.pacing)?;
+        let (verdict, limit) = if p99 > PACING_INVALID_US {
+            (RunVerdict::Invalid, PACING_INVALID_US)
+        } else if p99 > PACING_SUSPECT_US {
+            (RunVerdict::Suspect, PACING_SUSPECT_US)
+        } else {
+            return None;
+        };
+        Some((
+            verdict,
+            format!(
+                "the generator's own loop was late: pacing p99 {} is above the limit of {}; lower the \
+                 rate, set load.workers (now {}) to the cores that are free, or give the target a \
+                 machine of its own",
+                human_us(p99 as f64),
+                human_us(limit as f64),
+                self.plan.load.workers,
+            ),
+        ))
+    }
+
+    fn drop_finding(&self) -> Option<(RunVerdict, String)> {
+        (self.starved_drops > 0).then(|| {
+            (
+                RunVerdict::Invalid,
+                format!(
+                    "{} of {} planned arrivals were dropped although the target was answering promptly \
+                     (limit 0); raise load.connections (now {}) and load.max_in_flight (now {})",
+                    self.starved_drops,
+                    self.planned,
+                    self.plan.load.connections,
+                    self.plan.load.max_in_flight,
+                ),
+            )
+        })
+    }
+
+    fn starved_finding(&self) -> Option<(RunVerdict, String)> {
+        let share = self.starved as f64 / self.planned.max(1) as f64;
+        (share > STARVED_SUSPECT_SHARE).then(|| {
+            (
+                RunVerdict::Suspect,
+                format!(
+                    "{:.1} % of the planned arrivals had to wait for a connection although the target was \
+                     answering promptly (limit {:.0} %); raise load.connections (now {})",
+                    share * 100.0,
+                    STARVED_SUSPECT_SHARE * 100.0,
+                    self.plan.load.connections,
+                ),
+            )
+        })
+    }
+
+    fn cpu_finding(&self) -> Option<(RunVerdict, String)> {
+        let whole = self.cpu_total().utilisation().map(|u| (u, String::new()));
+        let phases = self.cpu.iter().zip(&self.plan.phases).filter(|(c, _)| c.seconds >= CPU_MIN_SECONDS);
+        let (busiest, place) = phases
+            .filter_map(|(c, p)| Some((c.utilisation()?, format!(" in phase `{}`", p.name))))
+            .chain(whole)
+            .max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let (verdict, limit) = if busiest >= CPU_INVALID {
+            (RunVerdict::Invalid, CPU_INVALID)
+        } else if busiest >= CPU_SUSPECT {
+            (RunVerdict::Suspect, CPU_SUSPECT)
+        } else {
+            return None;
+        };
+        Some((
+            verdict,
+            format!(
+                "the generator's workers used {:.0} % of their CPU{place} (limit {:.0} %); raise \
+                 load.workers (now {}), lower the rate, or use a faster machine",
+                busiest * 100.0,
+                limit * 100.0,
+                self.plan.load.workers,
+            ),
+        ))
+    }
+
+    /// Compares with the plan over the seconds before the newest one, which may be incomplete.
+    fn shortfall_finding(&self) -> Option<(RunVerdict, String)> {
+        if self.missing_seconds > 0 {
+            return None;
+        }
+        let until_s = f64::from(self.next_second.checked_sub(1)?);
+        let asked: f64 = self
+            .plan
+            .phases
+            .iter()
+            .filter(|p| !p.warmup && p.start_s < until_s)
+            .map(|p| {
+                let seen_s = until_s.min(p.end_s) - p.start_s;
+                let slope = (p.to_rps - p.from_rps) / p.duration_s();
+                (p.from_rps + slope * seen_s / 2.0) * seen_s
+            })
+            .sum();
+        let planned = (self.planned - self.planned_newest) as f64;
+        let chance = match self.plan.load.arrivals {
+            Arrivals::Uniform => 1.0,
+            Arrivals::Poisson => SHORTFALL_SIGMAS * asked.sqrt(),
+        };
+        (asked > 0.0 && asked - planned > chance + SHORTFALL_SUSPECT_SHARE * asked).then(|| {
+            (
+                RunVerdict::Suspect,
+                format!(
+                    "the generator planned {planned:.0} arrivals where the scenario asks for {asked:.0} \
+                     (limit {:.0} % less); lower the rate or raise load.workers (now {})",
+                    SHORTFALL_SUSPECT_SHARE * 100.0,
+                    self.plan.load.workers,
+                ),
+            )
+        })
+    }
+
+    fn gap_finding(&self) -> Option<(RunVerdict, String)> {
+        (self.missing_seconds > 0).then(|| {
+            (
+                RunVerdict::Suspect,
+                format!(
+                    "{} s are missing from the record (limit 0): the generator stood still or its \
+                     machine was suspended; run again on a machine that stays awake",
+                    self.missing_seconds
+                ),
+            )
+        })
+    }
+
+    fn is_warmup(&self, phase: usize) -> bool {
+        self.plan.phases.get(phase).is_some_and(|p| p.warmup)
+    }
+
+    fn cpu_total(&self) -> Cpu {
+        self.cpu.iter().fold(Cpu::default(), |a, c| Cpu {
+            cpu_ns: a.cpu_ns + c.cpu_ns,
+            wall_ns: a.wall_ns + c.wall_ns,
+            seconds: a.seconds + c.seconds,
+        })
+    }
+}
+
+fn p99_us(latency: &Latency) -> Option<u64> {
+    latency.quantile(0.99).map(|Quantile { us, .. }| us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, phase};
+    use squall_record::interval::{GeneratorSample, Interval};
+
+    const RATE: u64 = 100;
+
+    /// Two seconds of warm-up, eight measured ones.
+    fn plan() -> Plan {
+        Plan {
+            phases: vec![phase("warm", true, 0.0, 2.0), phase("hold", false, 2.0, 10.0)],
+            ..testing::plan()
+        }
+    }
+
+    fn tick(second: u32) -> Tick {
+        let phase = u16::from(second >= 2);
+        let mut i = Interval::new(second, 0, phase);
+        i.counts.planned = RATE;
+        i.counts.sent = RATE;
+        i.counts.ok = RATE;
+        let mut pacing = Latency::new();
+        for _ in 0..RATE {
+            i.lag.record_us(50);
+            pacing.record_us(20);
+        }
+        let generator = GeneratorSample {
+            second,
+            phase,
+            workers: 2,
+            connections: 8,
+            cpu_ns: 400_000_000,
+            wall_ns: 2_000_000_000,
+            ..GeneratorSample::default()
+        };
+        Tick { second, intervals: vec![i], generator, pacing, ops: vec![] }
+    }
+
+    /// A healthy run in which `spoil` had its way with every second.
+    fn judged(spoil: impl Fn(&mut Tick)) -> GeneratorVerdict {
+        let mut judge = Judge::new(&plan());
+        for second in 0..10 {
+            let mut t = tick(second);
+            spoil(&mut t);
+            judge.add(&t);
+        }
+        judge.verdict()
+    }
+
+    fn expect(v: &GeneratorVerdict, run: RunVerdict, words: &[&str]) {
+        assert_eq!(v.run, run, "{v:?}");
+        for w in words {
+            assert!(v.reasons[0].contains(w), "{w:?} is not in {:?}", v.reasons);
+        }
+    }
+
+    #[test]
+    fn a_healthy_generator_is_valid_and_its_figures_are_given() {
+        let v = judged(|_| ());
+        assert_eq!((v.run, v.reasons.len()), (RunVerdict::Valid, 0));
+        assert_eq!(v.cpu_us_per_request, Some(4000.0));
+        assert_eq!(v.cpu_utilisation, Some(0.2));
+        assert_eq!((v.schedule_lag_p99_us, v.pacing_p99_us), (Some(50), Some(20)));
+        assert_eq!((v.workers, v.connections), (2, 8));
+    }
+
+    #[test]
+    fn a_run_without_measured_arrivals_is_invalid_but_not_while_it_goes_on() {
+        let mut judge = Judge::new(&plan());
+        judge.add(&tick(0));
+        expect(&judge.verdict(), RunVerdict::Invalid, &["no arrival was planned"]);
+        assert_eq!(judge.verdict_so_far().run, RunVerdict::Valid);
+    }
+
+    #[test]
+    fn late_pacing_is_suspect_then_invalid() {
+        let slow = |us| move |t: &mut Tick| (0..RATE).for_each(|_| t.pacing.record_us(us));
+        assert_eq!(judged(slow(PACING_SUSPECT_US)).run, RunVerdict::Valid);
+        expect(&judged(slow(2_000)), RunVerdict::Suspect, &["2.00 ms", "1.00 ms", "load.workers (now 2)"]);
+        expect(&judged(slow(20_000)), RunVerdict::Invalid, &["20.0 ms", "10.0 ms"]);
+    }
+
+    #[test]
+    fn a_stalled_target_that_delays_sending_does_not_invalidate() {
+        let v = judged(|t| (0..RATE).for_each(|_| t.intervals[0].lag.record_us(5_000_000)));
+        assert_eq!(v.run, RunVerdict::Valid);
+        assert!(v.schedule_lag_p99_us.unwrap() > 4_990_000);
+    }
+
+    #[test]
+    fn drops_of_its_own_making_are_invalid() {
+        let v = judged(|t| t.generator.starved_drops = 1);
+        expect(&v, RunVerdict::Invalid, &["8 of 800", "load.connections (now 8)", "max_in_flight (now 16)"]);
+    }
+
+    #[test]
+    fn too_few_connections_are_suspect() {
+        assert_eq!(judged(|t| t.generator.starved = 1).run, RunVerdict::Valid);
+        let v = judged(|t| t.generator.starved = 2);
+        expect(&v, RunVerdict::Suspect, &["2.0 %", "limit 1 %", "load.connections (now 8)"]);
+    }
+
+    #[test]
+    fn a_busy_generator_is_suspect_then_invalid() {
+        let busy =
+            |share: f64| move |t: &mut Tick| t.generator.cpu_ns = (t.generator.wall_ns as f64 * share) as u64;
+        assert_eq!(judged(busy(0.84)).run, RunVerdict::Valid);
+        expect(&judged(busy(0.86)), RunVerdict::Suspect, &["86 %", "limit 85 %", "load.workers"]);
+        expect(&judged(busy(0.98)), RunVerdict::Invalid, &["98 %", "limit 97 %"]);
+    }
+
+    #[test]
+    fn a_calm_phase_does_not_hide_a_saturated_one() {
+        let mut p = plan();
+        p.phases[1].end_s = 5.0;
+        let (mut peak, mut calm) = (p.phases[1].clone(), p.phases[1].clone());
+        (peak.name, peak.start_s, peak.end_s) = ("peak".into(), 5.0, 10.0);
+        (calm.name, calm.start_s, calm.end_s) = ("calm".into(), 10.0, 30.0);
+        p.phases.extend([peak, calm]);
+        let mut judge = Judge::new(&p);
+        for second in 0..30 {
+            let mut t = tick(second);
+            let phase = p.phase_at(f64::from(second)) as u16;
+            (t.generator.phase, t.intervals[0].phase) = (phase, phase);
+            if phase == 2 {
+                t.generator.cpu_ns = t.generator.wall_ns;
+            }
+            judge.add(&t);
+        }
+        expect(&judge.verdict(), RunVerdict::Invalid, &["100 %", "in phase `peak`"]);
+    }
+
+    #[test]
+    fn fewer_arrivals_than_planned_are_suspect() {
+        let v = judged(|t| t.intervals[0].counts.planned = 90);
+        expect(&v, RunVerdict::Suspect, &["planned 630 arrivals", "asks for 700"]);
+        assert_eq!(judged(|t| t.intervals[0].counts.planned = 99).run, RunVerdict::Valid);
+    }
+
+    #[test]
+    fn missing_seconds_are_suspect_unless_in_the_warm_up() {
+        let without = |gone: u32| {
+            let mut judge = Judge::new(&plan());
+            (0..10).filter(|s| *s != gone).for_each(|s| judge.add(&tick(s)));
+            judge.verdict()
+        };
+        assert_eq!(without(1).run, RunVerdict::Valid);
+        expect(&without(5), RunVerdict::Suspect, &["1 s are missing"]);
+    }
+
+    #[test]
+    fn warm_up_is_not_judged() {
+        let v = judged(|t| {
+            if t.second < 2 {
+                t.generator.cpu_ns = t.generator.wall_ns;
+                t.generator.starved_drops = 50;
+                (0..100_000).for_each(|_| t.pacing.record_us(50_000));
+            }
+        });
+        assert_eq!(v.run, RunVerdict::Valid, "{v:?}");
+    }
+
+    #[test]
+    fn the_worst_reason_comes_first() {
+        let v = judged(|t| {
+            t.generator.starved = 50;
+            t.generator.cpu_ns = t.generator.wall_ns;
+        });
+        assert_eq!((v.run, v.reasons.len()), (RunVerdict::Invalid, 2));
+        assert!(v.reasons[0].contains("CPU"), "{:?}", v.reasons);
+    }
+}

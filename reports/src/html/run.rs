@@ -1,0 +1,163 @@
+//! The section that says what was run: target, load, phases, requests, faults, events.
+
+use squall_record::event::What;
+use squall_scenarios::plan::{Arrivals, FaultPlan, Pick, TargetPlan};
+
+use crate::format::{self, NONE};
+use crate::html::parts::{Cell, facts, section, table};
+use crate::html::sections::rate;
+use crate::report::Report;
+use crate::summary::{LatencyStats, Summary};
+
+/// Events listed at most.
+const MAX_EVENTS: usize = 200;
+
+pub(crate) fn what_was_run(report: &Report) -> String {
+    let (plan, m) = (&report.plan, &report.manifest);
+    let target = match &plan.target {
+        TargetPlan::Reference { accounts, .. } => {
+            format!("the reference payment service with {} accounts", format::count(*accounts))
+        }
+        TargetPlan::Url { url, .. } => url.clone(),
+    };
+    let arrivals = match plan.load.arrivals {
+        Arrivals::Uniform => "evenly spaced",
+        Arrivals::Poisson => "Poisson",
+    };
+    let pick = match plan.data.pick {
+        Pick::Uniform => "uniform".to_owned(),
+        Pick::Zipf { exponent } => format!("Zipf with exponent {exponent}"),
+    };
+    let machine =
+        format!("{}, {} CPUs, {} MiB, {}", m.machine.cpu, m.machine.cpus, m.machine.memory_mib, m.machine.os);
+    let mut body = facts(&[
+        ("Target", target),
+        (
+            "Load",
+            format!(
+                "open loop, {arrivals} arrivals, {} connections, at most {} in flight, time-out {}, {}",
+                plan.load.connections,
+                plan.load.max_in_flight,
+                format::ms(plan.load.timeout_ms as f64),
+                format::several(plan.load.workers, "worker")
+            ),
+        ),
+        ("Accounts", format!("{} drawn {pick}", format::count(plan.data.accounts))),
+        ("Machine", machine),
+        ("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)),
+    ]);
+    body.push_str("<h3>Phases</h3>\n");
+    body.push_str(&phases(&report.summary));
+    body.push_str("<h3>Requests</h3>\n");
+    body.push_str(&requests(report));
+    if !plan.faults.is_empty() {
+        body.push_str("<h3>Faults planned</h3>\n");
+        body.push_str(&planned_faults(&plan.faults));
+    }
+    body.push_str(&events(report));
+    section("run", "What was run", &body)
+}
+
+fn phases(s: &Summary) -> String {
+    let rows: Vec<Vec<Cell>> = s
+        .phases
+        .iter()
+        .map(|p| {
+            let r = &p.latency_ms.response;
+            vec![
+                (if p.warmup { format!("{} (warm-up)", p.name) } else { p.name.clone() }).into(),
+                format!("{:.0}–{:.0} s", p.start_s, p.end_s).into(),
+                rate(p.load.planned_rps).into(),
+                rate(p.load.achieved_rps).into(),
+                format::latency(r, "p50", r.p50).into(),
+                format::latency(r, "p99", r.p99).into(),
+                format::percent_or_none(p.availability, 1.0).into(),
+            ]
+        })
+        .collect();
+    table(&["phase", "when", "planned", "achieved", "p50", "p99", "availability"], &rows)
+}
+
+fn requests(report: &Report) -> String {
+    let total: f64 = report.plan.requests.iter().map(|r| r.weight).sum();
+    let rows: Vec<Vec<Cell>> = report
+        .plan
+        .requests
+        .iter()
+        .map(|plan| {
+            let found = report.summary.requests.iter().find(|r| r.name == plan.name);
+            let stats = found.map(|r| &r.latency_ms.response);
+            let figure = |name: &str, of: fn(&LatencyStats) -> Option<f64>| {
+                stats.map_or_else(|| NONE.to_owned(), |s| format::latency(s, name, of(s)))
+            };
+            let share =
+                if total > 0.0 { format!("{:.0} %", plan.weight / total * 100.0) } else { NONE.to_owned() };
+            vec![
+                plan.name.clone().into(),
+                Cell::Words(format!("{} {}", plan.method, plan.path)),
+                share.into(),
+                found.map_or_else(|| NONE.to_owned(), |r| format::count(r.load.planned)).into(),
+                figure("p50", |s| s.p50).into(),
+                figure("p99", |s| s.p99).into(),
+                found.map_or_else(|| NONE.to_owned(), |r| format::count(r.load.failed)).into(),
+            ]
+        })
+        .collect();
+    table(&["request", "what", "share", "planned", "p50", "p99", "failed"], &rows)
+}
+
+fn planned_faults(faults: &[FaultPlan]) -> String {
+    let rows: Vec<Vec<Cell>> = faults
+        .iter()
+        .map(|f| {
+            vec![
+                f.fault.name.clone().into(),
+                Cell::Words(format!(
+                    "{} at {}, {:.0} % of requests",
+                    f.fault.effect.name(),
+                    f.fault.point.name(),
+                    f.fault.fraction * 100.0
+                )),
+                format!("{:.1}–{:.1} s", f.start_s, f.end_s).into(),
+            ]
+        })
+        .collect();
+    table(&["fault", "what", "when"], &rows)
+}
+
+fn events(report: &Report) -> String {
+    let rows: Vec<Vec<Cell>> = report
+        .events
+        .iter()
+        .take(MAX_EVENTS)
+        .map(|e| vec![format!("{:.2} s", e.at_s).into(), Cell::Words(told(&e.what))])
+        .collect();
+    let more = report.events.len().saturating_sub(MAX_EVENTS);
+    let more =
+        if more > 0 { format!("<p class=\"meta\">{more} more in events.jsonl.</p>") } else { String::new() };
+    format!(
+        "<details><summary>Events ({})</summary>\n{}{more}</details>\n",
+        report.events.len(),
+        table(&["when", "what"], &rows)
+    )
+}
+
+fn told(what: &What) -> String {
+    match what {
+        What::Started => "the load began".to_owned(),
+        What::Phase { name, .. } => format!("phase `{name}` began"),
+        What::FaultOn { fault } => format!("fault `{}` on", fault.name),
+        What::FaultOff { name, affected: Some(n) } => {
+            format!("fault `{name}` off after {} requests", format::count(*n))
+        }
+        What::FaultOff { name, affected: None } => format!("fault `{name}` off"),
+        What::FaultFailed { name, reason } => format!("fault `{name}` failed: {reason}"),
+        What::Mark { text } => text.clone(),
+        What::Target { up: true, reason } => format!("the target answers its health check: {reason}"),
+        What::Target { up: false, reason } => {
+            format!("the target stopped answering its health check: {reason}")
+        }
+        What::Ended { interrupted: true } => "the run was interrupted".to_owned(),
+        What::Ended { interrupted: false } => "the run ended".to_owned(),
+    }
+}

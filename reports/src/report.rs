@@ -1,0 +1,185 @@
+//! The one model that every report is rendered from, and how it is built from a run folder.
+
+use squall_record::event::Event;
+use squall_record::folder::{MANIFEST, RunFolder};
+use squall_record::manifest::Manifest;
+use squall_scenarios::plan::Plan;
+
+use crate::error::ReportError;
+use crate::faults::faults;
+use crate::gates::{gates, pairs};
+use crate::gather::{Gathered, gather};
+use crate::generator::GeneratorVerdict;
+use crate::series::{Series, Spectrum, spectrum};
+use crate::slo::slos;
+use crate::stats::availability;
+use crate::steps::capacity;
+use crate::summary::{GeneratorSummary, PhaseSummary, RequestSummary, SCHEMA, Summary};
+use crate::verdict::{Ending, Grounds};
+use crate::windows::{FaultWindow, fault_windows};
+
+/// What a run meant.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The result, as in `summary.json`.
+    pub summary: Summary,
+    /// What was run.
+    pub plan: Plan,
+    /// Where, when and by what it was run.
+    pub manifest: Manifest,
+    /// What happened between the seconds.
+    pub events: Vec<Event>,
+    /// Counts and percentiles over time.
+    pub series: Series,
+    /// The percentile spectrum of the response time.
+    pub response_spectrum: Spectrum,
+    /// The percentile spectrum of the service time.
+    pub service_spectrum: Spectrum,
+    /// When each fault acted.
+    pub faults: Vec<FaultWindow>,
+}
+
+impl Report {
+    /// The exit code of the process that ran this; see [`crate::exit`].
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        self.summary.verdict.exit_code
+    }
+}
+
+/// Reads `run` and judges it. Works on a run that was interrupted or killed as well.
+///
+/// # Errors
+/// When the folder cannot be read, or its manifest holds no plan that this version understands.
+pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
+    let manifest = run.manifest.clone();
+    let plan: Plan =
+        serde_json::from_value(manifest.scenario.clone()).map_err(|source| ReportError::Plan {
+            path: run.path().join(MANIFEST),
+            written_by: manifest.squall_version.clone(),
+            source,
+        })?;
+    let events = run.events()?;
+    // When a killed run stopped is only known at the end of its record, and the fault windows
+    // must be known before the histograms are merged: hence a first look at the last second.
+    let recorded_s = if ended(&events) { plan.duration_s() } else { last_second(run)? };
+    let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), recorded_s);
+    let windows = fault_windows(&plan, &events, load_end_s);
+    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), run.ticks()?)?;
+    let summary = summarise(&plan, &manifest, &events, &windows, &gathered, ending, load_end_s);
+    Ok(Report {
+        summary,
+        response_spectrum: spectrum(gathered.measured.response()),
+        service_spectrum: spectrum(gathered.measured.service()),
+        series: gathered.series,
+        faults: windows,
+        plan,
+        manifest,
+        events,
+    })
+}
+
+fn ended(events: &[Event]) -> bool {
+    events.iter().any(|e| matches!(e.what, squall_record::event::What::Ended { .. }))
+}
+
+/// The end of the last whole second on record.
+fn last_second(run: &RunFolder) -> Result<f64, ReportError> {
+    let mut end_s = 0.0;
+    for tick in run.ticks()? {
+        end_s = f64::from(tick?.second) + 1.0;
+    }
+    Ok(end_s)
+}
+
+fn summarise(
+    plan: &Plan,
+    manifest: &Manifest,
+    events: &[Event],
+    windows: &[FaultWindow],
+    gathered: &Gathered,
+    ending: Ending,
+    load_end_s: f64,
+) -> Summary {
+    let phase_s: Vec<f64> =
+        plan.phases.iter().map(|p| (p.end_s.min(load_end_s) - p.start_s).max(0.0)).collect();
+    let measured_s: f64 =
+        plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
+    let slos = slos(plan, gathered);
+    let gates = gates(plan, gathered, &phase_s, measured_s);
+    let faults = faults(plan, windows, gathered);
+    let grounds = Grounds {
+        plan,
+        ending,
+        load_end_s,
+        generator: &gathered.generator,
+        gates: &gates,
+        slos: &slos,
+        faults: &faults,
+        events,
+    };
+    let objective =
+        plan.slos.iter().find(|s| s.under_ms.is_none() && s.request.is_none()).map(|s| s.objective);
+    Summary {
+        schema: SCHEMA,
+        name: manifest.name.clone(),
+        seed: manifest.seed,
+        started_at: manifest.started_at.clone(),
+        duration_s: load_end_s,
+        measured_s,
+        complete: ending == Ending::Complete,
+        verdict: grounds.conclude(),
+        load: gathered.measured.load(measured_s),
+        latency_ms: gathered.measured.latencies(),
+        availability: availability(&gathered.measured.counts, measured_s, objective),
+        requests: requests(manifest, gathered, measured_s),
+        phases: phases(plan, gathered, &phase_s),
+        faults,
+        slos,
+        gates,
+        generator: generator(&gathered.generator),
+        capacity: capacity(plan, gathered, &phase_s),
+    }
+}
+
+fn requests(manifest: &Manifest, gathered: &Gathered, measured_s: f64) -> Vec<RequestSummary> {
+    manifest
+        .classes
+        .iter()
+        .zip(&gathered.classes)
+        .map(|(name, cell)| RequestSummary {
+            name: name.clone(),
+            load: cell.load(measured_s),
+            latency_ms: cell.latencies(),
+        })
+        .collect()
+}
+
+fn phases(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Vec<PhaseSummary> {
+    plan.phases
+        .iter()
+        .zip(&gathered.phases)
+        .zip(phase_s)
+        .filter(|(_, seconds)| **seconds > 0.0)
+        .map(|((phase, cell), seconds)| PhaseSummary {
+            name: phase.name.clone(),
+            warmup: phase.warmup,
+            start_s: phase.start_s,
+            end_s: phase.start_s + seconds,
+            load: cell.load(*seconds),
+            latency_ms: cell.latencies(),
+            availability: cell.counts.availability(),
+        })
+        .collect()
+}
+
+fn generator(v: &GeneratorVerdict) -> GeneratorSummary {
+    GeneratorSummary {
+        cpu_us_per_request: v.cpu_us_per_request,
+        cpu_utilisation: v.cpu_utilisation,
+        schedule_lag_p99_us: v.schedule_lag_p99_us,
+        pacing_p99_us: v.pacing_p99_us,
+        workers: v.workers,
+        connections: v.connections,
+    }
+}

@@ -1,0 +1,61 @@
+//! Plans for unit tests.
+
+use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
+use squall_scenarios::plan::{
+    Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
+};
+
+/// 5 s of warm-up and 55 s at 100 requests per second.
+pub(crate) fn plan() -> Plan {
+    Plan {
+        name: "t".into(),
+        summary: String::new(),
+        seed: 1,
+        target: TargetPlan::Reference { accounts: 1, opening_balance: 1 },
+        load: LoadPlan {
+            arrivals: Arrivals::Uniform,
+            connections: 8,
+            max_in_flight: 16,
+            timeout_ms: 1000,
+            workers: 2,
+        },
+        phases: vec![phase("warm", true, 0.0, 5.0), phase("hold", false, 5.0, 60.0)],
+        requests: vec![],
+        data: DataPlan {
+            accounts: 1,
+            pick: Pick::Uniform,
+            account_prefix: String::new(),
+            account_digits: 1,
+            amount_min: 1,
+            amount_max: 1,
+        },
+        faults: vec![],
+        slos: vec![],
+        gates: vec![],
+    }
+}
+
+/// A phase at 100 requests per second.
+pub(crate) fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64) -> PhasePlan {
+    PhasePlan { name: name.into(), warmup, start_s, end_s, from_rps: 100.0, to_rps: 100.0, step: false }
+}
+
+/// [`plan`] with one availability SLO.
+pub(crate) fn plan_with_slo(objective: f64) -> Plan {
+    let slo = SloPlan { name: "available".into(), objective, under_ms: None, request: None };
+    Plan { slos: vec![slo], ..plan() }
+}
+
+/// A slow store.
+pub(crate) fn fault(name: &str, start_s: f64, end_s: f64) -> FaultPlan {
+    FaultPlan {
+        fault: FaultSpec {
+            name: name.into(),
+            point: FaultPoint::Store,
+            effect: Effect::Latency { delay: Delay::Fixed { ms: 50.0 } },
+            fraction: 1.0,
+        },
+        start_s,
+        end_s,
+    }
+}

@@ -1,0 +1,154 @@
+//! The conclusions of a run, with every reason.
+
+use squall_record::event::{Event, What};
+use squall_scenarios::plan::Plan;
+
+use crate::exit;
+use crate::format;
+use crate::generator::GeneratorVerdict;
+use crate::summary::{
+    AuditVerdict, FaultSummary, GateResult, GateSummary, GatesVerdict, SloSummary, Verdict,
+};
+
+/// A run that ends this much before its time ended early.
+const EARLY_S: f64 = 0.5;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// As planned.
+    Complete,
+    /// A person ended it.
+    Interrupted,
+    /// It ended by itself, before its time.
+    Early,
+    /// Its record just stops.
+    CutOff,
+}
+
+impl Ending {
+    /// What the events say, and when the load ended: as planned, or when the record stops.
+    pub fn of(events: &[Event], planned_s: f64, recorded_s: f64) -> (Self, f64) {
+        let ended = events.iter().rev().find_map(|e| match e.what {
+            What::Ended { interrupted } => Some((interrupted, e.at_s)),
+            _ => None,
+        });
+        match ended {
+            Some((false, at_s)) if at_s + EARLY_S < planned_s => (Ending::Early, at_s.max(0.0)),
+            Some((false, _)) => (Ending::Complete, planned_s),
+            Some((true, at_s)) => (Ending::Interrupted, at_s.clamp(0.0, planned_s)),
+            None => (Ending::CutOff, recorded_s.min(planned_s)),
+        }
+    }
+
+    fn reason(self, load_end_s: f64, planned_s: f64) -> Option<String> {
+        let at = format!("after {} of {}", format::seconds(load_end_s), format::seconds(planned_s));
+        match self {
+            Ending::Complete => None,
+            Ending::Interrupted => {
+                Some(format!("the run was interrupted {at}; the figures are of that part"))
+            }
+            Ending::Early => {
+                Some(format!("the run ended by itself {at}; its log says why, the figures are of that part"))
+            }
+            Ending::CutOff => Some(format!(
+                "the record stops {at} without an end: squall was killed or its machine failed; the \
+                 figures are of what was recorded"
+            )),
+        }
+    }
+}
+
+/// What the conclusions rest on.
+pub(crate) struct Grounds<'a> {
+    pub plan: &'a Plan,
+    pub ending: Ending,
+    pub load_end_s: f64,
+    pub generator: &'a GeneratorVerdict,
+    pub gates: &'a [GateSummary],
+    pub slos: &'a [SloSummary],
+    pub faults: &'a [FaultSummary],
+    pub events: &'a [Event],
+}
+
+/// Whether a fault was there and met a request.
+fn acted(f: &FaultSummary) -> bool {
+    f.armed && f.affected != Some(0)
+}
+
+impl Grounds<'_> {
+    pub fn conclude(&self) -> Verdict {
+        let run = self.generator.run;
+        let gates = self.gates_verdict();
+        // The audit joins when it exists; until then no run claims to have been audited.
+        let audit = AuditVerdict::None;
+        let interrupted = self.ending == Ending::Interrupted;
+        let mut exit_code = exit::code(interrupted, run, gates, audit);
+        if exit_code == exit::PASSED && self.ending != Ending::Complete {
+            exit_code = exit::INCONCLUSIVE;
+        }
+        Verdict { run, gates, audit, exit_code, reasons: self.reasons() }
+    }
+
+    /// A gate that failed on part of a run has failed; one that held on part of a run, or beside
+    /// a fault that never came, shows nothing.
+    fn gates_verdict(&self) -> GatesVerdict {
+        let any = |result| self.gates.iter().any(|g| g.result == result);
+        let whole = self.ending == Ending::Complete && self.faults.iter().all(acted);
+        if self.gates.is_empty() {
+            GatesVerdict::None
+        } else if any(GateResult::Fail) {
+            GatesVerdict::Fail
+        } else if any(GateResult::Inconclusive) || !whole {
+            GatesVerdict::Inconclusive
+        } else {
+            GatesVerdict::Pass
+        }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons: Vec<String> =
+            self.ending.reason(self.load_end_s, self.plan.duration_s()).into_iter().collect();
+        reasons.extend(self.generator.reasons.iter().cloned());
+        for g in self.gates {
+            match (g.result, &g.reason) {
+                (GateResult::Fail, _) => {
+                    reasons.push(format!("gate `{}` failed: {}", g.expression, format::actual(g)));
+                }
+                (GateResult::Inconclusive, Some(why)) => {
+                    reasons.push(format!("gate `{}` is inconclusive: {why}", g.expression));
+                }
+                _ => {}
+            }
+        }
+        for f in self.faults {
+            if let Some(problem) = &f.problem {
+                let what = if acted(f) { "did not end as it should" } else { "did not act" };
+                reasons.push(format!("fault `{}` {what}: {problem}", f.name));
+            }
+        }
+        for s in self.slos.iter().filter(|s| s.met == Some(false)) {
+            let actual = s.actual.map_or_else(|| "nothing".to_owned(), |a| format::percent(a, s.objective));
+            reasons.push(format!(
+                "SLO `{}` was missed: {actual} good, {} promised",
+                s.name,
+                format::percent(s.objective, s.objective)
+            ));
+        }
+        let outages = self.events.iter().filter_map(|e| match &e.what {
+            What::Target { up: false, reason } => Some((e.at_s, reason)),
+            _ => None,
+        });
+        if let Some((at_s, reason)) = outages.clone().next() {
+            let more = match outages.count() {
+                1 => String::new(),
+                n => format!(" ({n} times in all)"),
+            };
+            reasons.push(format!(
+                "the target stopped answering its health check at {}{more}: {reason}",
+                format::seconds(at_s)
+            ));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,7 @@
+//! Reports of synthetic runs: what they conclude ([`judging`]) and what is shown ([`rendering`]).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
+mod common;
+mod judging;
+mod rendering;

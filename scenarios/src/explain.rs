@@ -1,0 +1,239 @@
+//! A plan as text: what will be sent when, what goes wrong, and what decides about passing.
+
+use std::fmt::Write;
+
+use squall_record::fault::{Delay, Effect};
+
+use crate::lower::draws_accounts;
+use crate::plan::{Arrivals, PhasePlan, Pick, Plan, SloPlan, TargetPlan};
+use crate::units::duration::format_seconds;
+use crate::units::number::{grouped, trimmed};
+use crate::units::rate::format_rate;
+use crate::units::ratio::format_ratio;
+
+/// Columns of the rate curve.
+const CURVE_COLUMNS: usize = 60;
+/// Heights of the rate curve, from nothing to the peak.
+const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// `plan` as text for a terminal, at most about 100 columns wide, ending with a newline.
+#[must_use]
+pub fn explain(plan: &Plan) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = head(&mut out, plan)
+        .and_then(|()| phases(&mut out, plan))
+        .and_then(|()| curve(&mut out, plan))
+        .and_then(|()| requests(&mut out, plan))
+        .and_then(|()| faults(&mut out, plan))
+        .and_then(|()| promises(&mut out, plan));
+    out
+}
+
+fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    writeln!(out, "{}", plan.name)?;
+    if !plan.summary.is_empty() {
+        writeln!(out, "{}", plan.summary)?;
+    }
+    writeln!(out)?;
+    match &plan.target {
+        TargetPlan::Reference { accounts, opening_balance } => writeln!(
+            out,
+            "target    the reference payment service, {} accounts with {} minor units each",
+            grouped(*accounts as f64),
+            grouped(*opening_balance as f64)
+        )?,
+        TargetPlan::Url { url, token_env, .. } => {
+            let token = token_env.as_ref().map_or_else(String::new, |t| format!(", bearer token from ${t}"));
+            writeln!(out, "target    {url}{token}")?;
+        }
+    }
+    let load = &plan.load;
+    let arrivals = match load.arrivals {
+        Arrivals::Poisson => "poisson",
+        Arrivals::Uniform => "uniform",
+    };
+    writeln!(
+        out,
+        "load      {arrivals} arrivals, {}, at most {} in flight, timeout {}, {}",
+        plural(load.connections, "connection"),
+        grouped(f64::from(load.max_in_flight)),
+        format_seconds(load.timeout_ms as f64 / 1e3),
+        plural(load.workers, "worker"),
+    )?;
+    if !plan.requests.iter().any(draws_accounts) {
+        return writeln!(out, "seed      {}", plan.seed);
+    }
+    let data = &plan.data;
+    let pick = match data.pick {
+        Pick::Uniform => "uniformly".to_owned(),
+        Pick::Zipf { exponent } => format!("by Zipf's law with exponent {exponent}"),
+    };
+    writeln!(
+        out,
+        "data      {} accounts drawn {pick}, amounts {} to {}",
+        grouped(data.accounts as f64),
+        grouped(data.amount_min as f64),
+        grouped(data.amount_max as f64)
+    )?;
+    writeln!(out, "seed      {}", plan.seed)
+}
+
+fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let width = plan.phases.iter().map(|p| p.name.chars().count()).max().unwrap_or(0).max(5);
+    writeln!(out, "\n{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "phase", "from", "to", "rate", "arrivals")?;
+    for p in &plan.phases {
+        let rate = if p.from_rps == p.to_rps {
+            format_rate(p.from_rps)
+        } else {
+            format!("{} → {}", format_rate(p.from_rps), format_rate(p.to_rps))
+        };
+        writeln!(
+            out,
+            "{:width$}  {:>9}  {:>9}  {rate:>19}  {:>14}{}",
+            p.name,
+            instant(p.start_s),
+            instant(p.end_s),
+            grouped(p.expected_arrivals()),
+            if p.warmup { "  warm-up, not judged" } else { "" }
+        )?;
+    }
+    let judged: f64 = plan.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:>9}  {:>19}  {:>14}",
+        "total",
+        "",
+        format_seconds(plan.duration_s()),
+        format!("peak {}", format_rate(plan.peak_rps())),
+        grouped(plan.expected_arrivals())
+    )?;
+    if judged < plan.expected_arrivals() {
+        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "judged", "", "", "", grouped(judged))?;
+    }
+    if plan.load.arrivals == Arrivals::Poisson {
+        writeln!(out, "arrivals are expected values: a Poisson count varies by about its square root")?;
+    }
+    Ok(())
+}
+
+/// The rate over time, and a row for each fault under it.
+fn curve(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let (end_s, peak_rps) = (plan.duration_s(), plan.peak_rps());
+    let at = |column: usize| (column as f64 + 0.5) / CURVE_COLUMNS as f64 * end_s;
+    let bar = |column| {
+        let share = rate_rps(plan, at(column)) / peak_rps;
+        // Any load at all is seen.
+        HEIGHTS[if share > 0.0 { (share * 8.0).round().clamp(1.0, 8.0) as usize } else { 0 }]
+    };
+    let row: String = (0..CURVE_COLUMNS).map(bar).collect();
+    let width = plan.faults.iter().map(|f| f.fault.name.chars().count()).max().unwrap_or(0).max(4);
+    writeln!(out, "\n{:width$} |{row}| peak {}", "rate", format_rate(peak_rps))?;
+    let column_s = end_s / CURVE_COLUMNS as f64;
+    for f in &plan.faults {
+        // A fault shorter than a column still fills the one it lies in.
+        let row: String = (0..CURVE_COLUMNS)
+            .map(|c| {
+                let (from, to) = (c as f64 * column_s, (c + 1) as f64 * column_s);
+                if f.start_s < to && f.end_s > from { '▒' } else { '·' }
+            })
+            .collect();
+        writeln!(out, "{:width$} |{row}|", f.fault.name)?;
+    }
+    writeln!(out, "{:width$}  0s{:>w$}", "", format_seconds(end_s), w = CURVE_COLUMNS - 2)
+}
+
+/// A point on the time axis, to the millisecond.
+fn instant(at_s: f64) -> String {
+    format_seconds((at_s * 1e3).round() / 1e3)
+}
+
+/// The planned rate at `at_s`.
+fn rate_rps(plan: &Plan, at_s: f64) -> f64 {
+    plan.phases
+        .get(plan.phase_at(at_s))
+        .map_or(0.0, |p| p.from_rps + (p.to_rps - p.from_rps) * (at_s - p.start_s) / p.duration_s())
+}
+
+fn requests(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let total: f64 = plan.requests.iter().map(|r| r.weight).sum();
+    let width = plan.requests.iter().map(|r| r.name.len()).max().unwrap_or(0);
+    writeln!(out, "\nrequests")?;
+    for r in &plan.requests {
+        let list = |statuses: &[u16]| statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
+        let expect = if r.expect.is_empty() { "2xx".to_owned() } else { list(&r.expect) };
+        let declined =
+            if r.declined.is_empty() { String::new() } else { format!(", declined {}", list(&r.declined)) };
+        writeln!(
+            out,
+            "  {:width$}  {:>6}  {:<6} {}  (ok {expect}{declined})",
+            r.name,
+            format!("{}%", trimmed(r.weight / total * 100.0, 2)),
+            r.method,
+            r.path,
+        )?;
+    }
+    Ok(())
+}
+
+fn faults(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    if plan.faults.is_empty() {
+        return Ok(());
+    }
+    let width = plan.faults.iter().map(|f| f.fault.name.chars().count()).max().unwrap_or(0);
+    writeln!(out, "\nfaults")?;
+    for f in &plan.faults {
+        writeln!(
+            out,
+            "  {:width$}  {} to {}  {} at {}, {} of requests",
+            f.fault.name,
+            instant(f.start_s),
+            instant(f.end_s),
+            effect(&f.fault.effect),
+            f.fault.point.name(),
+            format_ratio(f.fault.fraction),
+        )?;
+    }
+    Ok(())
+}
+
+fn effect(effect: &Effect) -> String {
+    let ms = |ms: f64| format_seconds(ms / 1e3);
+    match effect {
+        Effect::Hang => "hang".to_owned(),
+        Effect::Error { status } => format!("error {status}"),
+        Effect::Latency { delay: Delay::Fixed { ms: fixed } } => format!("latency +{}", ms(*fixed)),
+        Effect::Latency { delay: Delay::Uniform { min_ms, max_ms } } => {
+            format!("latency +{} to +{}", ms(*min_ms), ms(*max_ms))
+        }
+        Effect::Latency { delay: Delay::Curve { points } } => {
+            let points = points.iter().map(|(q, d)| format!("p{} +{}", trimmed(q * 100.0, 4), ms(*d)));
+            format!("latency {}", points.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn promises(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    if !plan.slos.is_empty() {
+        let width = plan.slos.iter().map(|s| s.name.chars().count()).max().unwrap_or(0);
+        writeln!(out, "\nSLOs")?;
+        for s in &plan.slos {
+            writeln!(out, "  {:width$}  {}", s.name, promise(s))?;
+        }
+    }
+    if plan.gates.is_empty() {
+        return writeln!(out, "\nno gates: the run passes whatever happens");
+    }
+    writeln!(out, "\ngates")?;
+    plan.gates.iter().try_for_each(|g| writeln!(out, "  {}", g.expression))
+}
+
+fn promise(slo: &SloPlan) -> String {
+    let of = slo.request.as_ref().map_or_else(String::new, |r| format!(" of {r}"));
+    let within = slo.under_ms.map_or_else(String::new, |ms| format!(" within {}", format_seconds(ms / 1e3)));
+    format!("{}{of} good{within}", format_ratio(slo.objective))
+}
+
+fn plural(n: u32, what: &str) -> String {
+    format!("{} {what}{}", grouped(f64::from(n)), if n == 1 { "" } else { "s" })
+}

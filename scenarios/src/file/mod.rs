@@ -1,0 +1,11 @@
+//! A scenario as it is typed: the TOML tables and their keys, before anything is checked.
+//!
+//! # Layout
+//!
+//! * [`tables`]: the tables and their keys; the JSON Schema is generated from them.
+//! * [`scalar`]: values that know where they stand, and texts that hold a unit.
+//! * `read`: TOML to tables, telling several mistakes at once.
+
+pub(crate) mod read;
+pub mod scalar;
+pub mod tables;

@@ -1,0 +1,167 @@
+//! Values as typed: where they stand in the text, and what a text must hold.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, Range};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_spanned::Spanned;
+
+/// A value and the bytes of the text that it was typed in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(transparent)]
+pub struct At<T>(Spanned<T>);
+
+impl<T> At<T> {
+    /// The bytes it was typed in.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.0.span()
+    }
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.get_ref()
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $expecting:literal, $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_str<E: de::Error>(self, v: &str) -> Result<$name, E> {
+                        Ok($name(v.to_owned()))
+                    }
+                }
+                d.deserialize_str(Text)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+text!(
+    /// Requests per time, as typed: `10k/s`. See [`crate::units::rate`].
+    RateText,
+    "a rate such as \"10k/s\"",
+    r"^[0-9]+(\.[0-9]+)?[kM]?/(s|min|h)$"
+);
+text!(
+    /// A span of time, as typed: `1m30s`. See [`crate::units::duration`].
+    DurationText,
+    "a duration such as \"30s\"",
+    r"^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+$"
+);
+
+/// A share, as typed: `99.9%`, or a number from 0 to 1. See [`crate::units::ratio`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ratio {
+    /// `0.999`
+    Number(f64),
+    /// `"99.9%"`
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Ratio;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a share such as \"99.9%\", or a number from 0 to 1")
+            }
+
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Ratio, E> {
+                Ok(Ratio::Text(v.to_owned()))
+            }
+
+            fn visit_f64<E: de::Error>(self, v: f64) -> Result<Ratio, E> {
+                Ok(Ratio::Number(v))
+            }
+
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<Ratio, E> {
+                Ok(Ratio::Number(v as f64))
+            }
+
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<Ratio, E> {
+                Ok(Ratio::Number(v as f64))
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Ratio {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Ratio".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "number", "minimum": 0, "maximum": 1 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%?$" },
+            ]
+        })
+    }
+}

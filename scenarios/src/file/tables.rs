@@ -1,0 +1,269 @@
+//! The tables of a scenario file and their keys.
+//!
+//! Every field's documentation is also its description in the JSON Schema, so it is written for
+//! the author of a scenario. Defaults are named here and decided in `lower`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use squall_record::fault::FaultPoint;
+
+use super::scalar::{At, DurationText, RateText, Ratio};
+
+/// A squall scenario: what is loaded, how much when, what is asked, what goes wrong, and what
+/// the run must show to pass.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Short name, part of the run folder's name: lower-case letters, digits and dashes.
+    pub name: At<String>,
+    /// One sentence for people.
+    pub summary: Option<At<String>>,
+    /// Everything random is a function of it. Default: 1.
+    pub seed: Option<At<u64>>,
+    /// What the run must show to pass, in k6's grammar: `p(99)<50ms`, `rate(failed)<0.1%`,
+    /// `p(99){phase:hold}<20ms`. Default: none.
+    #[serde(default)]
+    pub gates: Vec<At<String>>,
+    /// What is loaded. Default: the reference payment service.
+    pub target: Option<Target>,
+    /// How the load is carried.
+    pub load: Option<Load>,
+    /// Where placeholders draw from.
+    pub data: Option<Data>,
+    /// When how much, one after the other. At least one.
+    #[serde(default)]
+    pub phase: Vec<At<Phase>>,
+    /// What is asked. At least one.
+    #[serde(default)]
+    pub request: Vec<At<Request>>,
+    /// What goes wrong and when.
+    #[serde(default)]
+    pub fault: Vec<At<Fault>>,
+    /// What the service promises.
+    #[serde(default)]
+    pub slo: Vec<At<Slo>>,
+}
+
+/// What is loaded: the reference payment service, or a service that runs already.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// `reference` starts the reference payment service as a child of the run. It is the default
+    /// when no `url` is given.
+    pub system: Option<At<System>>,
+    /// How many accounts the reference service opens before the run. Default: 10000.
+    pub accounts: Option<At<u64>>,
+    /// What each account holds at first, in minor units. Default: 100000000000.
+    pub opening_balance: Option<At<i64>>,
+    /// A service that runs already: `http://127.0.0.1:8080`. A host beyond loopback must be listed
+    /// in `allow`.
+    pub url: Option<At<String>>,
+    /// The environment variable that holds the bearer token for `url`.
+    pub token_env: Option<At<String>>,
+    /// Hosts beyond loopback that this scenario may load: names or addresses, without port.
+    #[serde(default)]
+    pub allow: Vec<At<String>>,
+}
+
+/// A system that squall starts by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum System {
+    /// The reference payment service.
+    Reference,
+}
+
+/// How the load is carried.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// How arrivals are spaced: `poisson` (as independent clients would) or `uniform` (evenly).
+    /// Default: poisson.
+    pub arrivals: Option<ArrivalsText>,
+    /// Keep-alive connections in all. Default: 64.
+    pub connections: Option<At<u32>>,
+    /// Requests on the wire or waiting for a connection; an arrival beyond it is dropped and
+    /// counted. Default: 10000.
+    pub max_in_flight: Option<At<u32>>,
+    /// After how long a request on the wire is given up. Default: 2s.
+    pub timeout: Option<At<DurationText>>,
+    /// Worker threads. Default: 1.
+    pub workers: Option<At<u32>>,
+    /// A plan above it is refused: a guard against a slip of the finger. Default: 100k/s.
+    pub max_rate: Option<At<RateText>>,
+}
+
+/// How arrivals are spaced around the planned rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalsText {
+    /// Evenly.
+    Uniform,
+    /// As independent clients would.
+    Poisson,
+}
+
+/// A stretch of time with exactly one of `rate`, `ramp` and `steps`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Unique; gates and faults refer to it.
+    pub name: At<String>,
+    /// How long it lasts: `30s`. Of `steps`: all of them together.
+    pub duration: At<DurationText>,
+    /// Left out of totals, gates and SLOs. Default: false.
+    #[serde(default)]
+    pub warmup: bool,
+    /// Holds this rate.
+    pub rate: Option<At<RateText>>,
+    /// Moves from one rate to another along a line.
+    pub ramp: Option<At<Ramp>>,
+    /// Climbs a staircase; each step is a phase of its own, named `stairs 1/10`, and a point of
+    /// the scalability fit.
+    pub steps: Option<At<Steps>>,
+}
+
+/// A line from one rate to another.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ramp {
+    /// The rate at its beginning.
+    pub from: At<RateText>,
+    /// The rate at its end.
+    pub to: At<RateText>,
+}
+
+/// A staircase: `count` equal steps, the first at `from`, the last at `to`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Steps {
+    /// The rate of the first step.
+    pub from: At<RateText>,
+    /// The rate of the last step.
+    pub to: At<RateText>,
+    /// How many steps, 2 to 200.
+    #[schemars(range(min = 2, max = 200))]
+    pub count: At<u32>,
+}
+
+/// One class of requests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Unique; letters, digits, `_` and `-`.
+    pub name: At<String>,
+    /// Its share among all classes' weights. Default: 1.
+    #[schemars(range(min = 0))]
+    pub weight: Option<At<f64>>,
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
+    pub method: At<String>,
+    /// Path and query, with placeholders: `/v1/accounts/${account}`.
+    pub path: At<String>,
+    /// Further headers, values with placeholders. `Host`, `Content-Length` and `Connection` are
+    /// squall's. A body without `Content-Type` is sent as `application/json`; when the target has
+    /// a token, a request without `Authorization` carries it as a bearer.
+    #[serde(default)]
+    pub headers: BTreeMap<At<String>, At<String>>,
+    /// The body, with placeholders; `${amount}` outside quotes.
+    pub body: Option<At<String>>,
+    /// Statuses that count as ok. Default: every 2xx.
+    #[serde(default)]
+    pub expect: Vec<At<u16>>,
+    /// Statuses that count as declined, a business answer and not a failure. Default: 402.
+    pub declined: Option<Vec<At<u16>>>,
+}
+
+/// Where placeholders draw from.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Accounts 1 to this exist. Default: as many as the reference service opens; needed for a
+    /// `url` target whose requests use accounts.
+    pub accounts: Option<At<u64>>,
+    /// How an account is drawn: `uniform` or `zipf`. Default: uniform.
+    pub pick: Option<PickText>,
+    /// Of `zipf`: 0 is uniform, 1 the classic law. Default: 1.
+    #[schemars(range(min = 0, max = 5))]
+    pub exponent: Option<At<f64>>,
+    /// Comes before an account's number. Default: `acc_`.
+    pub account_prefix: Option<At<String>>,
+    /// Digits of an account's number, zero-padded. Default: 8.
+    #[schemars(range(min = 1, max = 18))]
+    pub account_digits: Option<At<u32>>,
+    /// The least `${amount}`, in minor units. Default: 100.
+    pub amount_min: Option<At<i64>>,
+    /// The greatest `${amount}`, in minor units. Default: 99999.
+    pub amount_max: Option<At<i64>>,
+}
+
+/// How one of many accounts is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PickText {
+    /// All alike.
+    Uniform,
+    /// The k-th most popular in proportion to 1/k^exponent.
+    Zipf,
+}
+
+/// Something that goes wrong for a while.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Unique; shown on every chart.
+    pub name: At<String>,
+    /// When it begins, from the start of the run. Either this or `phase`.
+    pub at: Option<At<DurationText>>,
+    /// The phase in which it begins.
+    pub phase: Option<At<String>>,
+    /// How long after the phase's beginning it begins. Default: 0s.
+    pub after: Option<At<DurationText>>,
+    /// How long it lasts. Default with `phase`: to the phase's end.
+    #[serde(rename = "for")]
+    pub lasts: Option<At<DurationText>>,
+    /// Where in the reference service it acts.
+    pub point: FaultPoint,
+    /// What it does to a request it hits.
+    pub kind: At<FaultKind>,
+    /// Of `latency`: always this long.
+    pub delay: Option<At<DurationText>>,
+    /// Of `latency`: at least this long, with `max`.
+    pub min: Option<At<DurationText>>,
+    /// Of `latency`: at most this long, with `min`.
+    pub max: Option<At<DurationText>>,
+    /// Of `latency`: a curve, `{ p50 = "5ms", p99 = "200ms" }`; write p99.9 as `p99_9`.
+    pub percentiles: Option<At<BTreeMap<At<String>, At<DurationText>>>>,
+    /// Of `error`: the status of the answer, 400 to 599. Default: 503.
+    #[schemars(range(min = 400, max = 599))]
+    pub status: Option<At<u16>>,
+    /// The share of requests it hits. Default: 100%.
+    pub fraction: Option<At<Ratio>>,
+}
+
+/// What a fault does to a request it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Makes it wait.
+    Latency,
+    /// Answers it with an error.
+    Error,
+    /// Never answers it while the fault lasts.
+    Hang,
+}
+
+/// A promise: at least `objective` of planned arrivals are good.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slo {
+    /// Unique.
+    pub name: At<String>,
+    /// The share that must be good, above 0 and below 100%: `99.9%`.
+    pub objective: At<Ratio>,
+    /// When given, an arrival is good only when its response time is at most this.
+    pub under: Option<At<DurationText>>,
+    /// When given, only this request class counts.
+    pub request: Option<At<String>>,
+}

@@ -1,0 +1,39 @@
+//! The scenario language: what was typed, what it means, and the schedule and requests it asks for.
+//!
+//! [`source::resolve`] finds a scenario's text, [`load::load`] turns it into a [`plan::Plan`] or
+//! tells everything that is wrong with it. Pure but for reading that one file: nothing here reads
+//! a clock, opens a socket or writes a file.
+//!
+//! # Layout
+//!
+//! * [`source`], [`library`]: where a scenario's text comes from; what is shipped.
+//! * [`load`]: text and overrides to plan. [`overrides`]: `--set key.path=value`.
+//! * [`mod@file`]: what was typed. [`schema`]: its JSON Schema.
+//! * [`lower`]: from typed to meant, and every check on the way.
+//! * [`units`], [`gate`], [`host`]: rates, durations and shares; gates; hosts that may be loaded.
+//! * [`error`]: what is told to a person, with file, line and the way out.
+//! * [`plan`]: what a scenario means. Everything downstream sees only this.
+//! * [`explain`]: a plan as text.
+//! * [`schedule`]: when each arrival is intended.
+//! * [`workload`], [`template`]: what each arrival asks, rendered once and patched.
+//! * [`draw`]: random numbers that belong to an arrival, not to a thread.
+
+pub mod draw;
+mod edited;
+pub mod error;
+pub mod explain;
+pub mod file;
+mod findings;
+pub mod gate;
+pub mod host;
+pub mod library;
+pub mod load;
+pub mod lower;
+pub mod overrides;
+pub mod plan;
+pub mod schedule;
+pub mod schema;
+pub mod source;
+pub mod template;
+pub mod units;
+pub mod workload;

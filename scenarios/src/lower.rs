@@ -1,0 +1,91 @@
+//! What a scenario means: from the tables as typed to the plan, every default decided, every
+//! contradiction told. Each part goes on where it can after a mistake, so that one reading tells of
+//! several.
+//!
+//! # Layout
+//!
+//! * `scalar`: single values and names, the same for every table.
+//! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
+//! * `phase`: rates on the time axis.
+//! * `request`: what is asked, safe to put on a wire.
+//! * `fault`: what goes wrong, on the same time axis.
+//! * `promise`: SLOs and gates, and whether what they refer to exists.
+
+mod carry;
+mod data;
+mod fault;
+mod phase;
+mod promise;
+mod request;
+mod scalar;
+mod target;
+
+pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_TIMEOUT_MS, MAX_WORKERS};
+pub use data::{MAX_ACCOUNTS, MAX_AMOUNT};
+pub use fault::MAX_FAULTS;
+pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_RUN_S, MAX_STEPS};
+pub use promise::{MAX_GATES, MAX_SLOS};
+pub use request::{MAX_BODY_LEN, MAX_HEADERS, MAX_PATH_LEN, MAX_REQUESTS};
+pub use scalar::MAX_NAME_LEN;
+
+pub(crate) use data::draws_accounts;
+
+use crate::edited::EditedText;
+use crate::error::tick;
+use crate::file::scalar::At;
+use crate::file::tables::Scenario;
+use crate::findings::Findings;
+use crate::plan::Plan;
+
+/// The plan that `file` means. `None` when something is wrong, which is then in `findings`.
+pub(crate) fn lower(file: &Scenario, text: &EditedText<'_>, findings: &mut Findings) -> Option<Plan> {
+    let name = scenario_name(file, findings);
+    let target = target::lower(file.target.as_ref(), text, findings);
+    let load = carry::lower(file.load.as_ref(), findings);
+    let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
+    let timeline = phase::lower(&file.phase, max_rate_rps, findings);
+    let requests = request::lower(&file.request, target.as_ref(), findings);
+    let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
+    let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, findings);
+    let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);
+    let slos = promise::slos(&file.slo, &requests, findings);
+    let gates = promise::gates(&file.gates, &timeline, &requests, findings);
+    if !findings.is_empty() {
+        return None;
+    }
+    Some(Plan {
+        name: name?,
+        summary: file.summary.as_ref().map_or_else(String::new, |s| s.trim().to_owned()),
+        seed: file.seed.as_deref().copied().unwrap_or(1),
+        target: target?,
+        load: load?,
+        phases: timeline.phases,
+        requests,
+        data: data?,
+        faults,
+        slos,
+        gates,
+    })
+}
+
+/// The name becomes part of a folder's name, so it holds nothing that a file system minds.
+fn scenario_name(file: &Scenario, findings: &mut Findings) -> Option<String> {
+    if let Some(summary) = &file.summary
+        && summary.chars().any(|c| c.is_control() && c != '\n')
+    {
+        findings.add(summary.span(), "summary holds control characters; write one plain sentence");
+    }
+    let name = &file.name;
+    let safe = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(safe) || name.starts_with('-') {
+        findings.add(
+            name.span(),
+            format!(
+                "name {} must be 1 to {MAX_NAME_LEN} lower-case letters, digits and dashes, and not begin with a dash",
+                tick(name)
+            ),
+        );
+        return None;
+    }
+    Some(name.to_string())
+}

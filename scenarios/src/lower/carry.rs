@@ -1,0 +1,97 @@
+//! `[load]`: how the load is carried.
+
+use std::time::Duration;
+
+use super::scalar::{duration_within, rate_rps, within};
+use crate::file::tables::{ArrivalsText, Load};
+use crate::findings::Findings;
+use crate::plan::{Arrivals, LoadPlan};
+
+/// The most keep-alive connections.
+pub const MAX_CONNECTIONS: u32 = 10_000;
+/// The most requests in flight or waiting for a connection.
+pub const MAX_IN_FLIGHT: u32 = 1_000_000;
+/// The longest timeout in milliseconds.
+pub const MAX_TIMEOUT_MS: u64 = 60_000;
+/// The most worker threads.
+pub const MAX_WORKERS: u32 = 64;
+
+const DEFAULT_CONNECTIONS: u32 = 64;
+const DEFAULT_IN_FLIGHT: u32 = 10_000;
+const DEFAULT_TIMEOUT_MS: u64 = 2_000;
+const DEFAULT_MAX_RATE_RPS: f64 = 100_000.0;
+
+pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<LoadPlan> {
+    let none = Load::default();
+    let file = file.unwrap_or(&none);
+    let connections = within(
+        file.connections.as_ref(),
+        DEFAULT_CONNECTIONS,
+        1..=MAX_CONNECTIONS,
+        "load.connections",
+        findings,
+    );
+    let max_in_flight = within(
+        file.max_in_flight.as_ref(),
+        DEFAULT_IN_FLIGHT,
+        1..=MAX_IN_FLIGHT,
+        "load.max_in_flight",
+        findings,
+    );
+    let workers = within(file.workers.as_ref(), 1, 1..=MAX_WORKERS, "load.workers", findings);
+    let timeout_ms = match &file.timeout {
+        None => Some(DEFAULT_TIMEOUT_MS),
+        Some(t) => duration_within(t, Duration::from_millis(MAX_TIMEOUT_MS), "load.timeout", findings)
+            .and_then(|d| {
+                // 60 000 ms at most: the cast cannot truncate.
+                let ms = d.as_millis() as u64;
+                if Duration::from_millis(ms) == d {
+                    return Some(ms);
+                }
+                findings.add(t.span(), format!("load.timeout `{}` must be whole milliseconds", &***t));
+                None
+            }),
+    };
+    let (connections, max_in_flight, workers, timeout_ms) =
+        (connections?, max_in_flight?, workers?, timeout_ms?);
+    // One of the two was typed when this holds, as it does not for the defaults.
+    let typed = file.max_in_flight.as_ref().or(file.connections.as_ref());
+    if let Some(typed) = typed
+        && connections > max_in_flight
+    {
+        findings.add(
+            typed.span(),
+            format!(
+                "load.connections {connections} is above load.max_in_flight {max_in_flight}: \
+                 some could never be used; raise the limit or open fewer"
+            ),
+        );
+    }
+    if let Some(typed) = file.workers.as_ref().or(file.connections.as_ref())
+        && workers > connections
+    {
+        findings.add(
+            typed.span(),
+            format!("load.workers {workers} is above load.connections {connections}: each worker needs its own; lower it"),
+        );
+    }
+    Some(LoadPlan {
+        arrivals: match file.arrivals {
+            Some(ArrivalsText::Uniform) => Arrivals::Uniform,
+            Some(ArrivalsText::Poisson) | None => Arrivals::Poisson,
+        },
+        connections,
+        max_in_flight,
+        timeout_ms,
+        workers,
+    })
+}
+
+/// `load.max_rate` in requests per second. What is wrong with it is told and the highest rate
+/// there is stands in, so that no phase is blamed for it.
+pub(super) fn max_rate_rps(file: Option<&Load>, findings: &mut Findings) -> f64 {
+    match file.and_then(|l| l.max_rate.as_ref()) {
+        None => DEFAULT_MAX_RATE_RPS,
+        Some(typed) => rate_rps(typed, "load.max_rate", findings).unwrap_or(crate::units::rate::MAX_RATE_RPS),
+    }
+}

@@ -1,0 +1,200 @@
+//! `[[phase]]`: rates on the time axis.
+
+use std::time::Duration;
+
+use super::scalar::{Names, duration_within, rate_rps};
+use crate::error::tick;
+use crate::file::scalar::{At, RateText};
+use crate::file::tables::{Phase, Steps};
+use crate::findings::Findings;
+use crate::plan::PhasePlan;
+use crate::units::duration::format_duration;
+use crate::units::number::grouped;
+use crate::units::rate::format_rate;
+
+/// The longest run, in seconds: a week.
+pub const MAX_RUN_S: u64 = 7 * 24 * 3600;
+/// The most phases, each step counted.
+pub const MAX_PHASES: usize = 1000;
+/// The most steps of one staircase.
+pub const MAX_STEPS: u32 = 200;
+/// The most arrivals of a run: fewer than the digits of `${seq}` can number.
+pub const MAX_ARRIVALS: f64 = 100e9;
+
+/// A phase as typed, on the time axis: what faults and gates refer to.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) name: String,
+    pub(super) start: Duration,
+    pub(super) end: Duration,
+    pub(super) warmup: bool,
+    /// How many planned phases it became.
+    pub(super) steps: u32,
+}
+
+/// The whole run.
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    pub(super) phases: Vec<PhasePlan>,
+    pub(super) stretches: Vec<Stretch>,
+    /// When the last phase ends.
+    pub(super) end: Duration,
+    /// Whether every phase could be read; else times behind the first unread one are too early.
+    pub(super) complete: bool,
+}
+
+pub(super) fn lower(file: &[At<Phase>], max_rate_rps: f64, findings: &mut Findings) -> Timeline {
+    let mut timeline = Timeline::default();
+    let mut names = Names::new("phase");
+    let Some(last) = file.last() else {
+        findings.add(0..0, "there is no phase; add a [[phase]] with name, duration and rate");
+        return timeline;
+    };
+    timeline.complete = true;
+    for typed in file {
+        names.add(&typed.name, findings);
+        let stretch = one(typed, &mut timeline.phases, timeline.end, max_rate_rps, findings);
+        timeline.complete &= stretch.is_some();
+        // An unread phase keeps its name, so that gates and faults on it are not blamed.
+        let stretch = stretch.unwrap_or_else(|| Stretch {
+            name: typed.name.to_string(),
+            start: timeline.end,
+            end: timeline.end,
+            warmup: typed.warmup,
+            steps: 1,
+        });
+        timeline.end = stretch.end;
+        timeline.stretches.push(stretch);
+        if timeline.phases.len() > MAX_PHASES {
+            findings.add(
+                typed.span(),
+                format!("there are more than {MAX_PHASES} phases, each step counted; merge some"),
+            );
+            timeline.complete = false;
+            return timeline;
+        }
+    }
+    if timeline.complete {
+        whole(&timeline, last, findings);
+    }
+    timeline
+}
+
+/// What only the whole shows.
+fn whole(timeline: &Timeline, last: &At<Phase>, findings: &mut Findings) {
+    if timeline.end > Duration::from_secs(MAX_RUN_S) {
+        let total = format_duration(timeline.end);
+        findings.add(
+            last.duration.span(),
+            format!("the phases last {total} in all, above the limit of 7 days; shorten them"),
+        );
+    }
+    let arrivals: f64 = timeline.phases.iter().map(PhasePlan::expected_arrivals).sum();
+    if arrivals > MAX_ARRIVALS {
+        findings.add(
+            last.duration.span(),
+            format!(
+                "the phases plan {} arrivals in all, above the limit of {}; shorten them or lower their rates",
+                grouped(arrivals),
+                grouped(MAX_ARRIVALS)
+            ),
+        );
+    }
+    if let Some(step) =
+        timeline.phases.iter().find(|p| p.step && timeline.stretches.iter().any(|s| s.name == p.name))
+    {
+        findings.add(
+            last.span(),
+            format!("phase name {} is also the name of a step; rename the phase", tick(&step.name)),
+        );
+    }
+    let counted: f64 = timeline.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
+    if counted < 1.0 {
+        findings.add(
+            last.span(),
+            "the phases plan no arrivals outside warm-up, so there would be nothing to judge; raise a rate or a duration",
+        );
+    }
+}
+
+/// One phase as typed: pushes what it becomes on `phases`.
+fn one(
+    typed: &At<Phase>,
+    phases: &mut Vec<PhasePlan>,
+    start: Duration,
+    max_rate_rps: f64,
+    findings: &mut Findings,
+) -> Option<Stretch> {
+    let what = format!("phase {}:", tick(&typed.name));
+    let week = Duration::from_secs(MAX_RUN_S);
+    let duration = duration_within(&typed.duration, week, format_args!("{what} duration"), findings);
+    let mut rate = |text: &At<RateText>, key: &str| {
+        let rps = rate_rps(text, format_args!("{what} {key}"), findings)?;
+        if rps > max_rate_rps {
+            let limit = format_rate(max_rate_rps);
+            findings.add(
+                text.span(),
+                format!(
+                    "{what} {key} {} is above load.max_rate {limit}; raise the limit or spread the load over agents",
+                    &***text
+                ),
+            );
+            return None;
+        }
+        Some(rps)
+    };
+    let mut push = |name: String, start: Duration, end: Duration, from_rps: f64, to_rps: f64, step: bool| {
+        phases.push(PhasePlan {
+            name,
+            warmup: typed.warmup,
+            start_s: start.as_secs_f64(),
+            end_s: end.as_secs_f64(),
+            from_rps,
+            to_rps,
+            step,
+        });
+    };
+    let name = typed.name.to_string();
+    let mut steps = 1;
+    match (&typed.rate, &typed.ramp, &typed.steps) {
+        (Some(hold), None, None) => {
+            let rps = rate(hold, "rate");
+            let (rps, end) = (rps?, start + duration?);
+            push(name.clone(), start, end, rps, rps, false);
+        }
+        (None, Some(ramp), None) => {
+            let (from, to) = (rate(&ramp.from, "ramp.from"), rate(&ramp.to, "ramp.to"));
+            let (from, to, end) = (from?, to?, start + duration?);
+            push(name.clone(), start, end, from, to, false);
+        }
+        (None, None, Some(stairs)) => {
+            let (from, to) = (rate(&stairs.from, "steps.from"), rate(&stairs.to, "steps.to"));
+            steps = step_count(stairs, &what, findings)?;
+            let (from, to, duration) = (from?, to?, duration?);
+            for i in 0..steps {
+                let rps = from + (to - from) * f64::from(i) / f64::from(steps - 1);
+                let (begin, end) = (start + duration * i / steps, start + duration * (i + 1) / steps);
+                push(format!("{name} {}/{steps}", i + 1), begin, end, rps, rps, true);
+            }
+        }
+        (None, None, None) => {
+            findings.add(typed.span(), format!("{what} there is no load; add one of rate, ramp and steps"));
+            return None;
+        }
+        _ => {
+            findings.add(typed.span(), format!("{what} rate, ramp and steps exclude each other; keep one"));
+            return None;
+        }
+    }
+    Some(Stretch { name, start, end: start + duration?, warmup: typed.warmup, steps })
+}
+
+fn step_count(stairs: &Steps, what: &str, findings: &mut Findings) -> Option<u32> {
+    let count = &stairs.count;
+    if (2..=MAX_STEPS).contains(&**count) {
+        return Some(**count);
+    }
+    findings
+        .add(count.span(), format!("{what} steps.count {} is outside its range, 2 to {MAX_STEPS}", **count));
+    None
+}

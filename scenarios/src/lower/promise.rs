@@ -1,0 +1,129 @@
+//! `[[slo]]` and `gates`: what is promised, what must be shown, and whether it can be.
+
+use std::time::Duration;
+
+use super::phase::Timeline;
+use super::scalar::{Names, duration_within, ratio};
+use crate::error::{did_you_mean, tick};
+use crate::file::scalar::At;
+use crate::file::tables::Slo;
+use crate::findings::Findings;
+use crate::gate::parse_gate;
+use crate::plan::{GatePlan, RequestPlan, SloPlan};
+
+/// The most SLOs of a scenario.
+pub const MAX_SLOS: usize = 64;
+/// The most gates of a scenario.
+pub const MAX_GATES: usize = 256;
+/// The longest response time that is told apart: the range of the latency histograms.
+const MAX_UNDER: Duration = Duration::from_secs(600);
+
+pub(super) fn slos(file: &[At<Slo>], requests: &[RequestPlan], findings: &mut Findings) -> Vec<SloPlan> {
+    if let Some(beyond) = file.get(MAX_SLOS) {
+        findings.add(beyond.span(), format!("there are more than {MAX_SLOS} SLOs"));
+    }
+    let mut names = Names::new("slo");
+    file.iter()
+        .take(MAX_SLOS)
+        .filter_map(|typed| {
+            names.add(&typed.name, findings);
+            let what = format!("slo {}:", tick(&typed.name));
+            let under = typed
+                .under
+                .as_ref()
+                .map(|d| duration_within(d, MAX_UNDER, format_args!("{what} under"), findings));
+            let objective = objective(typed, &what, findings);
+            if let Some(request) = &typed.request
+                && let Some(message) = unknown_request(request, requests)
+            {
+                findings.add(request.span(), format!("{what} {message}"));
+            }
+            Some(SloPlan {
+                name: typed.name.to_string(),
+                objective: objective?,
+                under_ms: match under {
+                    Some(d) => Some(d?.as_secs_f64() * 1e3),
+                    None => None,
+                },
+                request: typed.request.as_deref().cloned(),
+            })
+        })
+        .collect()
+}
+
+fn objective(typed: &Slo, what: &str, findings: &mut Findings) -> Option<f64> {
+    let share = ratio(&typed.objective, format_args!("{what} objective"), findings)?;
+    let trouble = match share {
+        1.0 => "100% leaves no error budget, so nothing could be judged; promise less, such as 99.99%",
+        0.0 => "0 promises nothing; promise more, such as 99.9%",
+        _ => return Some(share),
+    };
+    findings.add(typed.objective.span(), format!("{what} objective {trouble}"));
+    None
+}
+
+pub(super) fn gates(
+    file: &[At<String>],
+    timeline: &Timeline,
+    requests: &[RequestPlan],
+    findings: &mut Findings,
+) -> Vec<GatePlan> {
+    if let Some(beyond) = file.get(MAX_GATES) {
+        findings.add(beyond.span(), format!("there are more than {MAX_GATES} gates"));
+    }
+    file.iter()
+        .take(MAX_GATES)
+        .filter_map(|typed| {
+            let what = format!("gate {}", tick(typed));
+            let gate = findings.check(typed.span(), &what, parse_gate(typed))?;
+            let trouble = gate.phase.as_ref().and_then(|p| unmeasured_phase(p, timeline));
+            for message in
+                trouble.into_iter().chain(gate.request.as_ref().and_then(|r| unknown_request(r, requests)))
+            {
+                findings.add(typed.span(), format!("{what}: {message}"));
+            }
+            Some(gate)
+        })
+        .collect()
+}
+
+/// Why a gate cannot be measured in the phase called `name`.
+fn unmeasured_phase(name: &str, timeline: &Timeline) -> Option<String> {
+    if let Some(stretch) = timeline.stretches.iter().find(|s| s.name == name) {
+        return if stretch.warmup {
+            Some(format!("phase {} is warm-up, which nothing is judged by; name another", tick(name)))
+        } else if stretch.steps > 1 {
+            let last = format!("{name} {0}/{0}", stretch.steps);
+            Some(format!(
+                "phase {} is {} steps; name one of them, such as {}",
+                tick(name),
+                stretch.steps,
+                tick(&last)
+            ))
+        } else {
+            None
+        };
+    }
+    match timeline.phases.iter().find(|p| p.name == name) {
+        Some(step) if step.warmup => {
+            Some(format!("phase {} is warm-up, which nothing is judged by; name another", tick(name)))
+        }
+        Some(_) => None,
+        None => {
+            let known = || timeline.stretches.iter().map(|s| s.name.as_str());
+            let hint = did_you_mean(name, known());
+            let all = known().take(20).collect::<Vec<_>>().join(", ");
+            Some(format!("there is no phase {}{hint} (known: {all})", tick(name)))
+        }
+    }
+}
+
+fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<String> {
+    if requests.iter().any(|r| r.name == name) {
+        return None;
+    }
+    let known = || requests.iter().map(|r| r.name.as_str());
+    let hint = did_you_mean(name, known());
+    let all = known().take(20).collect::<Vec<_>>().join(", ");
+    Some(format!("there is no request {}{hint} (known: {all})", tick(name)))
+}

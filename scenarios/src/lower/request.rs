@@ -1,0 +1,306 @@
+//! `[[request]]`: what is asked, safe to put on a wire. Whatever could end a line or a header
+//! early is refused here, so the engine can copy bytes without looking at them.
+
+use super::scalar::{Names, within};
+use crate::error::{did_you_mean, tick};
+use crate::file::scalar::At;
+use crate::file::tables::Request;
+use crate::findings::Findings;
+use crate::plan::{RequestPlan, TargetPlan};
+use crate::template::{Part, Placeholder, TemplateError, parse};
+
+/// The most request classes.
+pub const MAX_REQUESTS: usize = 64;
+/// The most headers of one class as typed.
+pub const MAX_HEADERS: usize = 32;
+/// The longest path, in bytes.
+pub const MAX_PATH_LEN: usize = 2048;
+/// The longest header value, in bytes.
+const MAX_HEADER_LEN: usize = 4096;
+/// The longest body, in bytes.
+pub const MAX_BODY_LEN: usize = 64 * 1024;
+/// The greatest weight: shares stay exact enough whatever stands beside it.
+const MAX_WEIGHT: f64 = 1e9;
+
+/// Methods that a request may use. `HEAD` and `CONNECT` answer in forms of their own.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// Headers that say where a message ends or what becomes of its connection.
+const OWN_HEADERS: [&str; 10] = [
+    "host",
+    "content-length",
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+];
+const DEFAULT_DECLINED: u16 = 402;
+
+pub(super) fn lower(
+    file: &[At<Request>],
+    target: Option<&TargetPlan>,
+    findings: &mut Findings,
+) -> Vec<RequestPlan> {
+    let Some(first) = file.first() else {
+        findings.add(0..0, "there is no request; add a [[request]] with name, method and path");
+        return Vec::new();
+    };
+    if file.len() > MAX_REQUESTS {
+        findings.add(file[MAX_REQUESTS].span(), format!("there are more than {MAX_REQUESTS} requests"));
+    }
+    // An unreadable target is told already; do not blame requests for it.
+    let has_token = target.is_none_or(|t| !matches!(t, TargetPlan::Url { token_env: None, .. }));
+    let mut names = Names::new("request");
+    let requests: Vec<RequestPlan> = file
+        .iter()
+        .take(MAX_REQUESTS)
+        .map(|typed| {
+            names.add_tag(&typed.name, findings);
+            One { what: format!("request {}:", tick(&typed.name)), has_token, findings }.lower(typed)
+        })
+        .collect();
+    if requests.iter().all(|r| r.weight == 0.0) {
+        findings.add(
+            first.span(),
+            "every request has the weight 0, so none would ever be sent; give one a positive weight",
+        );
+    }
+    requests
+}
+
+/// One request being checked.
+struct One<'a> {
+    what: String,
+    has_token: bool,
+    findings: &'a mut Findings,
+}
+
+/// Where a text with placeholders stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    Path,
+    Header,
+    Body,
+}
+
+impl One<'_> {
+    /// The request; wrong parts are told and stand in it as typed.
+    fn lower(&mut self, typed: &Request) -> RequestPlan {
+        let weight = within(
+            typed.weight.as_ref(),
+            1.0,
+            0.0..=MAX_WEIGHT,
+            &format!("{} weight", self.what),
+            self.findings,
+        );
+        self.method(&typed.method);
+        self.path(&typed.path);
+        let mut headers = self.headers(typed);
+        if let Some(body) = &typed.body {
+            let named = |h: &(String, String)| h.0.eq_ignore_ascii_case("content-type");
+            self.body(body, !headers.iter().any(named));
+            if !headers.iter().any(named) {
+                headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            }
+        }
+        if self.has_token && !headers.iter().any(|h| h.0.eq_ignore_ascii_case("authorization")) {
+            headers.push(("Authorization".to_owned(), "Bearer ${token}".to_owned()));
+        }
+        let expect = self.statuses(&typed.expect, "expect");
+        let declined = match &typed.declined {
+            Some(list) => self.statuses(list, "declined"),
+            None if expect.contains(&DEFAULT_DECLINED) => Vec::new(),
+            None => vec![DEFAULT_DECLINED],
+        };
+        if let Some(both) = typed.declined.iter().flatten().find(|s| expect.contains(s)) {
+            self.tell(both, format!("status {} is both expected and declined; keep it in one list", **both));
+        }
+        RequestPlan {
+            name: typed.name.to_string(),
+            weight: weight.unwrap_or(1.0),
+            method: typed.method.to_string(),
+            path: typed.path.to_string(),
+            headers,
+            body: typed.body.as_deref().cloned(),
+            expect,
+            declined,
+        }
+    }
+
+    fn tell<T>(&mut self, at: &At<T>, message: impl std::fmt::Display) {
+        self.findings.add(at.span(), format!("{} {message}", self.what));
+    }
+
+    fn method(&mut self, method: &At<String>) {
+        if !METHODS.contains(&method.as_str()) {
+            let hint = did_you_mean(method, METHODS.into_iter());
+            let known = METHODS.join(", ");
+            self.tell(method, format!("method {} is none of {known}{hint}", tick(method)));
+        }
+    }
+
+    fn path(&mut self, path: &At<String>) {
+        if !path.starts_with('/') {
+            self.tell(path, format!("path {} must begin with /; the host is target.url's", tick(path)));
+        } else if path.len() > MAX_PATH_LEN {
+            self.tell(path, format!("path {} is longer than {MAX_PATH_LEN} bytes", tick(path)));
+        } else if let Some(c) = path.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+            let encoded: String = c.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+            self.tell(
+                path,
+                format!("path {} holds {c:?}, which must not stand in a path; write {encoded}", tick(path)),
+            );
+        }
+        self.template(path, Spot::Path, "path");
+    }
+
+    fn headers(&mut self, typed: &Request) -> Vec<(String, String)> {
+        let mut sorted: Vec<_> = typed.headers.iter().collect();
+        sorted.sort_by_key(|(name, _)| name.span().start);
+        if let Some((beyond, _)) = sorted.get(MAX_HEADERS) {
+            self.tell(beyond, format!("there are more than {MAX_HEADERS} headers"));
+            return Vec::new();
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (name, value) in &sorted {
+            let lower = name.to_ascii_lowercase();
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            if name.is_empty() || name.len() > super::MAX_NAME_LEN || !name.bytes().all(token) {
+                self.tell(
+                    name,
+                    format!("header name {} must be a token of letters, digits and -", tick(name)),
+                );
+            } else if OWN_HEADERS.contains(&lower.as_str()) {
+                self.tell(name, format!("header {} is squall's to write; remove it", tick(name)));
+            }
+            if !seen.insert(lower) {
+                self.tell(name, format!("header {} is given twice; join the values", tick(name)));
+            }
+            if value.len() > MAX_HEADER_LEN {
+                self.tell(value, format!("header {} is longer than {MAX_HEADER_LEN} bytes", tick(name)));
+            } else if let Some(c) = value.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t'))
+            {
+                self.tell(
+                    value,
+                    format!("header {} holds {c:?}, which must not stand in a header; encode it", tick(name)),
+                );
+            }
+            self.template(value, Spot::Header, &format!("header {}", tick(name)));
+        }
+        sorted.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+    }
+
+    fn body(&mut self, body: &At<String>, is_json: bool) {
+        if body.len() > MAX_BODY_LEN {
+            self.tell(body, format!("the body is longer than {MAX_BODY_LEN} bytes"));
+            return;
+        }
+        if !self.template(body, Spot::Body, "body") || !is_json {
+            return;
+        }
+        // A number, and text that is safe in quotes: what each placeholder looks like.
+        let example: String = parse(body)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|part| match part {
+                Part::Text(t) => t,
+                Part::Hole(Placeholder::Amount, _) => "1",
+                Part::Hole(_, _) => "a",
+            })
+            .collect();
+        if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(&example) {
+            let why = e.to_string();
+            let why = why.split(" at line").next().unwrap_or_default().to_owned();
+            self.tell(
+                body,
+                format!("the body is not JSON once its placeholders are filled in ({why}); mend it, or say what it is with a Content-Type header"),
+            );
+        }
+    }
+
+    /// Whether the placeholders of `text` are ones, and allowed in `spot`.
+    fn template(&mut self, text: &At<String>, spot: Spot, place: &str) -> bool {
+        let parts = match parse(text) {
+            Ok(parts) => parts,
+            Err(TemplateError::Unclosed { at }) => {
+                let from: String = text[at..].chars().take(12).collect();
+                self.tell(text, format!("{place} has no closing }} for {}", tick(&from)));
+                return false;
+            }
+            Err(TemplateError::Unknown { name, .. }) => {
+                let known = Placeholder::ALL.map(Placeholder::name);
+                let hint = did_you_mean(&name, known.into_iter());
+                let all = known.map(|k| format!("${{{k}}}")).join(" ");
+                self.tell(
+                    text,
+                    format!(
+                        "{place} has an unknown placeholder {}{hint} (known: {all})",
+                        tick(&format!("${{{name}}}"))
+                    ),
+                );
+                return false;
+            }
+        };
+        let mut in_quotes = Quotes::default();
+        let mut good = true;
+        for part in parts {
+            let trouble = match part {
+                Part::Text(t) => {
+                    in_quotes.pass(t);
+                    None
+                }
+                Part::Hole(Placeholder::Amount, _) if spot != Spot::Body => {
+                    Some("${amount}, which is padded with spaces and so belongs into a body")
+                }
+                Part::Hole(Placeholder::Amount, _) if in_quotes.open => {
+                    Some("${amount} in quotes, but it is a number padded with spaces; take the quotes away")
+                }
+                Part::Hole(Placeholder::Token, _) if spot != Spot::Header => {
+                    Some("${token}, which is a secret and belongs into a header, where nobody logs it")
+                }
+                Part::Hole(Placeholder::Token, _) if !self.has_token => {
+                    Some("${token}, but the target has none; name its variable in target.token_env")
+                }
+                Part::Hole(..) => None,
+            };
+            if let Some(trouble) = trouble {
+                self.tell(text, format!("{place} holds {trouble}"));
+                good = false;
+            }
+        }
+        good
+    }
+
+    fn statuses(&mut self, typed: &[At<u16>], key: &str) -> Vec<u16> {
+        if let Some(wrong) = typed.iter().find(|s| !(200..=599).contains(&***s)) {
+            self.tell(wrong, format!("{key} {} is not a final HTTP status; they are 200 to 599", **wrong));
+        }
+        let mut all: Vec<u16> = typed.iter().map(|s| **s).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Whether a JSON string is open.
+#[derive(Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, text: &str) {
+        for b in text.bytes() {
+            match b {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.open => self.escaped = true,
+                b'"' => self.open = !self.open,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! What a scenario means: resolved, validated, no option left open.
+//!
+//! Every other room sees this and never what was typed. Units are in the names: rates in
+//! requests per second, times in seconds from the first planned arrival unless they say `_ms`.
+//! A plan serialises into the manifest of its run, so that a report can be rebuilt from the
+//! folder alone.
+
+use serde::{Deserialize, Serialize};
+use squall_record::fault::FaultSpec;
+
+/// A scenario, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Short name, part of the run folder's name: `[a-z0-9-]`.
+    pub name: String,
+    /// One sentence for people.
+    pub summary: String,
+    /// Everything random is a function of it.
+    pub seed: u64,
+    /// What is loaded.
+    pub target: TargetPlan,
+    /// How the load is carried.
+    pub load: LoadPlan,
+    /// When how much, contiguous from 0.
+    pub phases: Vec<PhasePlan>,
+    /// What is asked.
+    pub requests: Vec<RequestPlan>,
+    /// Where placeholders draw from.
+    pub data: DataPlan,
+    /// What goes wrong and when.
+    pub faults: Vec<FaultPlan>,
+    /// What the service promises.
+    pub slos: Vec<SloPlan>,
+    /// What the run must show to pass.
+    pub gates: Vec<GatePlan>,
+}
+
+/// What is loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "system", rename_all = "snake_case")]
+pub enum TargetPlan {
+    /// The reference payment service, started as a child of the run.
+    Reference {
+        /// How many accounts it opens before the run.
+        accounts: u64,
+        /// What each of them holds at first, in minor units.
+        opening_balance: i64,
+    },
+    /// A service that runs already.
+    Url {
+        /// Scheme, host and port: `http://127.0.0.1:8080`.
+        url: String,
+        /// The environment variable that holds the bearer token; its value is never recorded.
+        token_env: Option<String>,
+        /// Hosts beyond loopback to which the scenario allows load.
+        allow: Vec<String>,
+    },
+}
+
+/// How the load is carried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    /// How arrivals are spaced.
+    pub arrivals: Arrivals,
+    /// Keep-alive connections in all.
+    pub connections: u32,
+    /// Requests on the wire or waiting for a connection; an arrival beyond it is dropped.
+    pub max_in_flight: u32,
+    /// After how long a request on the wire is given up.
+    pub timeout_ms: u64,
+    /// Worker threads.
+    pub workers: u32,
+}
+
+/// How arrivals are spaced around the planned rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Evenly.
+    Uniform,
+    /// As independent clients would: a Poisson process with the planned rate.
+    Poisson,
+}
+
+/// A stretch of time with one rate curve. Steps are one phase each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhasePlan {
+    /// Unique within the plan.
+    pub name: String,
+    /// Left out of totals, gates and SLOs.
+    pub warmup: bool,
+    /// When it begins.
+    pub start_s: f64,
+    /// When it ends.
+    pub end_s: f64,
+    /// The rate at its beginning, in requests per second.
+    pub from_rps: f64,
+    /// The rate at its end; between them the rate is linear.
+    pub to_rps: f64,
+    /// One step of a `steps` phase: a point for the scalability fit.
+    pub step: bool,
+}
+
+impl PhasePlan {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn duration_s(&self) -> f64 {
+        self.end_s - self.start_s
+    }
+
+    /// Arrivals expected in it: the integral of its rate.
+    #[must_use]
+    pub fn expected_arrivals(&self) -> f64 {
+        (self.from_rps + self.to_rps) / 2.0 * self.duration_s()
+    }
+}
+
+/// One class of requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestPlan {
+    /// Unique within the plan; the tag in `latency.hlog`: `[A-Za-z0-9_-]`.
+    pub name: String,
+    /// Its share among all classes' weights; at least one is positive.
+    pub weight: f64,
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Path and query, with placeholders.
+    pub path: String,
+    /// Further headers, values with placeholders. `Host`, `Content-Length` and `Connection` are
+    /// the engine's.
+    pub headers: Vec<(String, String)>,
+    /// Body, with placeholders.
+    pub body: Option<String>,
+    /// Statuses that count as ok; empty for every 2xx.
+    pub expect: Vec<u16>,
+    /// Statuses that count as declined.
+    pub declined: Vec<u16>,
+}
+
+/// Where placeholders draw from.
+///
+/// | placeholder | becomes |
+/// |---|---|
+/// | `${account}` | an account's id, drawn by `pick` |
+/// | `${other}` | another account's id, never the same as `${account}` |
+/// | `${amount}` | a whole number in `amount_min..=amount_max` (bodies only, outside quotes) |
+/// | `${key}` | the idempotency key of this arrival, 32 hexadecimal digits |
+/// | `${seq}` | the arrival's index, 12 digits |
+/// | `${token}` | the target's bearer token |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataPlan {
+    /// Accounts 1..=`accounts` exist.
+    pub accounts: u64,
+    /// How `${account}` is drawn.
+    pub pick: Pick,
+    /// Comes before the account's number: `acc_`.
+    pub account_prefix: String,
+    /// Digits of the account's number, zero-padded.
+    pub account_digits: usize,
+    /// The least `${amount}`.
+    pub amount_min: i64,
+    /// The greatest `${amount}`.
+    pub amount_max: i64,
+}
+
+/// How one of many accounts is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "pick", rename_all = "snake_case")]
+pub enum Pick {
+    /// All alike.
+    Uniform,
+    /// The k-th most popular in proportion to k^−exponent.
+    Zipf {
+        /// 0 is uniform, 1 the classic law.
+        exponent: f64,
+    },
+}
+
+/// A fault on the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultPlan {
+    /// What goes wrong.
+    pub fault: FaultSpec,
+    /// When it begins.
+    pub start_s: f64,
+    /// When it ends.
+    pub end_s: f64,
+}
+
+/// A promise: at least `objective` of planned arrivals are good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SloPlan {
+    /// Unique within the plan.
+    pub name: String,
+    /// The share that must be good, 0..1: 0.999.
+    pub objective: f64,
+    /// When given, an arrival is good only when its response time is at most this.
+    pub under_ms: Option<f64>,
+    /// When given, only this request class counts.
+    pub request: Option<String>,
+}
+
+/// A condition on the whole run, or on one phase or request class of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatePlan {
+    /// As typed.
+    pub expression: String,
+    /// What is measured.
+    pub metric: Metric,
+    /// Only this phase, when given.
+    pub phase: Option<String>,
+    /// Only this request class, when given.
+    pub request: Option<String>,
+    /// How the measured value is compared.
+    pub op: Op,
+    /// With what: milliseconds for times, a ratio 0..=1 for rates and availability, requests per
+    /// second for throughput, a number for counts.
+    pub bound: f64,
+}
+
+/// What a gate measures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "metric", rename_all = "snake_case")]
+pub enum Metric {
+    /// A percentile of a latency, in milliseconds.
+    Percentile {
+        /// 0..=1.
+        q: f64,
+        /// Which clock.
+        clock: ClockKind,
+    },
+    /// The mean of a latency, in milliseconds.
+    Mean {
+        /// Which clock.
+        clock: ClockKind,
+    },
+    /// The greatest latency, in milliseconds.
+    Max {
+        /// Which clock.
+        clock: ClockKind,
+    },
+    /// A count over planned arrivals.
+    Rate {
+        /// Of what.
+        of: Tally,
+    },
+    /// A count.
+    Count {
+        /// Of what.
+        of: Tally,
+    },
+    /// Good over planned.
+    Availability,
+    /// Completed per second.
+    Throughput,
+}
+
+/// Which of the three latencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockKind {
+    /// From the intended instant.
+    Response,
+    /// From the sending.
+    Service,
+    /// Sent − intended.
+    ScheduleLag,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tally {
+    /// [`squall_record::counts::Counts::planned`]
+    Planned,
+    /// [`squall_record::counts::Counts::sent`]
+    Sent,
+    /// [`squall_record::counts::Counts::completed`]
+    Completed,
+    /// [`squall_record::counts::Counts::ok`]
+    Ok,
+    /// [`squall_record::counts::Counts::declined`]
+    Declined,
+    /// [`squall_record::counts::Counts::shed`]
+    Shed,
+    /// [`squall_record::counts::Counts::failed_total`]
+    Failed,
+    /// [`squall_record::counts::Counts::dropped`]
+    Dropped,
+    /// [`squall_record::counts::Counts::late`]
+    Late,
+}
+
+/// How a gate compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Less than.
+    #[serde(rename = "<")]
+    Lt,
+    /// At most.
+    #[serde(rename = "<=")]
+    Le,
+    /// More than.
+    #[serde(rename = ">")]
+    Gt,
+    /// At least.
+    #[serde(rename = ">=")]
+    Ge,
+    /// Equal.
+    #[serde(rename = "==")]
+    Eq,
+    /// Not equal.
+    #[serde(rename = "!=")]
+    Ne,
+}
+
+impl Op {
+    /// Whether `actual op bound` holds.
+    #[must_use]
+    #[expect(clippy::float_cmp, reason = "`==` on counts is what was asked for")]
+    pub fn holds(self, actual: f64, bound: f64) -> bool {
+        match self {
+            Op::Lt => actual < bound,
+            Op::Le => actual <= bound,
+            Op::Gt => actual > bound,
+            Op::Ge => actual >= bound,
+            Op::Eq => actual == bound,
+            Op::Ne => actual != bound,
+        }
+    }
+}
+
+impl Plan {
+    /// When the last phase ends.
+    #[must_use]
+    pub fn duration_s(&self) -> f64 {
+        self.phases.last().map_or(0.0, |p| p.end_s)
+    }
+
+    /// The highest planned rate, in requests per second.
+    #[must_use]
+    pub fn peak_rps(&self) -> f64 {
+        self.phases.iter().map(|p| p.from_rps.max(p.to_rps)).fold(0.0, f64::max)
+    }
+
+    /// Arrivals expected in all: the integral of the rate.
+    #[must_use]
+    pub fn expected_arrivals(&self) -> f64 {
+        self.phases.iter().map(PhasePlan::expected_arrivals).sum()
+    }
+
+    /// The index of the phase in force at `at_s`; the last one after the end.
+    #[must_use]
+    pub fn phase_at(&self, at_s: f64) -> usize {
+        self.phases.iter().position(|p| at_s < p.end_s).unwrap_or(self.phases.len().saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    //! Small plans for the tests of this crate.
+
+    use super::*;
+
+    /// A data plan with 10,000 accounts.
+    pub(crate) fn data() -> DataPlan {
+        DataPlan {
+            accounts: 10_000,
+            pick: Pick::Uniform,
+            account_prefix: "acc_".into(),
+            account_digits: 8,
+            amount_min: 100,
+            amount_max: 99_999,
+        }
+    }
+
+    /// A payment request.
+    pub(crate) fn pay() -> RequestPlan {
+        RequestPlan {
+            name: "pay".into(),
+            weight: 1.0,
+            method: "POST".into(),
+            path: "/v1/payments".into(),
+            headers: vec![
+                ("Idempotency-Key".into(), "${key}".into()),
+                ("Authorization".into(), "Bearer ${token}".into()),
+            ],
+            body: Some(r#"{"from":"${account}","to":"${other}","amount":${amount},"currency":"EUR"}"#.into()),
+            expect: vec![201],
+            declined: vec![402],
+        }
+    }
+
+    /// A plan of `(duration_s, from_rps, to_rps)` phases.
+    pub(crate) fn plan_with_phases(arrivals: Arrivals, phases: &[(f64, f64, f64)]) -> Plan {
+        let mut start_s = 0.0;
+        let phases = phases
+            .iter()
+            .enumerate()
+            .map(|(i, (duration_s, from_rps, to_rps))| {
+                let p = PhasePlan {
+                    name: format!("phase {i}"),
+                    warmup: false,
+                    start_s,
+                    end_s: start_s + duration_s,
+                    from_rps: *from_rps,
+                    to_rps: *to_rps,
+                    step: false,
+                };
+                start_s = p.end_s;
+                p
+            })
+            .collect();
+        Plan {
+            name: "t".into(),
+            summary: String::new(),
+            seed: 1,
+            target: TargetPlan::Reference { accounts: 10_000, opening_balance: 1_000_000 },
+            load: LoadPlan { arrivals, connections: 8, max_in_flight: 100, timeout_ms: 1000, workers: 1 },
+            phases,
+            requests: vec![pay()],
+            data: data(),
+            faults: vec![],
+            slos: vec![],
+            gates: vec![],
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `tests/valid` and `tests/invalid`: what is accepted and what it means; what is refused and what
+//! the person is told.
+#![expect(clippy::unwrap_used, reason = "a folder of the repository that cannot be read fails the test")]
+
+use std::fs;
+use std::path::Path;
+
+use squall_scenarios::explain::explain;
+use squall_scenarios::load::load;
+use squall_scenarios::schema::json_schema;
+use squall_scenarios::source::Source;
+
+/// The scenarios of a folder beside this file, in order of their names.
+fn folder(name: &str) -> Vec<Source> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let mut sources: Vec<Source> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|x| x == "toml"))
+        .map(|p| Source {
+            name: p.file_name().unwrap().to_str().unwrap().to_owned(),
+            text: fs::read_to_string(&p).unwrap(),
+        })
+        .collect();
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
+}
+
+#[test]
+fn every_valid_file_means_what_its_snapshot_says() {
+    let validator = jsonschema::validator_for(&json_schema()).unwrap();
+    for source in folder("valid") {
+        let plan = load(&source, &[]).unwrap_or_else(|e| panic!("{e}"));
+        insta::assert_snapshot!(format!("valid-{}", source.name), explain(&plan));
+        let value: serde_json::Value = toml::from_str(&source.text).unwrap();
+        assert!(validator.is_valid(&value), "{}", source.name);
+    }
+}
+
+#[test]
+fn every_invalid_file_is_refused_with_its_place_and_the_way_out() {
+    let sources = folder("invalid");
+    assert!(sources.len() >= 30);
+    let mut told = String::new();
+    for source in &sources {
+        let error = match load(source, &[]) {
+            Ok(_) => panic!("{} is accepted", source.name),
+            Err(e) => e,
+        };
+        let text = error.to_string();
+        assert!(text.contains(&format!("{}:", source.name)), "no place: {text}");
+        told.push_str(&format!("failed to {text}\n\n"));
+    }
+    insta::assert_snapshot!("invalid", told);
+}
+
+#[test]
+fn each_invalid_file_holds_one_mistake_unless_it_says_so() {
+    for source in folder("invalid") {
+        let problems = load(&source, &[]).unwrap_err().problems().len();
+        assert_eq!(problems > 1, source.name.starts_with("several"), "{}: {problems}", source.name);
+    }
+}

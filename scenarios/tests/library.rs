@@ -1,0 +1,86 @@
+//! What is shipped: every file loads, is explained, and is what the committed JSON Schema allows.
+
+use squall_scenarios::explain::explain;
+use squall_scenarios::library::{SHIPPED, Shipped, TEMPLATE};
+use squall_scenarios::load::load;
+use squall_scenarios::overrides::Override;
+use squall_scenarios::plan::{Plan, TargetPlan};
+use squall_scenarios::schema::json_schema;
+
+const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/scenario.schema.json");
+
+/// Everything shipped, the template included.
+fn all() -> Vec<Shipped> {
+    let mut all = SHIPPED.to_vec();
+    all.push(Shipped { name: "template", text: TEMPLATE });
+    all
+}
+
+fn plan(s: &Shipped) -> Plan {
+    load(&s.source(), &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn every_shipped_scenario_loads_and_is_named_like_its_file() {
+    for s in SHIPPED {
+        let plan = plan(s);
+        assert_eq!(plan.name, s.name);
+        assert!(!plan.summary.is_empty() && !plan.gates.is_empty(), "{}", s.name);
+        assert!(s.text.lines().nth(2).is_some_and(|l| l.starts_with("# ")), "{}: says what it shows", s.name);
+    }
+    plan(&all()[SHIPPED.len()]);
+}
+
+#[test]
+fn every_shipped_scenario_is_explained() {
+    for s in all() {
+        insta::assert_snapshot!(format!("explain-{}", s.name), explain(&plan(&s)));
+    }
+}
+
+#[test]
+fn every_shipped_scenario_survives_the_manifest() {
+    for s in all() {
+        let plan = plan(&s);
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan, "{}", s.name);
+    }
+}
+
+#[test]
+fn every_shipped_scenario_can_be_pointed_at_a_url_unless_it_breaks_the_service() {
+    let url = Override::new("target.url", "http://127.0.0.1:9");
+    for s in SHIPPED {
+        match load(&s.source(), std::slice::from_ref(&url)) {
+            Ok(plan) => assert!(matches!(plan.target, TargetPlan::Url { .. }), "{}", s.name),
+            Err(e) => assert!(e.to_string().contains("acts inside the reference service"), "{e}"),
+        }
+    }
+}
+
+#[test]
+fn the_committed_schema_is_the_generated_one() {
+    let generated = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(SCHEMA_FILE, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "schema/scenario.schema.json is out of date: UPDATE_SCHEMA=1 cargo test -p squall-scenarios"
+    );
+}
+
+#[test]
+fn every_shipped_scenario_is_valid_by_the_schema_and_a_misspelt_one_is_not() {
+    let validator = jsonschema::validator_for(&json_schema()).unwrap();
+    for s in all() {
+        let value: serde_json::Value = toml::from_str(s.text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{}", s.name);
+        for (from, to) in [("rate = \"", "rat = \""), ("k/s\"", "k\""), ("method = ", "methode = ")] {
+            let broken: serde_json::Value = toml::from_str(&s.text.replace(from, to)).unwrap();
+            assert!(!validator.is_valid(&broken), "{}: {from} as {to}", s.name);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use squall_scenarios::overrides::Override;
+
+/// Load and chaos for payment systems, and the truth about what happened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "squall",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  squall run quickstart            load, break and judge the reference service\n  \
+                  squall explain spike-10x         what a scenario would do\n  squall run my.toml --ui plain --set load.connections=64\n  \
+                  squall report runs/<RUN>         rebuild the reports of a run\n\n\
+                  Exit codes: 0 passed, 1 internal error, 99 a gate failed, 104 invalid scenario,\n\
+                  105 interrupted, 120 the generator was the limit, 122 inconclusive."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario: start the target, load it, break it, judge it
+    #[command(
+        after_help = "Examples:\n  squall run quickstart\n  squall run soak --set phase.hold.duration=10m --ui plain\n  \
+                      squall run checkout.toml --target http://127.0.0.1:8080 --seed 7 --out runs/before"
+    )]
+    Run(RunArgs),
+    /// Validate a scenario without sending anything
+    #[command(after_help = "Example:\n  squall check my.toml --set load.connections=8")]
+    Check(ScenarioArgs),
+    /// Print what a scenario would do: phases, arrivals, peak rate, faults
+    #[command(after_help = "Example:\n  squall explain quickstart")]
+    Explain(ScenarioArgs),
+    /// Write a commented scenario to begin from
+    #[command(after_help = "Example:\n  squall init my.toml && squall check my.toml")]
+    Init {
+        /// The file to write; it must not exist
+        #[arg(default_value = "scenario.toml")]
+        file: PathBuf,
+    },
+    /// List what is shipped: scenarios and faults
+    List,
+    /// Rebuild every report of a run folder, also of an interrupted run
+    #[command(after_help = "Example:\n  squall report runs/20261121T010203Z-quickstart")]
+    Report {
+        /// The run folder
+        run: PathBuf,
+    },
+    /// Run the reference payment service
+    #[command(
+        after_help = "The tokens that it accepts stand in the environment, 16 or more characters each:\n  \
+                      export PAYMENTS_TOKEN=$(openssl rand -hex 16) PAYMENTS_ADMIN_TOKEN=$(openssl rand -hex 16)\n  \
+                      squall target --data ledger --accounts 10000 --opening-balance 1000000"
+    )]
+    Target(payments::cli::ServeArgs),
+    /// Print shell completions
+    #[command(after_help = "Example:\n  squall completions bash > /etc/bash_completion.d/squall")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  squall man | man -l -")]
+    Man,
+}
+
+/// A scenario and what replaces parts of it.
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// A scenario file, or the name of a shipped one (see `squall list`)
+    pub scenario: String,
+    /// Replace one value, as in load.connections=8 or phase.hold.rate=5k/s; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+    /// Replace the scenario's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Load this service instead of the scenario's target
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+}
+
+/// `squall run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The scenario.
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// How the run is shown [default: tui on a terminal, else plain]
+    #[arg(long, value_enum)]
+    pub ui: Option<Ui>,
+    /// The run folder [default: runs/UTC-TIME-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Keep the reference service's data here instead of removing it after the run
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// Full screen
+    Tui,
+    /// A line every five seconds
+    Plain,
+    /// Nothing until the summary
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_takes_arguments_shows_an_example() {
+        let command = Cli::command();
+        for sub in command.get_subcommands() {
+            if sub.get_arguments().next().is_some() {
+                assert!(sub.get_after_help().is_some(), "{} has no example", sub.get_name());
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One function a command.
+//!
+//! # Layout
+//!
+//! * [`scenario`] holds `check`, `explain`, `init`, `list`.
+//! * [`run`] is `run`; its parts are in [`crate::run`].
+//! * [`report`] is `report`.
+//! * [`shell`] holds `completions`, `man`.
+
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod shell;
+
+use std::process::ExitCode;
+
+use squall_reports::exit;
+use squall_scenarios::error::ScenarioError;
+
+use crate::cli::Command;
+use crate::stdout::remark;
+
+/// Why a command ended without its result.
+#[derive(Debug)]
+pub enum Stop {
+    /// The scenario, or what was asked of it, is wrong: exit 104.
+    Invalid(String),
+    /// Something that should work did not: exit 1.
+    Failed(anyhow::Error),
+}
+
+impl From<ScenarioError> for Stop {
+    fn from(e: ScenarioError) -> Self {
+        Stop::Invalid(format!("failed to {e}"))
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(e: anyhow::Error) -> Self {
+        Stop::Failed(e)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(e: std::io::Error) -> Self {
+        Stop::Failed(e.into())
+    }
+}
+
+/// Carries out `command` and gives its exit code.
+#[must_use]
+pub fn dispatch(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => scenario::check(&args),
+        Command::Explain(args) => scenario::explain(&args),
+        Command::Init { file } => scenario::init(&file),
+        Command::List => scenario::list(),
+        Command::Report { run } => report::report(&run),
+        Command::Target(args) => payments::serve::serve(args)
+            .map(|()| exit::PASSED)
+            .map_err(|e| Stop::Failed(e.context("serve payments"))),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man => shell::man(),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(Stop::Invalid(message)) => {
+            remark(&format!("squall {message}"));
+            ExitCode::from(exit::INVALID_SCENARIO)
+        }
+        Err(Stop::Failed(e)) => {
+            remark(&format!("squall failed to {e:#}"));
+            ExitCode::from(exit::INTERNAL)
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! `squall run`: from scenario to verdict.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use squall_engine::engine::{self, Job, Pace};
+use squall_record::clock::{self, Clock};
+use squall_record::event::What;
+use squall_record::folder::{FolderWriter, RunFolder};
+use squall_record::interval::Sink;
+use squall_record::manifest::{Machine, Manifest, SCHEMA};
+use squall_reports::report::build;
+use squall_reports::text::render_text;
+use squall_reports::write::write_all;
+use squall_scenarios::host::HttpUrl;
+use squall_scenarios::plan::{Plan, TargetPlan};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Stop, scenario};
+use crate::cli::{RunArgs, Ui};
+use crate::live::{Live, SharedView};
+use crate::plain::Plain;
+use crate::run::admin::Admin;
+use crate::run::child::{ReferenceService, Wanted};
+use crate::run::stream::Stream;
+use crate::run::{interrupt, preflight, timeline, watch};
+use crate::stdout::{print, remark, wants_colour};
+use crate::tui::{self, Commands};
+
+/// How far ahead the run's zero lies, so that every connection is open by then.
+const LEAD: Duration = Duration::from_millis(500);
+
+/// What is loaded, once it is there.
+struct Target {
+    addr: std::net::SocketAddr,
+    host: String,
+    token: String,
+    admin: Option<Admin>,
+    /// Present for the reference service; ends it when dropped.
+    service: Option<ReferenceService>,
+}
+
+/// Carries out a scenario and writes its reports.
+///
+/// # Errors
+/// When the scenario is invalid, or the run cannot be carried out or recorded.
+pub fn run(args: &RunArgs) -> Result<u8, Stop> {
+    let plan = scenario::plan(&args.scenario)?;
+    let out = args.out.clone().unwrap_or_else(|| default_folder(&plan));
+    let ui = match args.ui {
+        Some(Ui::Tui) if !has_screen() => {
+            remark("there is no terminal for a full screen: showing plain lines");
+            Ui::Plain
+        }
+        Some(ui) => ui,
+        None if has_screen() => Ui::Tui,
+        None => Ui::Plain,
+    };
+
+    if let Some(data) = &args.data {
+        preflight::fresh_ledger(data)?;
+    }
+    let stranger = stranger(&plan)?;
+    preflight::disk(&plan, &out, args.data.as_deref())?;
+    let is_new = !out.exists();
+    let writer = FolderWriter::create(&out, &manifest(&plan)?).context("prepare the run folder")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    interrupt::install(Arc::clone(&stop)).context("handle Ctrl-C")?;
+    let target = match start_target(&plan, stranger, &out, args.data.as_deref()) {
+        Ok(target) => target,
+        Err(e) => {
+            // Nothing was sent: a folder that says otherwise would only be in the way.
+            drop(writer);
+            if is_new {
+                let _ = std::fs::remove_dir_all(&out);
+            }
+            return Err(e.into());
+        }
+    };
+    if plan.gates.is_empty() {
+        remark(&format!("note: {} has no gates, so this run passes whatever happens", plan.name));
+    }
+    let loaded = load(&plan, &target, writer, ui, &stop);
+    if let Some(service) = target.service {
+        service.stop();
+    }
+
+    // A run that could not go on is reported as far as it went.
+    let report = RunFolder::open(&out)
+        .context("read the run back")
+        .and_then(|folder| build(&folder).context("judge the run"))
+        .and_then(|report| write_all(&report, &out).context("write the reports").map(|_| report));
+    let interrupted = loaded?;
+    let report = report?;
+    print(&render_text(&report, wants_colour()))?;
+    remark(&format!("report: {}", out.join("report.html").display()));
+    if interrupted {
+        remark("interrupted: the reports cover the part that was run");
+    }
+    Ok(report.exit_code())
+}
+
+/// Whether a full screen makes sense: a terminal on both sides that is not a dumb one.
+fn has_screen() -> bool {
+    std::io::stdin().is_terminal()
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|t| t != "dumb")
+}
+
+fn default_folder(plan: &Plan) -> PathBuf {
+    let stamp = clock::folder_stamp(clock::wall_now());
+    let name = format!("{stamp}-{}", plan.name);
+    // Two runs in one second get two folders.
+    (1..)
+        .map(|n| Path::new("runs").join(if n == 1 { name.clone() } else { format!("{name}-{n}") }))
+        .find(|p| !p.exists())
+        .unwrap_or_else(|| Path::new("runs").join(name))
+}
+
+fn manifest(plan: &Plan) -> anyhow::Result<Manifest> {
+    let scenario = serde_json::to_value(plan).context("write the plan down")?;
+    let scenario_hash = format!("{:016x}", xxh3_64(scenario.to_string().as_bytes()));
+    Ok(Manifest {
+        schema: SCHEMA,
+        name: plan.name.clone(),
+        seed: plan.seed,
+        started_at: Manifest::stamp(),
+        squall_version: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario,
+        scenario_hash,
+        classes: plan.requests.iter().map(|r| r.name.clone()).collect(),
+        machine: Machine::this(),
+    })
+}
+
+/// The target that is not squall's own, when the plan names one: everything about it that can be
+/// wrong shows before the run folder is made.
+fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
+    let TargetPlan::Url { url, token_env, allow } = &plan.target else { return Ok(None) };
+    let invalid = |problem: String| Stop::Invalid(format!("failed to run {}: {problem}", plan.name));
+    if !plan.faults.is_empty() {
+        return Err(invalid(format!(
+            "faults act inside the reference service, and the target is {url}; \
+             remove the [[fault]] tables or the target"
+        )));
+    }
+    let token = match token_env {
+        None => String::new(),
+        Some(name) => std::env::var(name).map_err(|_| {
+            invalid(format!("target.token_env names the environment variable {name}, which is not set"))
+        })?,
+    };
+    if token.bytes().any(|b| b.is_ascii_control()) {
+        let name = token_env.as_deref().unwrap_or_default();
+        return Err(invalid(format!("the bearer token in {name} holds control characters")));
+    }
+    let parsed = HttpUrl::parse(url).map_err(|e| invalid(e.to_string()))?;
+    let host = parsed.to_string().trim_start_matches("http://").to_owned();
+    let addr = preflight::address(&host, allow).map_err(|e| invalid(format!("{e:#}")))?;
+    Ok(Some(Target { addr, host, token, admin: None, service: None }))
+}
+
+/// The stranger, or the reference service once it listens.
+fn start_target(
+    plan: &Plan,
+    stranger: Option<Target>,
+    run: &Path,
+    data: Option<&Path>,
+) -> anyhow::Result<Target> {
+    let (TargetPlan::Reference { accounts, opening_balance }, None) = (&plan.target, &stranger) else {
+        return stranger.context("find the target");
+    };
+    remark(&format!("starting the reference payment service with {accounts} accounts …"));
+    let wanted = Wanted {
+        accounts: *accounts,
+        opening_balance: *opening_balance,
+        connections: plan.load.connections,
+        run,
+        data,
+    };
+    let service = ReferenceService::start(wanted)?;
+    remark(&format!("it listens on {} (process {})", service.addr, service.pid()));
+    Ok(Target {
+        addr: service.addr,
+        host: service.addr.to_string(),
+        token: service.token.clone(),
+        admin: Some(Admin::new(service.admin, &service.admin_token)),
+        service: Some(service),
+    })
+}
+
+/// Loads the target while the timeline, the watcher and the display go on beside it. Gives
+/// whether the run was interrupted.
+fn load(
+    plan: &Plan,
+    target: &Target,
+    writer: FolderWriter,
+    ui: Ui,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<bool> {
+    let done = Arc::new(AtomicBool::new(false));
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
+    let mut view = None;
+    match ui {
+        Ui::None => {}
+        Ui::Plain => sinks.push(Box::new(Plain::stderr(plan))),
+        Ui::Tui => {
+            let live = Live::new(plan);
+            view = Some(live.shared());
+            sinks.push(Box::new(live));
+        }
+    }
+    let stream = Stream::new(sinks);
+    // May take seconds, and so comes before the clock starts.
+    let unreachable = preflight::unreachable(target.addr);
+    let clock = Clock::starting_in(LEAD);
+    let screen = view.map(|v| show(v, &stream, clock, stop, &done)).transpose()?;
+    if let Some(reason) = unreachable {
+        let reason = format!("{} does not accept connections: {reason}", target.addr);
+        stream.event(0.0, What::Target { up: false, reason })?;
+    }
+
+    // What is on the wire may take a while to end; an interrupted load ended before that.
+    let mut load_end_s = 0.0;
+    let loaded = thread::scope(|scope| {
+        let (stream, done) = (&stream, &*done);
+        // Whatever ends the load, also a panic, ends what goes on beside it.
+        let _beside_ends = SetOnDrop(done);
+        let kept = scope.spawn(|| {
+            let kept = timeline::keep(plan, target.admin.as_ref(), clock, stream, done);
+            if kept.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            kept
+        });
+        scope.spawn(|| watch::watch(target.addr, clock, stream, done));
+        let job = Job {
+            plan,
+            addr: target.addr,
+            host: &target.host,
+            token: &target.token,
+            clock,
+            pace: Pace::Open,
+        };
+        let loaded = engine::run(&job, stop, |tick| {
+            if tick.intervals.iter().any(|i| i.counts.planned > 0) {
+                load_end_s = f64::from(tick.second) + 1.0;
+            }
+            stream.tick(tick)
+        });
+        done.store(true, Ordering::Relaxed);
+        let kept = kept.join().unwrap_or_else(|_| Err(std::io::Error::other("the timeline panicked")));
+        loaded.map_err(anyhow::Error::from).and(kept.context("record the run"))
+    });
+    // What ended the run by itself is not an interruption by the user.
+    let interrupted = loaded.is_ok() && stop.load(Ordering::Relaxed);
+    let end_s = if interrupted { load_end_s.min(clock.now_s()) } else { clock.now_s() };
+    let ended = stream.event(end_s, What::Ended { interrupted });
+    if let Some(screen) = screen {
+        match screen.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => remark(&format!("the terminal UI ended early: {e}")),
+            Err(_) => remark("the terminal UI ended early; the run and its record did not"),
+        }
+    }
+    loaded?;
+    ended.context("record the end of the run")?;
+    Ok(interrupted)
+}
+
+/// Sets its flag when it goes out of scope.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Shows the run on the terminal, on a thread of its own.
+fn show(
+    view: SharedView,
+    stream: &Stream,
+    clock: Clock,
+    stop: &Arc<AtomicBool>,
+    done: &Arc<AtomicBool>,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    let (stop, done, marks) = (Arc::clone(stop), Arc::clone(done), stream.clone());
+    let commands = Commands::new(move || interrupt::ask(&stop)).with_mark(move |text| {
+        // A record that fails ends the run through the next tick.
+        let _ = marks.event(clock.now_s(), What::Mark { text: text.to_owned() });
+    });
+    thread::Builder::new()
+        .name("tui".into())
+        .spawn(move || tui::run(&view, &commands, &done))
+        .context("start the terminal UI")
+}

@@ -1,0 +1,99 @@
+//! What can be done with a scenario without sending anything.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use squall_record::fault::FaultPoint;
+use squall_reports::exit;
+use squall_scenarios::load::load;
+use squall_scenarios::overrides::Override;
+use squall_scenarios::plan::Plan;
+use squall_scenarios::source::resolve;
+use squall_scenarios::{explain as explanation, library};
+
+use super::Stop;
+use crate::cli::ScenarioArgs;
+use crate::stdout::{print, remark};
+
+/// The plan that the arguments ask for.
+///
+/// # Errors
+/// When the scenario is not found or not valid.
+pub fn plan(args: &ScenarioArgs) -> Result<Plan, Stop> {
+    let mut overrides = args.set.clone();
+    if let Some(seed) = args.seed {
+        overrides.push(Override::new("seed", seed.to_string()));
+    }
+    if let Some(url) = &args.target {
+        overrides.push(Override::new("target.url", format!("{url:?}")));
+    }
+    Ok(load(&resolve(&args.scenario)?, &overrides)?)
+}
+
+/// `squall check`.
+///
+/// # Errors
+/// When the scenario is not valid.
+pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
+    let plan = plan(args)?;
+    print(&format!(
+        "✔ {} is valid: {} phases, {:.0} arrivals expected in {:.0} s, peak {:.0}/s\n",
+        plan.name,
+        plan.phases.len(),
+        plan.expected_arrivals(),
+        plan.duration_s(),
+        plan.peak_rps(),
+    ))?;
+    if plan.gates.is_empty() {
+        remark(&format!(
+            "note: without gates a run of {} passes whatever happens; add e.g. gates = [\"p(99)<50ms\"]",
+            plan.name
+        ));
+    }
+    Ok(exit::PASSED)
+}
+
+/// `squall explain`.
+///
+/// # Errors
+/// When the scenario is not valid.
+pub fn explain(args: &ScenarioArgs) -> Result<u8, Stop> {
+    print(&explanation::explain(&plan(args)?))?;
+    Ok(exit::PASSED)
+}
+
+/// `squall init`.
+///
+/// # Errors
+/// When the file exists or cannot be written.
+pub fn init(file: &Path) -> Result<u8, Stop> {
+    let mut f = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .with_context(|| format!("write {}; an existing file is never written over", file.display()))?;
+    f.write_all(library::TEMPLATE.as_bytes())?;
+    remark(&format!("wrote {0}; try: squall explain {0} && squall run {0}", file.display()));
+    Ok(exit::PASSED)
+}
+
+/// `squall list`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn list() -> Result<u8, Stop> {
+    let mut text = "Scenarios (squall run NAME)\n".to_owned();
+    for shipped in library::SHIPPED {
+        let plan = load(&shipped.source(), &[])?;
+        text += &format!("  {:<14} {}\n", shipped.name, plan.summary);
+    }
+    text += "\nFaults ([[fault]] in a scenario)\n  points   ";
+    text += &FaultPoint::ALL.map(FaultPoint::name).join(", ");
+    text += "\n  latency  delay, or min and max, or percentiles: the request waits, then goes on\n  \
+             error    the request is answered with a status (503 unless said otherwise)\n  \
+             hang     the request waits until the fault ends\n";
+    print(&text)?;
+    Ok(exit::PASSED)
+}

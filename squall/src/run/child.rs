@@ -1,0 +1,195 @@
+//! The reference service as a child of the run.
+//!
+//! It runs the same code as `squall target`, in a process group of its own (a Ctrl-C is for squall
+//! to handle), and ends when its standard input closes, so it cannot outlive a killed squall.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::stdout::remark;
+
+/// How long the service may take to recover its data and listen.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections beyond the load's: health checks, and a person who looks.
+const SPARE_CONNECTIONS: u32 = 64;
+/// How long the service itself waits for requests under way.
+const DRAIN_MS: u64 = 5000;
+/// How long it may take to drain before it is killed: its own wait, and closing the ledger.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often its end is looked for while it drains.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How much of its log is repeated when it does not start.
+const LOG_TAIL_LINES: usize = 8;
+
+/// What the service says when it is ready.
+#[derive(Debug, Deserialize)]
+struct Announcement {
+    listening: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// A running reference service. It holds tokens, and so has no `Debug`.
+pub struct ReferenceService {
+    child: Child,
+    /// Where it serves.
+    pub addr: SocketAddr,
+    /// Where it is administered.
+    pub admin: SocketAddr,
+    /// The bearer token that it accepts.
+    pub token: String,
+    /// The bearer token of its admin port.
+    pub admin_token: String,
+    data: Data,
+}
+
+/// Where its data lies, and whether it goes with the run.
+#[derive(Debug)]
+enum Data {
+    Kept,
+    Temporary(PathBuf),
+}
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// How many accounts to open.
+    pub accounts: u64,
+    /// What each holds, in minor units.
+    pub opening_balance: i64,
+    /// How many connections the load opens.
+    pub connections: u32,
+    /// The run folder: for its log, and for its data unless `data` is given.
+    pub run: &'a Path,
+    /// Where to keep its data.
+    pub data: Option<&'a Path>,
+}
+
+impl ReferenceService {
+    /// Starts the service and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not become ready; its last words are in the message.
+    pub fn start(wanted: Wanted<'_>) -> anyhow::Result<Self> {
+        let (data, path) = match wanted.data {
+            Some(path) => (Data::Kept, path.to_owned()),
+            None => {
+                let path = wanted.run.join("target-data");
+                (Data::Temporary(path.clone()), path)
+            }
+        };
+        let log_path = wanted.run.join("target.log");
+        let log = File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
+        let (token, admin_token) = (random_token()?, random_token()?);
+        let mut child = Command::new(std::env::current_exe().context("find squall's own file")?)
+            .arg("target")
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce", "--exit-on-stdin-eof"])
+            .arg("--data")
+            .arg(&path)
+            .args(["--accounts", &wanted.accounts.to_string()])
+            .args(["--max-connections", &(wanted.connections + SPARE_CONNECTIONS).to_string()])
+            .args(["--drain-timeout-ms", &DRAIN_MS.to_string()])
+            .args(["--opening-balance", &wanted.opening_balance.to_string()])
+            // The scenario says what goes wrong; a user's own settings must not.
+            .env_remove("CHAOS_ENGINEERING_ENABLED")
+            .env_remove("CHAOS_FAILURE_RATE")
+            .env_remove("PAYMENTS_USER")
+            .env_remove("PAYMENTS_PASSWORD")
+            .env_remove("PAYMENTS_JWT_KEY")
+            .env("PAYMENTS_TOKEN", &token)
+            .env("PAYMENTS_ADMIN_TOKEN", &admin_token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .context("start the reference service")?;
+        match announcement(&mut child) {
+            Ok(a) => Ok(Self { child, addr: a.listening, admin: a.admin, token, admin_token, data }),
+            Err(e) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let tail = log_tail(&log_path);
+                remove(&data);
+                Err(e.context(format!("start the reference service; its log ends:\n{tail}")))
+            }
+        }
+    }
+
+    /// The service's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets the service finish what it has, and ends it.
+    pub fn stop(mut self) {
+        drop(self.child.stdin.take());
+        let mut waited = Duration::ZERO;
+        while waited < DRAIN_TIMEOUT {
+            match self.child.try_wait() {
+                Ok(Some(_)) => return,
+                Ok(None) => thread::sleep(DRAIN_POLL),
+                Err(_) => break,
+            }
+            waited += DRAIN_POLL;
+        }
+        remark(&format!(
+            "the reference service did not drain within {} s and was killed",
+            DRAIN_TIMEOUT.as_secs()
+        ));
+    }
+}
+
+impl Drop for ReferenceService {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        remove(&self.data);
+    }
+}
+
+fn remove(data: &Data) {
+    if let Data::Temporary(path) = data {
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+/// Waits for the line that says where the service listens.
+fn announcement(child: &mut Child) -> anyhow::Result<Announcement> {
+    let stdout = child.stdout.take().context("read what the service prints")?;
+    let (tx, rx) = channel();
+    // The thread ends with the service's standard output; it also keeps that pipe empty.
+    thread::Builder::new().name("target-stdout".into()).spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = tx.send(line);
+        }
+    })?;
+    let line = match rx.recv_timeout(READY_TIMEOUT) {
+        Ok(line) => line,
+        Err(_) => bail!("it ended, or was not ready within {} s", READY_TIMEOUT.as_secs()),
+    };
+    serde_json::from_str(&line).with_context(|| format!("understand its announcement `{line}`"))
+}
+
+fn log_tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+/// 32 hexadecimal digits from the kernel's random numbers.
+fn random_token() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("draw a token: {e}"))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}

@@ -1,0 +1,19 @@
+//! The parts of a run beside the load itself.
+//!
+//! # Layout
+//!
+//! * [`stream`]: one stream of ticks, events and samples to every sink.
+//! * [`child`]: the reference service as a child of the run.
+//! * [`admin`]: arming and ending faults over the service's admin port.
+//! * [`timeline`]: phases and faults, each at its time.
+//! * [`watch`]: what the target says of itself, each second.
+//! * [`interrupt`]: Ctrl-C once ends the run, twice leaves at once.
+//! * [`preflight`]: what can be known to fail before the first request.
+
+pub mod admin;
+pub mod child;
+pub mod interrupt;
+pub mod preflight;
+pub mod stream;
+pub mod timeline;
+pub mod watch;

@@ -1,0 +1,118 @@
+//! The arguments of `payments serve`, shared with `squall target`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::limits::MAX_AMOUNT;
+use crate::money::Currency;
+
+pub use crate::serve::serve;
+
+/// What `--help` says besides the settings.
+const ENVIRONMENT: &str = "\
+Environment:
+  PAYMENTS_TOKEN             needed: the bearer token of services, 16 characters or more
+  PAYMENTS_ADMIN_TOKEN       needed: the bearer token of the admin port
+  PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
+  PAYMENTS_PASSWORD          their password
+  PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
+  CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
+  CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
+
+/// How the service runs. Secrets come from the environment alone, where no process list shows
+/// them.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = ENVIRONMENT)]
+pub struct ServeArgs {
+    /// Where the API listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Where the admin port listens; loopback only.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub admin: SocketAddr,
+
+    /// The folder of the ledger; made when it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// How many accounts there are at least; missing ones are opened at start.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]
+    pub accounts: u32,
+
+    /// What accounts opened at start hold, in minor units.
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=MAX_AMOUNT))]
+    pub opening_balance: i64,
+
+    /// The currency of accounts opened at start, ISO 4217.
+    #[arg(long, value_name = "CODE", default_value = "EUR")]
+    pub currency: Currency,
+
+    /// Threads that serve requests; half the cores when absent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+
+    /// Open connections; further ones are refused with 503.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// After how long a request is answered 504.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub request_timeout_ms: u64,
+
+    /// After how long a connection that sends no whole request head is closed, idle ones
+    /// included.
+    #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub header_timeout_ms: u64,
+
+    /// How long a drain waits for requests under way.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub drain_timeout_ms: u64,
+
+    /// Payments that may wait to be committed; further ones are shed with 503.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue_limit: u32,
+
+    /// The least time from the beginning of one commit to that of the next: longer groups more
+    /// payments in one sync.
+    #[arg(long, value_name = "US", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub commit_interval_us: u64,
+
+    /// How long an idempotency key is kept, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub key_window_s: u64,
+
+    /// How many idempotency keys are kept; the oldest go first.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub key_limit: u64,
+
+    /// Payments above this amount, in minor units, are stopped as fraud.
+    #[arg(long, value_name = "AMOUNT", default_value_t = 100_000_000, value_parser = clap::value_parser!(i64).range(1..))]
+    pub fraud_limit: i64,
+
+    /// Drains and ends when standard input closes, so that a child does not outlive its parent.
+    #[arg(long)]
+    pub exit_on_stdin_eof: bool,
+
+    /// Prints one JSON line with the addresses and the process id when ready.
+    #[arg(long)]
+    pub announce: bool,
+}
+
+impl ServeArgs {
+    /// Threads that serve requests: the store's writer and its background work need the others.
+    #[must_use]
+    pub fn worker_threads(&self) -> usize {
+        let half = || std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
+        self.workers.map_or_else(half, usize::from)
+    }
+
+    /// [`request_timeout_ms`](Self::request_timeout_ms) as a duration.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}

@@ -1,0 +1,171 @@
+//! The accept loop.
+//!
+//! `axum::serve` sets no timer for request heads, no cap on connections and no TCP_NODELAY, so
+//! a client that sends one byte a minute could hold a connection for ever. This loop does.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::limits::{ACCEPT_REST, MAX_HEAD_BYTES, MAX_HEADERS};
+
+/// What a connection above the cap is told. Nothing was executed: nothing was read.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nNot-Executed: true\r\n\
+    Content-Type: application/json\r\nContent-Length: 94\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"type\":\"api_error\",\"code\":\"too_many_connections\",\"message\":\"try again in a second\"}}";
+
+/// Tells the whole service to stop taking work.
+#[derive(Debug)]
+pub struct Drain(watch::Sender<bool>);
+
+impl Drain {
+    /// Not yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    /// Now. Once is enough.
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Becomes true when it begins.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A socket with its limits.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where clients connect.
+    pub socket: TcpListener,
+    /// Open connections; further ones are refused.
+    pub max_connections: usize,
+    /// How long a connection may take to send a whole request head, idling included.
+    pub header_timeout: Duration,
+    /// How long a drain waits for requests under way.
+    pub drain_timeout: Duration,
+    /// Open connections, for whoever asks.
+    pub connections: Arc<AtomicUsize>,
+    /// Counts refusals.
+    pub refused: Counter,
+}
+
+/// Counts a connection while it is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(connections: &Arc<AtomicUsize>) -> Self {
+        connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(connections))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Accepts connections and serves them until `drain` becomes true; then no more are accepted,
+/// idle ones are closed, and requests under way are waited for.
+pub async fn listen<S>(listener: Listener, service: S, mut drain: watch::Receiver<bool>)
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    let permits = Arc::new(Semaphore::new(listener.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(listener.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            // An error means that nobody can begin a drain any more.
+            _ = drain.wait_for(|begun| *begun) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or the client has gone already.
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            refuse(&stream, &listener.refused);
+            continue;
+        };
+        // Answers are small and somebody waits for each: never hold one back for the next.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "set TCP_NODELAY");
+        }
+        let open = Open::new(&listener.connections);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A client that hangs up or sends no HTTP is its own affair.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection");
+            }
+            drop((permit, open));
+        });
+    }
+    drop(listener.socket);
+    if tokio::time::timeout(listener.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way after the drain's {:?}", listener.drain_timeout);
+    }
+}
+
+/// Says why before closing, as far as the socket takes it at once.
+fn refuse(stream: &TcpStream, refused: &Counter) {
+    refused.inc();
+    let _ = stream.try_write(REFUSAL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_says_its_own_length() {
+        let text = std::str::from_utf8(REFUSAL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! Accounts: opened, shown.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::app::App;
+use super::body::{self, Fields};
+use super::payments::not_queued;
+use super::problem::Problem;
+use super::render;
+use crate::ids::AccountId;
+use crate::ledger::Account;
+use crate::writer::Command;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: String,
+    currency: &'a str,
+    opening_balance: i64,
+    balance: i64,
+}
+
+#[derive(Serialize)]
+struct Balance<'a> {
+    account: String,
+    currency: &'a str,
+    balance: i64,
+    as_of_seq: u64,
+}
+
+fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
+    render::value(
+        status,
+        &Shown {
+            id: id.to_string(),
+            currency: account.currency.code(),
+            opening_balance: account.opening,
+            balance: account.balance,
+        },
+    )
+}
+
+/// `POST /v1/accounts` `{currency, opening_balance?}`
+///
+/// # Errors
+/// 400 for a field that is wrong, 503 when the writer takes no more.
+pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
+    let mut fields = Fields::parse(&body::read(body).await?)?;
+    let currency = fields.currency("currency")?;
+    let opening = fields.amount("opening_balance", 0)?.unwrap_or(0);
+    fields.end()?;
+    let (reply, replied) = oneshot::channel();
+    let command = Command::Open { currency, opening, reply };
+    app.queue.offer(command).map_err(|e| not_queued(&app, e))?;
+    let opened = replied.await.map_err(|_| Problem::store(503))?;
+    let id = opened.map_err(|e| Problem::invalid("account_refused", "opening_balance", e.to_string()))?;
+    let account = app.board.read().account(id).copied().ok_or_else(Problem::internal)?;
+    Ok(shown(StatusCode::CREATED, id, &account))
+}
+
+fn find(app: &App, id: &str) -> Result<(AccountId, Account, u64), Problem> {
+    let view = app.board.read();
+    AccountId::parse(id)
+        .and_then(|id| Some((id, *view.account(id)?, view.totals.payments)))
+        .ok_or_else(|| Problem::missing("there is no such account"))
+}
+
+/// `GET /v1/accounts/{id}`
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let (id, account, _) = find(&app, &id)?;
+    Ok(shown(StatusCode::OK, id, &account))
+}
+
+/// `GET /v1/accounts/{id}/balance`, with the commit number as of which it holds.
+///
+/// # Errors
+/// 404 when there is no such account.
+pub async fn balance(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let (id, account, as_of_seq) = find(&app, &id)?;
+    let balance = Balance {
+        account: id.to_string(),
+        currency: account.currency.code(),
+        balance: account.balance,
+        as_of_seq,
+    };
+    Ok(render::value(StatusCode::OK, &balance))
+}

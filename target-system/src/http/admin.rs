@@ -1,0 +1,95 @@
+//! The admin port: faults on and off, drain. Loopback only, with a token of its own.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use hyper::Request;
+use hyper::body::Incoming;
+use squall_chaos::lease::ArmRequest;
+use tower::Service as _;
+
+use super::app::App;
+use super::body;
+use super::problem::Problem;
+use super::render;
+
+/// The admin port as a service for connections.
+#[derive(Clone)]
+pub struct Admin {
+    app: Arc<App>,
+    router: Router,
+}
+
+impl Admin {
+    /// The routes that govern `app`.
+    #[must_use]
+    pub fn new(app: &Arc<App>) -> Self {
+        let router = Router::new()
+            .route("/admin/faults", get(list).post(arm))
+            .route("/admin/faults/{name}", delete(end))
+            .route("/admin/drain", post(drain))
+            .fallback(async || Problem::missing("there is nothing at this URL"))
+            .method_not_allowed_fallback(async || Problem::method())
+            .with_state(Arc::clone(app));
+        Self { app: Arc::clone(app), router }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Admin {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Self { app, mut router } = self.clone();
+        Box::pin(async move {
+            let header = request.headers().get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
+            if !app.auth.is_admin(header) {
+                return Ok(Problem::unauthorized("this needs the admin token").into_response());
+            }
+            match tokio::time::timeout(app.request_timeout, router.call(request.map(Body::new))).await {
+                Ok(response) => response,
+                Err(_) => Ok(Problem::timeout().into_response()),
+            }
+        })
+    }
+}
+
+/// `POST /admin/faults`: arms a fault, or renews it.
+async fn arm(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
+    let bytes = body::read(body).await?;
+    let request: ArmRequest =
+        serde_json::from_slice(&bytes).map_err(|e| Problem::malformed(format!("this is no fault: {e}")))?;
+    let status =
+        app.leases.arm(&request).map_err(|e| Problem::invalid("fault_refused", "fault", e.to_string()))?;
+    tracing::info!(fault = status.fault.name, ttl_ms = request.ttl_ms, "fault armed");
+    Ok(render::value(StatusCode::CREATED, &status))
+}
+
+/// `GET /admin/faults`: what is armed now.
+async fn list(State(app): State<Arc<App>>) -> Response {
+    render::value(StatusCode::OK, &app.leases.list())
+}
+
+/// `DELETE /admin/faults/{name}`: ends a fault and says how many requests it hit; also of one
+/// that has ended by itself.
+async fn end(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let status = app.leases.end(&name).ok_or_else(|| Problem::missing("no fault of this name is known"))?;
+    tracing::info!(fault = status.fault.name, affected = status.affected, "fault ended");
+    Ok(render::value(StatusCode::OK, &status))
+}
+
+/// `POST /admin/drain`: as SIGTERM does.
+async fn drain(State(app): State<Arc<App>>) -> Response {
+    app.drain.begin();
+    render::json(StatusCode::ACCEPTED, r#"{"draining":true}"#)
+}

@@ -1,0 +1,50 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use squall_chaos::leases::Leases;
+use squall_record::clock::Clock;
+use tokio::sync::Semaphore;
+
+use super::accept::Drain;
+use crate::auth::bearer::Auth;
+use crate::fraud::Rules;
+use crate::idempotency::InFlight;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::writer::{Board, Queue, WriterSettings};
+
+/// The service, as its handlers see it.
+#[derive(Debug)]
+pub struct App {
+    /// Who may call.
+    pub auth: Auth,
+    /// The faults in force.
+    pub leases: Arc<Leases>,
+    /// Rows, for reading.
+    pub store: Store,
+    /// The way to the writer.
+    pub queue: Queue,
+    /// The state as of the last commit.
+    pub board: Arc<Board>,
+    /// The keys of requests under way.
+    pub keys: Arc<InFlight>,
+    /// The fraud check.
+    pub rules: Rules,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Open connections of the API.
+    pub connections: Arc<AtomicUsize>,
+    /// Recounts under way.
+    pub recounts: Arc<Semaphore>,
+    /// Stops everything.
+    pub drain: Drain,
+    /// Zero is when the service became ready.
+    pub started: Clock,
+    /// After how long a request is given up.
+    pub request_timeout: Duration,
+    /// What the writer keeps to.
+    pub settings: WriterSettings,
+}

@@ -1,0 +1,22 @@
+//! The API and the admin port over HTTP/1.1.
+//!
+//! # Layout
+//!
+//! * [`accept`]: the accept loop, its limits, and the drain.
+//! * [`app`]: what every handler shares.
+//! * [`api`]: the routes; who may call them, how long they may take, what is counted.
+//! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
+//! * [`admin`]: faults and drain.
+//! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
+
+pub mod accept;
+pub mod accounts;
+pub mod admin;
+pub mod api;
+pub mod app;
+pub mod body;
+pub mod login;
+pub mod payments;
+pub mod problem;
+pub mod render;
+pub mod status;

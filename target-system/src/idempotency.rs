@@ -1,0 +1,121 @@
+//! Idempotency keys: who holds one now, and what a key looks like on disk.
+//!
+//! A key belongs to its caller. While a request with a key is under way, nobody else may use
+//! it; the claim travels with the command into the writer, so a client that hangs up does not
+//! free its key before the payment is decided.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limits::MAX_KEY_BYTES;
+
+/// Locks that the claims are spread over.
+const SHARDS: usize = 16;
+
+/// A caller's key: `caller`, a zero byte, the key as sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ScopedKey(Arc<[u8]>);
+
+/// Why a key cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters")]
+pub struct BadKey;
+
+impl ScopedKey {
+    /// The key `key` of `caller`.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or has other than visible ASCII characters.
+    pub fn new(caller: &str, key: &[u8]) -> Result<Self, BadKey> {
+        if !(1..=MAX_KEY_BYTES).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+            return Err(BadKey);
+        }
+        // A caller's name has no zero byte, so no two callers share a key.
+        Ok(Self([caller.as_bytes(), &[0], key].concat().into()))
+    }
+
+    /// A key read back from a row.
+    #[must_use]
+    pub fn from_row(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// As rows hold it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The keys of the requests that are under way. As many as there are requests, which the
+/// connections bound.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    hasher: RandomState,
+    shards: [Mutex<HashSet<ScopedKey>>; SHARDS],
+}
+
+impl InFlight {
+    /// Claims `key` until the claim is dropped; `None` when somebody holds it.
+    pub fn claim(self: &Arc<Self>, key: ScopedKey) -> Option<Claim> {
+        // One insertion leaves the set whole, whoever panicked before.
+        let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
+        let free = shard.insert(key.clone());
+        drop(shard);
+        free.then(|| Claim { key, held_in: Arc::clone(self) })
+    }
+
+    fn shard(&self, key: &ScopedKey) -> &Mutex<HashSet<ScopedKey>> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+}
+
+/// The right to use a key.
+#[derive(Debug)]
+pub struct Claim {
+    key: ScopedKey,
+    held_in: Arc<InFlight>,
+}
+
+impl Claim {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &ScopedKey {
+        &self.key
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let shard = self.held_in.shard(&self.key);
+        shard.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_visible_ascii_of_its_caller() {
+        let a = ScopedKey::new("a", b"k-1").unwrap();
+        assert_ne!(a, ScopedKey::new("b", b"k-1").unwrap());
+        assert_eq!(ScopedKey::from_row(a.as_bytes()), a);
+        for bad in [&b""[..], b"a b", b"\x7f", "é".as_bytes(), &[b'x'; MAX_KEY_BYTES + 1]] {
+            assert_eq!(ScopedKey::new("a", bad), Err(BadKey));
+        }
+        assert!(ScopedKey::new("a", &[b'x'; MAX_KEY_BYTES]).is_ok());
+    }
+
+    #[test]
+    fn a_claim_excludes_others_until_it_is_dropped() {
+        let keys = Arc::new(InFlight::default());
+        let key = || ScopedKey::new("a", b"k").unwrap();
+        let held = keys.claim(key()).unwrap();
+        assert!(keys.claim(key()).is_none());
+        assert!(keys.claim(ScopedKey::new("b", b"k").unwrap()).is_some());
+        drop(held);
+        assert!(keys.claim(key()).is_some());
+    }
+}

@@ -1,0 +1,184 @@
+//! What Prometheus reads. Handles are kept, so counting is an atomic addition and no look-up by
+//! label happens on the way of a payment.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::decline::Decline;
+use crate::process::Usage;
+
+/// A request's class: route and status.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+/// Figures that are read when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Commands waiting for the writer.
+    pub queue_depth: usize,
+    /// Keys kept.
+    pub keys: u64,
+    /// Open connections.
+    pub connections: usize,
+    /// Faults armed.
+    pub faults: usize,
+    /// The process.
+    pub usage: Usage,
+}
+
+/// Every counter of the service.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    request_seconds: Histogram,
+    declined: Family<Code, Counter>,
+    /// Answers that were given before.
+    pub replays: Counter,
+    /// Requests refused before anything was executed.
+    pub shed: Counter,
+    /// Payments that went on without a fraud check.
+    pub fraud_skipped: Counter,
+    /// Notifications delivered.
+    pub notifications_sent: Counter,
+    /// Notifications that failed at the fault point.
+    pub notifications_failed: Counter,
+    /// Notifications that found the queue full.
+    pub notifications_lost: Counter,
+    /// Connections closed at once because too many were open.
+    pub connections_refused: Counter,
+    commit_seconds: Histogram,
+    commit_payments: Histogram,
+    keys_expired: Counter,
+    queue_depth: Gauge,
+    keys: Gauge,
+    connections: Gauge,
+    faults: Gauge,
+    cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
+    resident_bytes: Gauge,
+    threads: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        // 100 µs to 13 s, and 1 to 4096 payments, in powers of two.
+        let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let mut m = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            request_seconds: seconds(),
+            declined: Family::default(),
+            replays: Counter::default(),
+            shed: Counter::default(),
+            fraud_skipped: Counter::default(),
+            notifications_sent: Counter::default(),
+            notifications_failed: Counter::default(),
+            notifications_lost: Counter::default(),
+            connections_refused: Counter::default(),
+            commit_seconds: seconds(),
+            commit_payments: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            keys_expired: Counter::default(),
+            queue_depth: Gauge::default(),
+            keys: Gauge::default(),
+            connections: Gauge::default(),
+            faults: Gauge::default(),
+            cpu_seconds: Counter::default(),
+            resident_bytes: Gauge::default(),
+            threads: Gauge::default(),
+        };
+        let r = &mut m.registry;
+        r.register("http_requests", "Requests by route and status", m.requests.clone());
+        let help = "Time from a request's head to its answer";
+        r.register_with_unit("http_request_duration", help, Unit::Seconds, m.request_seconds.clone());
+        r.register("http_requests_shed", "Requests refused before anything was executed", m.shed.clone());
+        r.register("http_connections", "Open connections", m.connections.clone());
+        r.register("http_connections_refused", "Connections above the cap", m.connections_refused.clone());
+        r.register("payments_declined", "Payments declined, by code", m.declined.clone());
+        r.register(
+            "payments_fraud_check_skipped",
+            "Payments that went on without a fraud check",
+            m.fraud_skipped.clone(),
+        );
+        r.register("notifications_sent", "Notifications delivered", m.notifications_sent.clone());
+        r.register("notifications_failed", "Notifications that failed", m.notifications_failed.clone());
+        r.register(
+            "notifications_lost",
+            "Notifications that found the queue full",
+            m.notifications_lost.clone(),
+        );
+        r.register("idempotency_replays", "Answers that were given before", m.replays.clone());
+        r.register("idempotency_keys", "Keys kept", m.keys.clone());
+        r.register("idempotency_keys_expired", "Keys removed", m.keys_expired.clone());
+        let help = "Time of one commit with its sync";
+        r.register_with_unit("store_commit_duration", help, Unit::Seconds, m.commit_seconds.clone());
+        r.register("store_commit_payments", "Payments and declines of one commit", m.commit_payments.clone());
+        r.register("store_queue_depth", "Commands waiting for the writer", m.queue_depth.clone());
+        r.register("faults_armed", "Faults armed", m.faults.clone());
+        r.register_with_unit("process_cpu", "User and system CPU time", Unit::Seconds, m.cpu_seconds.clone());
+        r.register_with_unit(
+            "process_resident_memory",
+            "Resident memory",
+            Unit::Bytes,
+            m.resident_bytes.clone(),
+        );
+        r.register("process_threads", "Threads", m.threads.clone());
+        m
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, route: &'static str, status: u16, took_ns: u64) {
+        self.requests.get_or_create(&Request { route, status }).inc();
+        self.request_seconds.observe(took_ns as f64 / 1e9);
+    }
+
+    /// Counts a decline.
+    pub fn declined(&self, why: Decline) {
+        self.declined.get_or_create(&Code { code: why.code() }).inc();
+    }
+
+    /// Counts a commit of `payments` that took `took_ns` and removed `expired` keys.
+    pub fn committed(&self, payments: usize, took_ns: u64, expired: u64) {
+        self.commit_seconds.observe(took_ns as f64 / 1e9);
+        self.commit_payments.observe(payments as f64);
+        self.keys_expired.inc_by(expired);
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    #[must_use]
+    pub fn text(&self, reading: Reading) -> String {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.queue_depth.set(count(reading.queue_depth));
+        self.keys.set(i64::try_from(reading.keys).unwrap_or(i64::MAX));
+        self.connections.set(count(reading.connections));
+        self.faults.set(count(reading.faults));
+        self.resident_bytes.set(i64::try_from(reading.usage.rss_bytes).unwrap_or(i64::MAX));
+        self.threads.set(i64::try_from(reading.usage.threads).unwrap_or(i64::MAX));
+        // A counter only rises: add what has come since the last reading.
+        self.cpu_seconds.inc_by((reading.usage.cpu_s - self.cpu_seconds.get()).max(0.0));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        encode(&mut text, &self.registry).expect("a string takes all text");
+        text
+    }
+}

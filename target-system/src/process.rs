@@ -1,0 +1,59 @@
+//! What the process uses, for `/health` and `/metrics`.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Figures of this process.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub struct Usage {
+    /// CPU time of all its threads, user and system, in seconds.
+    pub cpu_s: f64,
+    /// Resident memory in bytes; 0 when the system does not say.
+    pub rss_bytes: u64,
+    /// Threads; 0 when the system does not say.
+    pub threads: u64,
+}
+
+impl Usage {
+    /// As of now.
+    #[must_use]
+    pub fn now() -> Self {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let (threads, rss_pages) = from_stat(&stat).unwrap_or_default();
+        Self {
+            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+            rss_bytes: rss_pages * rustix::param::page_size() as u64,
+            threads,
+        }
+    }
+}
+
+/// Fields 20 (`num_threads`) and 24 (`rss`) of proc_pid_stat(5). The name in field 2 may itself
+/// hold spaces and parentheses, so counting starts behind its last one.
+fn from_stat(stat: &str) -> Option<(u64, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let threads = fields.nth(20 - 3)?.parse().ok()?;
+    let rss_pages = fields.nth(24 - 20 - 1)?.parse().ok()?;
+    Some((threads, rss_pages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_fields_are_read() {
+        let mut stat = "7 (a) b) S".to_owned();
+        for field in 4..=52 {
+            stat += &format!(" {field}");
+        }
+        assert_eq!(from_stat(&stat), Some((20, 24)));
+        assert_eq!(from_stat(""), None);
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let usage = Usage::now();
+        assert!(usage.cpu_s > 0.0 && usage.rss_bytes > 100_000 && usage.threads >= 1, "{usage:?}");
+    }
+}

@@ -1,0 +1,197 @@
+//! From start to drain, as a story.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use squall_chaos::leases::Leases;
+use squall_chaos::switches;
+use tokio::net::TcpListener;
+
+use crate::auth::bearer::Auth;
+use crate::cli::ServeArgs;
+use crate::fraud::Rules;
+use crate::http::accept::{Drain, Listener, listen};
+use crate::http::app::App;
+use crate::http::{admin, api};
+use crate::idempotency::InFlight;
+use crate::limits::{MAX_ADMIN_CONNECTIONS, RECOUNTS_AT_ONCE};
+use crate::metrics::Metrics;
+use crate::notify;
+use crate::store::Store;
+use crate::writer::{self, WriterSettings};
+
+/// How long work that nobody waits for any more may delay the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The line that `--announce` prints.
+#[derive(serde::Serialize)]
+struct Announcement {
+    listening: SocketAddr,
+    admin: SocketAddr,
+    pid: u32,
+}
+
+/// Serves until it is drained.
+///
+/// # Errors
+/// When a setting makes no sense, a secret is missing, the ledger cannot be recovered or an
+/// address cannot be listened on.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it runs until the end: nobody needs the arguments afterwards"
+)]
+pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let auth = Auth::from_env(|name| std::env::var(name).ok())?;
+    let leases = Arc::new(Leases::new());
+    if let Some(fault) = switches::from_env(|name| std::env::var(name).ok())? {
+        tracing::warn!(fraction = fault.fraction, "requests will fail: {} is set", switches::ENABLED_VAR);
+        leases.arm_for_life(&fault, 0)?;
+    }
+    ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
+
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("failed to make the folder {}", args.data.display()))?;
+    let at = || format!("failed to open the ledger in {}", args.data.display());
+    let store = Store::open(&args.data).with_context(at)?;
+    let mut found = store.recover().with_context(at)?;
+    store
+        .open_accounts(&mut found, args.accounts as usize, args.currency, args.opening_balance)
+        .with_context(at)?;
+    tracing::info!(
+        accounts = found.ledger.accounts(),
+        payments = found.ledger.seq(),
+        replayed = found.replayed,
+        "ledger recovered"
+    );
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(args.worker_threads())
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let done = runtime.block_on(async {
+        let metrics = Arc::new(Metrics::new());
+        let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
+        let settings = WriterSettings {
+            queue_limit: args.queue_limit as usize,
+            commit_interval: Duration::from_micros(args.commit_interval_us),
+            key_window: Duration::from_secs(args.key_window_s),
+            key_limit: args.key_limit,
+        };
+        let (queue, board, thread) =
+            writer::start(store.clone(), found, settings, notifier, Arc::clone(&metrics))?;
+        let app = Arc::new(App {
+            keys: Arc::new(InFlight::default()),
+            rules: Rules { limit: args.fraud_limit },
+            recounts: Arc::new(tokio::sync::Semaphore::new(RECOUNTS_AT_ONCE)),
+            drain: Drain::new(),
+            started: squall_record::clock::Clock::start(),
+            request_timeout: args.request_timeout(),
+            settings,
+            auth,
+            leases,
+            store,
+            queue: queue.clone(),
+            board,
+            metrics,
+            connections: Arc::default(),
+        });
+        let drained = serve_until_drained(&args, &app).await;
+        // Every connection is closed: what is queued is committed, and then the writer ends.
+        let joined = tokio::task::spawn_blocking(move || {
+            queue.end();
+            thread.join()
+        });
+        ensure!(joined.await?.is_ok(), "the writer has panicked");
+        notify_worker.abort();
+        drained
+    });
+    runtime.shutdown_timeout(LAST_WAIT);
+    done?;
+    tracing::info!("drained");
+    Ok(())
+}
+
+async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result<()> {
+    let bind = async |addr: SocketAddr| {
+        TcpListener::bind(addr).await.with_context(|| format!("failed to listen on {addr}"))
+    };
+    let (api_socket, admin_socket) = (bind(args.listen).await?, bind(args.admin).await?);
+    let announcement = Announcement {
+        listening: api_socket.local_addr()?,
+        admin: admin_socket.local_addr()?,
+        pid: std::process::id(),
+    };
+    let header_timeout = Duration::from_millis(args.header_timeout_ms);
+    let drain_timeout = Duration::from_millis(args.drain_timeout_ms);
+    let api_listener = Listener {
+        socket: api_socket,
+        max_connections: args.max_connections as usize,
+        header_timeout,
+        drain_timeout,
+        connections: Arc::clone(&app.connections),
+        refused: app.metrics.connections_refused.clone(),
+    };
+    let admin_listener = Listener {
+        socket: admin_socket,
+        max_connections: MAX_ADMIN_CONNECTIONS,
+        header_timeout,
+        drain_timeout,
+        connections: Arc::default(),
+        refused: app.metrics.connections_refused.clone(),
+    };
+    let served = tokio::spawn(listen(api_listener, api::Api::new(app), app.drain.subscribe()));
+    let administered = tokio::spawn(listen(admin_listener, admin::Admin::new(app), app.drain.subscribe()));
+    drain_on_signals(app)?;
+    if args.exit_on_stdin_eof {
+        drain_on_stdin_eof(app)?;
+    }
+    tracing::info!(listening = %announcement.listening, admin = %announcement.admin, "ready");
+    if args.announce {
+        let mut line = serde_json::to_string(&announcement)?;
+        line.push('\n');
+        let mut out = std::io::stdout();
+        out.write_all(line.as_bytes())
+            .and_then(|()| out.flush())
+            .context("failed to announce the service")?;
+    }
+    served.await?;
+    administered.await?;
+    Ok(())
+}
+
+fn drain_on_signals(app: &Arc<App>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let app = Arc::clone(app);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        app.drain.begin();
+    });
+    Ok(())
+}
+
+/// Reads standard input to its end, in a thread of its own: such a read cannot be given up.
+fn drain_on_stdin_eof(app: &Arc<App>) -> anyhow::Result<()> {
+    let app = Arc::clone(app);
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let mut ignored = [0; 4096];
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            match stdin.read(&mut ignored) {
+                Ok(0) => break,
+                Err(e) if e.kind() != std::io::ErrorKind::Interrupted => break,
+                _ => {}
+            }
+        }
+        app.drain.begin();
+    })?;
+    Ok(())
+}

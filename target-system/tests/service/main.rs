@@ -1,0 +1,14 @@
+//! The built service, from outside.
+//!
+//! Every test starts the binary on a folder and ports of its own and talks to it over TCP.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+mod admin;
+mod api;
+mod auth;
+mod crash;
+mod idempotency;
+mod lifecycle;
+mod limits;
+mod support;
