@@ -15,12 +15,13 @@ use squall_record::outcome::Outcome;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::workload::Workload;
 use support::{
-    Reaped, assert_complete, is_alive, reference_scenario, scenario_file, service_pid, signal, squall,
-    squall_ends, summary, told, wait_for, wait_for_seconds,
+    Reaped, assert_complete, is_alive, only_load, reference_scenario, scenario_file, service_pid, signal,
+    squall, squall_ends, summary, told, wait_for, wait_for_seconds,
 };
 
 #[test]
 fn every_payment_answered_201_is_there_once_after_the_service_is_killed_in_mid_run() {
+    let _alone = only_load();
     let dir = tempfile::tempdir().unwrap();
     let file = scenario_file(dir.path(), &reference_scenario(500, 5));
     let (run, data, log) = (dir.path().join("run"), dir.path().join("data"), dir.path().join("log"));
@@ -37,7 +38,8 @@ fn every_payment_answered_201_is_there_once_after_the_service_is_killed_in_mid_r
     wait_for_seconds(&run, 3);
     signal(service, Signal::KILL);
     let status = wait_for("the run's end", || child.0.try_wait().unwrap());
-    assert_eq!(status.code(), Some(99), "{}", std::fs::read_to_string(&log).unwrap());
+    // 120 when the machine was too busy for a verdict; the payments are the same.
+    assert!(matches!(status.code(), Some(99 | 120)), "{}", std::fs::read_to_string(&log).unwrap());
     assert_complete(&run);
 
     let folder = RunFolder::open(&run).unwrap();
@@ -92,6 +94,7 @@ fn every_payment_answered_201_is_there_once_after_the_service_is_killed_in_mid_r
 
 #[test]
 fn a_run_whose_squall_was_killed_is_reported_and_its_service_does_not_outlive_it() {
+    let _alone = only_load();
     let dir = tempfile::tempdir().unwrap();
     let file = scenario_file(dir.path(), &reference_scenario(200, 600));
     let (run, log) = (dir.path().join("run"), dir.path().join("log"));

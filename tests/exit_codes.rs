@@ -7,8 +7,8 @@ mod support;
 use std::process::Stdio;
 
 use support::{
-    Reaped, assert_complete, reference_scenario, scenario_file, service_pid, signal, squall, squall_ends,
-    stderr, stdout, summary, told, wait_for, wait_for_seconds,
+    Reaped, assert_complete, only_load, reference_scenario, scenario_file, service_pid, signal, squall,
+    squall_ends, squall_runs, stderr, stdout, summary, told, wait_for, wait_for_seconds,
 };
 
 #[test]
@@ -22,9 +22,9 @@ fn a_run_that_meets_its_gates_exits_0_and_one_that_does_not_exits_99() {
         a
     };
 
-    let passed = squall_ends(args("passed", &["--set", "load.workers=2"]));
-    assert_eq!(passed.status.code(), Some(0), "{}", told(&passed));
     let run = dir.path().join("passed");
+    let passed = squall_runs(&run, args("passed", &["--set", "load.workers=2"]));
+    assert_eq!(passed.status.code(), Some(0), "{}", told(&passed));
     assert_complete(&run);
     assert!(!run.join("target-data").exists(), "the service's data goes with the run");
     let s = summary(&run);
@@ -35,7 +35,7 @@ fn a_run_that_meets_its_gates_exits_0_and_one_that_does_not_exits_99() {
     assert_eq!(s["load"]["planned"], s["load"]["sent"]);
     assert!(stdout(&passed).contains("PASS"), "{}", told(&passed));
 
-    let failed = squall_ends(args("failed", &["--set", "gates=[\"p(99)<1us\"]"]));
+    let failed = squall_runs(&dir.path().join("failed"), args("failed", &["--set", "gates=[\"p(99)<1us\"]"]));
     assert_eq!(failed.status.code(), Some(99), "{}", told(&failed));
     assert_complete(&dir.path().join("failed"));
     let junit = std::fs::read_to_string(dir.path().join("failed/junit.xml")).unwrap();
@@ -87,6 +87,7 @@ fn a_closed_terminal_does_not_cost_the_reports() {
 }
 
 fn interrupted_by(signal_sent: rustix::process::Signal) {
+    let _alone = only_load();
     let dir = tempfile::tempdir().unwrap();
     let file = scenario_file(dir.path(), &reference_scenario(100, 600));
     let (run, log) = (dir.path().join("run"), dir.path().join("log"));
@@ -116,13 +117,15 @@ fn a_run_does_not_depend_on_anybody_reading_what_it_says() {
     let file = scenario_file(dir.path(), &reference_scenario(100, 1));
     let run = dir.path().join("run");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let _alone = only_load();
     let status = squall()
         .args(["run", file.to_str().unwrap(), "--ui", "plain", "--out", run.to_str().unwrap()])
         .stderr(full)
         .stdout(Stdio::null())
         .status()
         .unwrap();
-    assert_eq!(status.code(), Some(0));
+    // Whether the machine was quiet enough for a verdict is not the question here.
+    assert!(matches!(status.code(), Some(0 | 120)), "{status}");
     assert_complete(&run);
 }
 
@@ -146,7 +149,8 @@ fn a_fault_acts_in_its_window_and_is_counted() {
     let text = reference_scenario(200, 7).replace("count(failed)==0", "count(dropped)==0") + fault;
     let file = scenario_file(dir.path(), &text);
     let run = dir.path().join("run");
-    let o = squall_ends(["run", file.to_str().unwrap(), "--ui", "plain", "--out", run.to_str().unwrap()]);
+    let o =
+        squall_runs(&run, ["run", file.to_str().unwrap(), "--ui", "plain", "--out", run.to_str().unwrap()]);
     assert_eq!(o.status.code(), Some(0), "{}", told(&o));
     let s = summary(&run);
     let affected = s["faults"][0]["affected"].as_u64().unwrap();

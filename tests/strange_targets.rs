@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use support::{assert_complete, scenario_file, squall_ends, stderr, summary, told, url_scenario};
+use support::{assert_complete, scenario_file, squall_runs, stderr, summary, told, url_scenario};
 
 /// Serves each connection with `serve` until the test process ends.
 fn server(serve: fn(TcpStream)) -> SocketAddr {
@@ -28,7 +28,8 @@ fn run_against(addr: SocketAddr) -> (serde_json::Value, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = scenario_file(dir.path(), &url_scenario(addr, 50, 2));
     let run = dir.path().join("run");
-    let o = squall_ends(["run", file.to_str().unwrap(), "--ui", "plain", "--out", run.to_str().unwrap()]);
+    let o =
+        squall_runs(&run, ["run", file.to_str().unwrap(), "--ui", "plain", "--out", run.to_str().unwrap()]);
     assert_eq!(o.status.code(), Some(0), "no gates, a healthy generator: {}", told(&o));
     assert_complete(&run);
     let s = summary(&run);

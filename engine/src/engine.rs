@@ -17,7 +17,8 @@ use squall_scenarios::template::TemplateError;
 use squall_scenarios::workload::Workload;
 
 use crate::slice::Slice;
-use crate::worker::{Setup, Source, Worker};
+use crate::source::Source;
+use crate::worker::{Setup, Worker};
 
 /// Seconds that the record may fall behind before a worker waits for it.
 const SLICES_BEHIND: usize = 128;

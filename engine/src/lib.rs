@@ -13,6 +13,8 @@
 //!
 //! * [`engine`]: starts the workers, merges their seconds, ends the run.
 //! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
+//! * `source`: where a worker's arrivals come from.
+//! * `tally`: counting what became of them.
 //! * `pool`, `connection`: sockets: connecting, sending, giving up, connecting again.
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
 //! * `cells`, `slice`: a second's counts and histograms, reused.
@@ -23,4 +25,6 @@ mod connection;
 pub mod engine;
 mod pool;
 mod slice;
+mod source;
+mod tally;
 mod worker;

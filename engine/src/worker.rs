@@ -11,17 +11,17 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use squall_record::clock::{Clock, NANOS_PER_SEC, thread_cpu_ns};
-use squall_record::ops::Op;
-use squall_record::outcome::{Failure, Outcome};
+use squall_record::outcome::Failure;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::schedule::Arrival;
 use squall_scenarios::workload::Workload;
 
-use crate::answer::Answer;
 use crate::cells::Cells;
 use crate::connection::Flight;
 use crate::pool::{Finished, Pool};
 use crate::slice::Slice;
+use crate::source::Source;
+use crate::tally::{Recent, Tally};
 
 /// Arrivals fired in one pass: a pass shares one clock reading, so it is short.
 const ARRIVALS_PER_PASS: usize = 16;
@@ -34,21 +34,6 @@ const USUAL_FACTOR: u64 = 4;
 const USUAL_NS: u64 = 1_000_000;
 /// The longest wait in one pass, so that a request to stop is noticed.
 const LONGEST_WAIT_NS: u64 = 20_000_000;
-
-/// Where a worker's arrivals come from.
-pub(crate) enum Source {
-    /// A schedule that does not care how the target does.
-    Open(std::iter::Peekable<Box<dyn Iterator<Item = Arrival> + Send>>),
-    /// The next request whenever a connection is free, until this instant.
-    Closed {
-        /// When it ends.
-        until_ns: u64,
-        /// The next index.
-        next: u64,
-        /// The distance between this worker's indices.
-        stride: u64,
-    },
-}
 
 /// What a worker needs to know.
 pub(crate) struct Setup<'a> {
@@ -82,43 +67,6 @@ pub(crate) struct Worker<'a> {
     second_start_ns: u64,
     cpu_ns: u64,
     stopped: bool,
-}
-
-/// Counting, apart from the pool so that the pool can report while it is borrowed.
-struct Tally<'a> {
-    plan: &'a Plan,
-    workload: &'a Workload,
-    cells: Cells,
-    /// Recent service times.
-    service: Recent,
-    /// Arrivals taken from the source in this second and in the one before.
-    planned: [u64; 2],
-}
-
-/// A mean that follows the newest values, each weighted 1/64, and the least it has been.
-#[derive(Debug, Clone, Copy)]
-struct Recent {
-    mean: u64,
-    least: u64,
-    seen: u64,
-}
-
-impl Recent {
-    /// Values before the mean means something.
-    const ENOUGH: u64 = 16;
-
-    const fn new() -> Self {
-        Self { mean: 0, least: u64::MAX, seen: 0 }
-    }
-
-    #[inline]
-    fn add(&mut self, value: u64) {
-        self.mean = if self.seen == 0 { value } else { self.mean - self.mean / 64 + value / 64 };
-        self.seen += 1;
-        if self.seen >= Self::ENOUGH {
-            self.least = self.least.min(self.mean);
-        }
-    }
 }
 
 impl<'a> Worker<'a> {
@@ -196,11 +144,7 @@ impl<'a> Worker<'a> {
             return now_ns;
         }
         if !self.stopped {
-            match &mut self.source {
-                Source::Open(arrivals) => due = due.min(arrivals.peek().map_or(u64::MAX, |a| a.at_ns)),
-                Source::Closed { until_ns, .. } if now_ns < *until_ns && self.pool.has_idle() => due = now_ns,
-                Source::Closed { .. } => {}
-            }
+            due = due.min(self.source.next_ns(now_ns, self.pool.has_idle()).unwrap_or(u64::MAX));
         }
         if let Some(oldest) = self.pool.oldest_fired_ns() {
             due = due.min(oldest + self.timeout_ns);
@@ -217,20 +161,7 @@ impl<'a> Worker<'a> {
             return;
         }
         for _ in 0..ARRIVALS_PER_PASS {
-            let arrival = match &mut self.source {
-                Source::Open(arrivals) => match arrivals.next_if(|a| a.at_ns <= now_ns) {
-                    Some(a) => a,
-                    None => return,
-                },
-                Source::Closed { until_ns, next, stride } => {
-                    if now_ns >= *until_ns || !self.pool.has_idle() {
-                        return;
-                    }
-                    let index = *next;
-                    *next += *stride;
-                    Arrival { index, at_ns: now_ns, phase: 0 }
-                }
-            };
+            let Some(arrival) = self.source.take_due(now_ns, self.pool.has_idle()) else { return };
             self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
             self.tally.planned[0] += 1;
             if self.waiting.is_empty() && self.pool.has_idle() {
@@ -321,14 +252,18 @@ impl<'a> Worker<'a> {
     fn stop(&mut self, now_ns: u64) {
         self.stopped = true;
         self.drop_waiting();
-        if let Source::Open(arrivals) = &mut self.source {
-            while let Some(a) = arrivals.next_if(|a| a.at_ns <= now_ns) {
-                let (class, _) = self.setup.workload.values(a.index);
-                let counts = &mut self.tally.cells.of(a.phase, class).counts;
-                counts.planned += 1;
-                counts.dropped += 1;
-            }
+        // A closed source has nothing due: it would go on only with a free connection.
+        while let Some(arrival) = self.source.take_due(now_ns, false) {
+            self.drop_planned(arrival);
         }
+    }
+
+    /// Counts an arrival that will never be sent.
+    fn drop_planned(&mut self, arrival: Arrival) {
+        let (class, _) = self.setup.workload.values(arrival.index);
+        let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
+        counts.planned += 1;
+        counts.dropped += 1;
     }
 
     /// Waiting arrivals will not be sent any more.
@@ -341,22 +276,13 @@ impl<'a> Worker<'a> {
     /// Whether every planned arrival is accounted for. Long after the end the rest is given up:
     /// what waits for the target as dropped, what this worker never came to as its own fault.
     fn is_over(&mut self, now_ns: u64) -> bool {
-        let exhausted = self.stopped
-            || match &mut self.source {
-                Source::Open(arrivals) => arrivals.peek().is_none(),
-                Source::Closed { until_ns, .. } => now_ns >= *until_ns,
-            };
+        let exhausted = self.stopped || self.source.is_exhausted(now_ns);
         if now_ns > self.setup.end_ns + self.timeout_ns {
             self.drop_waiting();
-            if let (false, Source::Open(arrivals)) = (self.stopped, &mut self.source) {
-                for a in arrivals {
-                    let (class, _) = self.setup.workload.values(a.index);
-                    let counts = &mut self.tally.cells.of(a.phase, class).counts;
-                    counts.planned += 1;
-                    counts.dropped += 1;
-                    self.tally.cells.slice.starved += 1;
-                    self.tally.cells.slice.starved_drops += 1;
-                }
+            while let (false, Some(arrival)) = (self.stopped, self.source.take_planned()) {
+                self.drop_planned(arrival);
+                self.tally.cells.slice.starved += 1;
+                self.tally.cells.slice.starved_drops += 1;
             }
             self.stopped = true;
         }
@@ -379,59 +305,6 @@ impl<'a> Worker<'a> {
         // Blocks only when the record is minutes behind; fails only when the run is being torn
         // down. Either way the conductor knows.
         let _ = out.send(slice);
-    }
-}
-
-impl Tally<'_> {
-    /// Counts a request that ended.
-    #[inline]
-    fn finish(&mut self, finished: Finished, now_ns: u64) {
-        let Finished { flight, result } = finished;
-        let outcome = match result {
-            Ok(answer) => self.classify(flight.class, answer),
-            Err(failure) => Outcome::Failed(failure),
-        };
-        let service_ns = now_ns.saturating_sub(flight.fired_ns);
-        let cell = self.cells.of(flight.phase, flight.class);
-        cell.counts.finish(outcome);
-        if outcome.is_good() || outcome == Outcome::Failed(Failure::Timeout) {
-            cell.response.record_ns(now_ns.saturating_sub(flight.intended_ns));
-            cell.service.record_ns(service_ns);
-        }
-        if outcome.is_good() {
-            self.service.add(service_ns);
-        }
-        if self.workload.has_key(flight.class) {
-            self.cells.slice.ops.push(Op {
-                index: flight.index,
-                fired_ns: flight.fired_ns,
-                took_us: u32::try_from(service_ns.div_ceil(1000)).unwrap_or(u32::MAX),
-                status: result.map_or(0, |a| a.status),
-                class: flight.class as u8,
-                outcome,
-            });
-        }
-    }
-
-    fn classify(&self, class: u16, answer: Answer) -> Outcome {
-        let request = &self.plan.requests[usize::from(class)];
-        let status = answer.status;
-        let expected = if request.expect.is_empty() {
-            (200..300).contains(&status)
-        } else {
-            request.expect.contains(&status)
-        };
-        if expected {
-            Outcome::Ok
-        } else if request.declined.contains(&status) {
-            Outcome::Declined
-        } else if answer.not_executed && matches!(status, 429 | 503) {
-            Outcome::Shed
-        } else if status >= 500 {
-            Outcome::Failed(Failure::ServerError)
-        } else {
-            Outcome::Failed(Failure::UnexpectedStatus)
-        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | what was seen | verdict |
 //! |---|---|
 //! | no arrival was planned | INVALID |
-//! | [`PACING_INVALID_US`] < pacing p99 | INVALID |
+//! | [`PACING_INVALID_US`] < pacing p99, by at least [`PACING_INVALID_ARRIVALS`] arrivals | INVALID |
 //! | [`PACING_SUSPECT_US`] < pacing p99 | SUSPECT |
 //! | an arrival was dropped while the target answered promptly | INVALID |
 //! | more than [`STARVED_SUSPECT_SHARE`] of the arrivals waited for a connection while the target answered promptly | SUSPECT |
@@ -32,6 +32,9 @@ pub const PACING_SUSPECT_US: u64 = 1_000;
 /// Above this 99th percentile of pacing the run is INVALID: bursts of 10 ms are another workload
 /// than the one that was planned.
 pub const PACING_INVALID_US: u64 = 10_000;
+/// With fewer arrivals than this beyond [`PACING_INVALID_US`] the run is SUSPECT at most: one
+/// hiccup of the machine among a hundred arrivals is not a generator at its limit.
+pub const PACING_INVALID_ARRIVALS: u64 = 10;
 /// Above this share of planned arrivals that waited for a connection while the target answered
 /// promptly, the run is SUSPECT.
 pub const STARVED_SUSPECT_SHARE: f64 = 0.01;
@@ -233,7 +236,8 @@ impl Judge {
 
     fn pacing_finding(&self) -> Option<(RunVerdict, String)> {
         let p99 = p99_us(&self.pacing)?;
-        let (verdict, limit) = if p99 > PACING_INVALID_US {
+        let beyond = self.pacing.len() - self.pacing.count_at_or_below(PACING_INVALID_US);
+        let (verdict, limit) = if p99 > PACING_INVALID_US && beyond >= PACING_INVALID_ARRIVALS {
             (RunVerdict::Invalid, PACING_INVALID_US)
         } else if p99 > PACING_SUSPECT_US {
             (RunVerdict::Suspect, PACING_SUSPECT_US)
@@ -457,6 +461,16 @@ mod tests {
         assert_eq!(judged(slow(PACING_SUSPECT_US)).run, RunVerdict::Valid);
         expect(&judged(slow(2_000)), RunVerdict::Suspect, &["2.00 ms", "1.00 ms", "load.workers (now 2)"]);
         expect(&judged(slow(20_000)), RunVerdict::Invalid, &["20.0 ms", "10.0 ms"]);
+    }
+
+    #[test]
+    fn a_handful_of_late_arrivals_is_too_few_to_call_a_short_run_invalid() {
+        // Of 800 measured arrivals, 9 or 10 more that are 20 ms late: the 99th percentile either way.
+        let late = |n: u64| {
+            move |t: &mut Tick| (0..u64::from(t.second == 5) * n).for_each(|_| t.pacing.record_us(20_000))
+        };
+        expect(&judged(late(PACING_INVALID_ARRIVALS - 1)), RunVerdict::Suspect, &["20.0 ms"]);
+        expect(&judged(late(PACING_INVALID_ARRIVALS)), RunVerdict::Invalid, &["20.0 ms"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use squall_record::clock::Clock;
@@ -16,6 +17,35 @@ pub fn squall() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_squall"));
     c.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     c
+}
+
+/// One load at a time in a test process, so that tests do not make each other's generators late.
+static ONE_LOAD: Mutex<()> = Mutex::new(());
+
+/// Keeps other tests' loads waiting until it is dropped.
+pub fn only_load() -> MutexGuard<'static, ()> {
+    // A test that failed while it held the lock has nothing to do with the next one.
+    ONE_LOAD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often a run is repeated when its own verdict is that the machine was too busy for it.
+const TRIES: u32 = 4;
+
+/// Runs `squall ARGS` into the run folder `run` to its end, alone. A run that calls its own
+/// generator INVALID tells of the machine and of nothing else, so it is repeated.
+pub fn squall_runs<A: AsRef<std::ffi::OsStr>>(
+    run: &Path,
+    args: impl IntoIterator<Item = A> + Clone,
+) -> Output {
+    let _alone = only_load();
+    for _ in 1..TRIES {
+        let o = squall_ends(args.clone());
+        if o.status.code() != Some(120) {
+            return o;
+        }
+        std::fs::remove_dir_all(run).unwrap();
+    }
+    squall_ends(args)
 }
 
 /// Runs `squall ARGS` to its end.
