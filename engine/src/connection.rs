@@ -6,16 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::answer::{Answer, Scan, Scanner};
-
-/// A request on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flight {
-    pub(crate) index: u64,
-    pub(crate) intended_ns: u64,
-    pub(crate) fired_ns: u64,
-    pub(crate) phase: u16,
-    pub(crate) class: u16,
-}
+use crate::transport::Flight;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

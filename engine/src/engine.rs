@@ -16,6 +16,7 @@ use squall_scenarios::schedule::Schedule;
 use squall_scenarios::template::TemplateError;
 use squall_scenarios::workload::Workload;
 
+use crate::pool::Pool;
 use crate::slice::Slice;
 use crate::source::Source;
 use crate::worker::{Setup, Worker};
@@ -114,7 +115,6 @@ pub fn run(
             let setup = Setup {
                 plan,
                 workload: &workload,
-                addr: job.addr,
                 clock: job.clock,
                 stop,
                 connections: share(plan.load.connections, w, workers),
@@ -125,7 +125,7 @@ pub fn run(
             let out = slices_tx.clone();
             let thread = thread::Builder::new()
                 .name(format!("load-{w}"))
-                .spawn_scoped(scope, move || work(setup, source, &out, &back_rx, stop))
+                .spawn_scoped(scope, move || work(setup, job.addr, source, &out, &back_rx, stop))
                 .map_err(EngineError::Worker)?;
             threads.push(thread);
         }
@@ -151,13 +151,16 @@ pub fn run(
 
 fn work(
     setup: Setup<'_>,
+    addr: SocketAddr,
     source: Source,
     out: &SyncSender<Slice>,
     back: &Receiver<Slice>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let ends_all = StopUnlessDone(stop);
-    let result = Worker::new(setup, source).and_then(|w| w.run(out, back));
+    let timeout_ns = setup.plan.load.timeout_ms * 1_000_000;
+    let result = Pool::new(addr, setup.connections, timeout_ns)
+        .and_then(|pool| Worker::new(setup, source, pool).run(out, back));
     if result.is_ok() {
         ends_all.done();
     }

@@ -15,7 +15,9 @@
 //! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
 //! * `source`: where a worker's arrivals come from.
 //! * `tally`: counting what became of them.
-//! * `pool`, `connection`: sockets: connecting, sending, giving up, connecting again.
+//! * `transport`: what a worker needs of whatever carries its requests.
+//! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
+//!   again.
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
 //! * `cells`, `slice`: a second's counts and histograms, reused.
 
@@ -27,4 +29,5 @@ mod pool;
 mod slice;
 mod source;
 mod tally;
+mod transport;
 mod worker;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use squall_record::outcome::Failure;
 
-use crate::answer::Answer;
-use crate::connection::{Connection, Flight, Progress, State};
+use crate::connection::{Connection, Progress, State};
+use crate::transport::{Finished, Flight, Transport};
 
 /// How long to wait before connecting again after a connection failed.
 const RETRY_NS: u64 = 20_000_000;
@@ -24,13 +24,6 @@ const MAX_DOUBLINGS: u32 = 6;
 const EVENTS_PER_PASS: usize = 64;
 /// The most read from a socket at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// How a request on the wire ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Finished {
-    pub(crate) flight: Flight,
-    pub(crate) result: Result<Answer, Failure>,
-}
 
 /// A worker's connections.
 pub(crate) struct Pool {
@@ -76,111 +69,6 @@ impl Pool {
         };
         pool.open_missing(0);
         Ok(pool)
-    }
-
-    pub(crate) fn open(&self) -> u32 {
-        self.open
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    pub(crate) fn has_idle(&self) -> bool {
-        !self.idle.is_empty()
-    }
-
-    /// No connection is open and the last attempt failed: a request now cannot be carried.
-    pub(crate) fn is_refusing(&self) -> bool {
-        self.refused && self.open == 0
-    }
-
-    /// That attempt failed for want of something on this machine: the target was not asked.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.exhausted && self.is_refusing()
-    }
-
-    /// When the oldest request on the wire was sent.
-    pub(crate) fn oldest_fired_ns(&self) -> Option<u64> {
-        match self.connections[self.oldest? as usize].state {
-            State::Busy(flight) => Some(flight.fired_ns),
-            _ => None,
-        }
-    }
-
-    /// When [`maintain`](Self::maintain) is wanted next; `None` while every connection is open.
-    pub(crate) fn next_maintenance_ns(&self) -> Option<u64> {
-        ((self.open as usize) < self.connections.len()).then_some(self.next_attempt_ns)
-    }
-
-    /// Puts `bytes` on a free connection; gives the flight back as finished when it breaks.
-    pub(crate) fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished> {
-        let Some(id) = self.idle.pop() else {
-            return Err(Finished { flight, result: Err(Failure::Refused) });
-        };
-        let sent = self.connections[id as usize].send(bytes, flight, head_request);
-        self.append(id);
-        let outcome = match sent {
-            Ok(true) => Ok(()),
-            Ok(false) => self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT),
-            Err(e) => Err(e),
-        };
-        outcome.map_err(|_| self.fail(id, flight, Failure::Reset))
-    }
-
-    /// Waits for readiness up to `timeout` and handles it; the time is read by `clock` after the
-    /// wait, once. Every request that ended is given to `done`. Returns that time.
-    pub(crate) fn poll(
-        &mut self,
-        timeout: Duration,
-        clock: impl FnOnce() -> u64,
-        done: &mut impl FnMut(Finished, u64),
-    ) -> io::Result<u64> {
-        self.events.clear();
-        let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&limit)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let now_ns = clock();
-        let mut events = std::mem::take(&mut self.events);
-        for event in &events {
-            let (id, generation) = (event.data.u64() as u32, (event.data.u64() >> 32) as u32);
-            if self.connections[id as usize].generation == generation {
-                let flags = event.flags;
-                if let Some(finished) = self.ready(id, flags, now_ns) {
-                    done(finished, now_ns);
-                }
-            }
-        }
-        events.clear();
-        self.events = events;
-        Ok(now_ns)
-    }
-
-    /// Gives up on the oldest request on the wire when it was sent before `before_ns`.
-    pub(crate) fn expire(&mut self, before_ns: u64) -> Option<Finished> {
-        let id = self.oldest?;
-        let State::Busy(flight) = self.connections[id as usize].state else { return None };
-        (flight.fired_ns <= before_ns).then(|| self.fail(id, flight, Failure::Timeout))
-    }
-
-    /// Connects again what is not open.
-    pub(crate) fn maintain(&mut self, now_ns: u64) {
-        if now_ns < self.next_attempt_ns || self.open as usize == self.connections.len() {
-            return;
-        }
-        self.next_attempt_ns = now_ns + RETRY_NS;
-        if self.connecting > 0 {
-            for id in 0..self.connections.len() as u32 {
-                if let State::Connecting(since_ns) = self.connections[id as usize].state
-                    && now_ns.saturating_sub(since_ns) > self.connect_timeout_ns
-                {
-                    self.connect_failed(id);
-                }
-            }
-        }
-        self.open_missing(now_ns);
     }
 
     /// Connects every connection that is down; only one while the target refuses.
@@ -334,6 +222,104 @@ impl Pool {
             None => self.newest = older,
         }
         self.in_flight -= 1;
+    }
+}
+
+impl Transport for Pool {
+    fn open(&self) -> u32 {
+        self.open
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.refused && self.open == 0
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.exhausted && self.is_refusing()
+    }
+
+    fn oldest_fired_ns(&self) -> Option<u64> {
+        match self.connections[self.oldest? as usize].state {
+            State::Busy(flight) => Some(flight.fired_ns),
+            _ => None,
+        }
+    }
+
+    fn next_maintenance_ns(&self) -> Option<u64> {
+        ((self.open as usize) < self.connections.len()).then_some(self.next_attempt_ns)
+    }
+
+    fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished> {
+        let Some(id) = self.idle.pop() else {
+            return Err(Finished { flight, result: Err(Failure::Refused) });
+        };
+        let sent = self.connections[id as usize].send(bytes, flight, head_request);
+        self.append(id);
+        let outcome = match sent {
+            Ok(true) => Ok(()),
+            Ok(false) => self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT),
+            Err(e) => Err(e),
+        };
+        outcome.map_err(|_| self.fail(id, flight, Failure::Reset))
+    }
+
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        clock: impl FnOnce() -> u64,
+        done: &mut impl FnMut(Finished, u64),
+    ) -> io::Result<u64> {
+        self.events.clear();
+        let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let now_ns = clock();
+        let mut events = std::mem::take(&mut self.events);
+        for event in &events {
+            let (id, generation) = (event.data.u64() as u32, (event.data.u64() >> 32) as u32);
+            if self.connections[id as usize].generation == generation {
+                let flags = event.flags;
+                if let Some(finished) = self.ready(id, flags, now_ns) {
+                    done(finished, now_ns);
+                }
+            }
+        }
+        events.clear();
+        self.events = events;
+        Ok(now_ns)
+    }
+
+    fn expire(&mut self, before_ns: u64) -> Option<Finished> {
+        let id = self.oldest?;
+        let State::Busy(flight) = self.connections[id as usize].state else { return None };
+        (flight.fired_ns <= before_ns).then(|| self.fail(id, flight, Failure::Timeout))
+    }
+
+    fn maintain(&mut self, now_ns: u64) {
+        if now_ns < self.next_attempt_ns || self.open as usize == self.connections.len() {
+            return;
+        }
+        self.next_attempt_ns = now_ns + RETRY_NS;
+        if self.connecting > 0 {
+            for id in 0..self.connections.len() as u32 {
+                if let State::Connecting(since_ns) = self.connections[id as usize].state
+                    && now_ns.saturating_sub(since_ns) > self.connect_timeout_ns
+                {
+                    self.connect_failed(id);
+                }
+            }
+        }
+        self.open_missing(now_ns);
     }
 }
 

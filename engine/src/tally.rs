@@ -7,7 +7,7 @@ use squall_scenarios::workload::Workload;
 
 use crate::answer::Answer;
 use crate::cells::Cells;
-use crate::pool::Finished;
+use crate::transport::Finished;
 
 /// Counting, apart from the pool so that the pool can report while it is borrowed.
 pub(crate) struct Tally<'a> {

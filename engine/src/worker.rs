@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -17,11 +16,10 @@ use squall_scenarios::schedule::Arrival;
 use squall_scenarios::workload::Workload;
 
 use crate::cells::Cells;
-use crate::connection::Flight;
-use crate::pool::{Finished, Pool};
 use crate::slice::Slice;
 use crate::source::Source;
 use crate::tally::{Recent, Tally};
+use crate::transport::{Finished, Flight, Transport};
 
 /// Arrivals fired in one pass: a pass shares one clock reading, so it is short.
 const ARRIVALS_PER_PASS: usize = 16;
@@ -39,7 +37,6 @@ const LONGEST_WAIT_NS: u64 = 20_000_000;
 pub(crate) struct Setup<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) workload: &'a Workload,
-    pub(crate) addr: SocketAddr,
     pub(crate) clock: Clock,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) connections: u32,
@@ -54,10 +51,10 @@ struct Waiting {
     class: u16,
 }
 
-pub(crate) struct Worker<'a> {
+pub(crate) struct Worker<'a, T> {
     setup: Setup<'a>,
     source: Source,
-    pool: Pool,
+    transport: T,
     tally: Tally<'a>,
     waiting: VecDeque<Waiting>,
     /// The request being rendered.
@@ -69,12 +66,12 @@ pub(crate) struct Worker<'a> {
     stopped: bool,
 }
 
-impl<'a> Worker<'a> {
-    pub(crate) fn new(setup: Setup<'a>, source: Source) -> io::Result<Self> {
+impl<'a, T: Transport> Worker<'a, T> {
+    pub(crate) fn new(setup: Setup<'a>, source: Source, transport: T) -> Self {
         let timeout_ns = setup.plan.load.timeout_ms * 1_000_000;
-        Ok(Self {
+        Self {
             source,
-            pool: Pool::new(setup.addr, setup.connections, timeout_ns)?,
+            transport,
             tally: Tally {
                 plan: setup.plan,
                 workload: setup.workload,
@@ -90,7 +87,7 @@ impl<'a> Worker<'a> {
             cpu_ns: 0,
             stopped: false,
             setup,
-        })
+        }
     }
 
     /// Runs until every planned arrival is accounted for; sends a slice each second to `out` and
@@ -107,7 +104,7 @@ impl<'a> Worker<'a> {
                 Duration::from_nanos(self.next_due_ns(now_ns).saturating_sub(now_ns).min(LONGEST_WAIT_NS))
             };
             let (clock, tally) = (self.setup.clock, &mut self.tally);
-            now_ns = self.pool.poll(wait, || clock.now_ns(), &mut |f, now| tally.finish(f, now))?;
+            now_ns = self.transport.poll(wait, || clock.now_ns(), &mut |f, now| tally.finish(f, now))?;
             if now_ns == 0 {
                 if self.setup.stop.load(Ordering::Relaxed) {
                     return Ok(());
@@ -115,11 +112,11 @@ impl<'a> Worker<'a> {
                 continue;
             }
             while let Some(f) =
-                now_ns.checked_sub(self.timeout_ns).and_then(|before| self.pool.expire(before))
+                now_ns.checked_sub(self.timeout_ns).and_then(|before| self.transport.expire(before))
             {
                 self.tally.finish(f, now_ns);
             }
-            self.pool.maintain(now_ns);
+            self.transport.maintain(now_ns);
             if !self.stopped && self.setup.stop.load(Ordering::Relaxed) {
                 self.stop(now_ns);
             }
@@ -140,16 +137,16 @@ impl<'a> Worker<'a> {
     /// When the next thing is due.
     fn next_due_ns(&mut self, now_ns: u64) -> u64 {
         let mut due = self.second_end_ns;
-        if !self.waiting.is_empty() && (self.pool.has_idle() || self.pool.is_refusing()) {
+        if !self.waiting.is_empty() && (self.transport.has_idle() || self.transport.is_refusing()) {
             return now_ns;
         }
         if !self.stopped {
-            due = due.min(self.source.next_ns(now_ns, self.pool.has_idle()).unwrap_or(u64::MAX));
+            due = due.min(self.source.next_ns(now_ns, self.transport.has_idle()).unwrap_or(u64::MAX));
         }
-        if let Some(oldest) = self.pool.oldest_fired_ns() {
+        if let Some(oldest) = self.transport.oldest_fired_ns() {
             due = due.min(oldest + self.timeout_ns);
         }
-        if let Some(at) = self.pool.next_maintenance_ns() {
+        if let Some(at) = self.transport.next_maintenance_ns() {
             due = due.min(at);
         }
         due
@@ -161,10 +158,10 @@ impl<'a> Worker<'a> {
             return;
         }
         for _ in 0..ARRIVALS_PER_PASS {
-            let Some(arrival) = self.source.take_due(now_ns, self.pool.has_idle()) else { return };
+            let Some(arrival) = self.source.take_due(now_ns, self.transport.has_idle()) else { return };
             self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
             self.tally.planned[0] += 1;
-            if self.waiting.is_empty() && self.pool.has_idle() {
+            if self.waiting.is_empty() && self.transport.has_idle() {
                 let class = self.setup.workload.fill(arrival.index, &mut self.request);
                 self.tally.cells.of(arrival.phase, class).counts.planned += 1;
                 self.fire(arrival, class, now_ns);
@@ -179,21 +176,21 @@ impl<'a> Worker<'a> {
         let (class, _) = self.setup.workload.values(arrival.index);
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
-        if self.pool.is_exhausted() {
+        if self.transport.is_exhausted() {
             // The target was never asked: this is the generator's failure, not its.
             counts.dropped += 1;
             self.tally.cells.slice.starved += 1;
             self.tally.cells.slice.starved_drops += 1;
             return;
         }
-        if self.pool.is_refusing() {
+        if self.transport.is_refusing() {
             counts.sent += 1;
             let flight = flight(arrival, class, now_ns);
             self.tally.finish(Finished { flight, result: Err(Failure::Refused) }, now_ns);
             return;
         }
         let dropped =
-            self.waiting.len() + self.pool.in_flight() as usize >= self.setup.max_in_flight as usize;
+            self.waiting.len() + self.transport.in_flight() as usize >= self.setup.max_in_flight as usize;
         if dropped {
             counts.dropped += 1;
         } else {
@@ -212,7 +209,7 @@ impl<'a> Worker<'a> {
     /// a stall left behind, the wait is the target's doing and part of what is measured.
     fn is_pool_too_small(&self, now_ns: u64) -> bool {
         let Recent { mean: service_ns, least: least_ns, seen } = self.tally.service;
-        let Some(oldest_ns) = self.pool.oldest_fired_ns() else { return false };
+        let Some(oldest_ns) = self.transport.oldest_fired_ns() else { return false };
         if seen < Recent::ENOUGH {
             return false;
         }
@@ -226,7 +223,7 @@ impl<'a> Worker<'a> {
 
     fn send_waiting(&mut self, now_ns: u64) {
         for _ in 0..ARRIVALS_PER_PASS {
-            if self.waiting.is_empty() || !(self.pool.has_idle() || self.pool.is_refusing()) {
+            if self.waiting.is_empty() || !(self.transport.has_idle() || self.transport.is_refusing()) {
                 return;
             }
             let Some(Waiting { arrival, class }) = self.waiting.pop_front() else { return };
@@ -243,7 +240,7 @@ impl<'a> Worker<'a> {
         cell.counts.late += u64::from(lag_ns > LATE_NS);
         cell.lag.record_ns(lag_ns);
         let head_request = self.request.starts_with(b"HEAD ");
-        if let Err(f) = self.pool.send(&self.request, flight(arrival, class, now_ns), head_request) {
+        if let Err(f) = self.transport.send(&self.request, flight(arrival, class, now_ns), head_request) {
             self.tally.finish(f, now_ns);
         }
     }
@@ -286,7 +283,7 @@ impl<'a> Worker<'a> {
             }
             self.stopped = true;
         }
-        exhausted && self.waiting.is_empty() && self.pool.in_flight() == 0
+        exhausted && self.waiting.is_empty() && self.transport.in_flight() == 0
     }
 
     fn turn_second(&mut self, out: &SyncSender<Slice>, back: &Receiver<Slice>, end_ns: u64) {
@@ -296,8 +293,8 @@ impl<'a> Worker<'a> {
         slice.cpu_ns = cpu_ns.saturating_sub(self.cpu_ns);
         self.cpu_ns = cpu_ns;
         slice.wall_ns = end_ns.saturating_sub(self.second_start_ns);
-        slice.connections = self.pool.open();
-        slice.in_flight = self.pool.in_flight();
+        slice.connections = self.transport.open();
+        slice.in_flight = self.transport.in_flight();
         slice.waiting = self.waiting.len() as u32;
         self.tally.planned = [0, self.tally.planned[0]];
         self.second_start_ns = end_ns;

@@ -1,0 +1,71 @@
+//! What carries a worker's requests.
+//!
+//! A worker knows when to fire and how to count; how the bytes reach the target it leaves to a
+//! [`Transport`]. The worker is generic over it, so the fast one pays nothing for the choice.
+
+use std::io;
+use std::time::Duration;
+
+use squall_record::outcome::Failure;
+
+use crate::answer::Answer;
+
+/// A request on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub(crate) index: u64,
+    pub(crate) intended_ns: u64,
+    pub(crate) fired_ns: u64,
+    pub(crate) phase: u16,
+    pub(crate) class: u16,
+}
+
+/// How a request on the wire ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finished {
+    pub(crate) flight: Flight,
+    pub(crate) result: Result<Answer, Failure>,
+}
+
+/// One worker's way to the target. Every flight given to [`send`](Self::send) ends exactly once:
+/// by its error, by `poll`, or by `expire`.
+pub(crate) trait Transport {
+    /// Open connections.
+    fn open(&self) -> u32;
+
+    /// Requests on the wire.
+    fn in_flight(&self) -> u32;
+
+    /// Whether a request can be sent now.
+    fn has_idle(&self) -> bool;
+
+    /// No connection is open and the last attempt failed: a request now cannot be carried.
+    fn is_refusing(&self) -> bool;
+
+    /// That attempt failed for want of something on this machine: the target was not asked.
+    fn is_exhausted(&self) -> bool;
+
+    /// When the oldest request on the wire was sent.
+    fn oldest_fired_ns(&self) -> Option<u64>;
+
+    /// When [`maintain`](Self::maintain) is wanted next, if it is.
+    fn next_maintenance_ns(&self) -> Option<u64>;
+
+    /// Sends the rendered request `bytes`; gives the flight back as finished when it breaks.
+    fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished>;
+
+    /// Waits up to `timeout` for something to end; the time is read by `clock` after the wait,
+    /// once. Every request that ended is given to `done`. Returns that time.
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        clock: impl FnOnce() -> u64,
+        done: &mut impl FnMut(Finished, u64),
+    ) -> io::Result<u64>;
+
+    /// Gives up on the oldest request on the wire when it was sent before `before_ns`.
+    fn expire(&mut self, before_ns: u64) -> Option<Finished>;
+
+    /// Connects again what is not open.
+    fn maintain(&mut self, now_ns: u64);
+}
