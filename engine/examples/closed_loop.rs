@@ -10,6 +10,7 @@ use std::time::Duration;
 use squall_engine::engine::{Job, Pace, run};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
+use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,8 +65,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             warmup: false,
             start_s: 0.0,
             end_s: duration_s,
-            from_rps: 0.0,
-            to_rps: 0.0,
+            curve: Curve::hold(duration_s, 0.0),
             step: false,
         }],
         requests: vec![RequestPlan {

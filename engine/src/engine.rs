@@ -296,6 +296,7 @@ fn raise_open_files(needed: u64) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use squall_scenarios::curve::Curve;
     use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, TargetPlan};
     use std::time::Duration;
 
@@ -317,8 +318,7 @@ mod tests {
                 warmup: false,
                 start_s: 0.0,
                 end_s: 9.0,
-                from_rps: 1.0,
-                to_rps: 1.0,
+                curve: Curve::hold(9.0, 1.0),
                 step: false,
             }],
             requests: vec![],

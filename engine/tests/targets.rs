@@ -17,6 +17,7 @@ use squall_record::counts::Counts;
 use squall_record::interval::Tick;
 use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
+use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan};
 use squall_scenarios::schedule::Schedule;
 
@@ -38,8 +39,7 @@ fn plan(rate_rps: f64, duration_s: f64) -> Plan {
             warmup: false,
             start_s: 0.0,
             end_s: duration_s,
-            from_rps: rate_rps,
-            to_rps: rate_rps,
+            curve: Curve::hold(duration_s, rate_rps),
             step: false,
         }],
         requests: vec![RequestPlan {
@@ -359,7 +359,7 @@ fn an_overloaded_target_is_not_the_pools_fault() {
     plan.load.max_in_flight = 100;
     let mut overload = plan.phases[0].clone();
     (overload.name, overload.start_s, overload.end_s) = ("overload".into(), 1.0, 3.0);
-    (overload.from_rps, overload.to_rps) = (500.0, 500.0);
+    overload.curve = Curve::hold(2.0, 500.0);
     plan.phases.push(overload);
     let seen = load(&plan, addr);
     assert!(seen.counts.dropped > 100, "{:?}", seen.counts);

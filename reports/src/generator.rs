@@ -321,17 +321,8 @@ impl Judge {
             return None;
         }
         let until_s = f64::from(self.next_second.checked_sub(1)?);
-        let asked: f64 = self
-            .plan
-            .phases
-            .iter()
-            .filter(|p| !p.warmup && p.start_s < until_s)
-            .map(|p| {
-                let seen_s = until_s.min(p.end_s) - p.start_s;
-                let slope = (p.to_rps - p.from_rps) / p.duration_s();
-                (p.from_rps + slope * seen_s / 2.0) * seen_s
-            })
-            .sum();
+        let asked: f64 =
+            self.plan.phases.iter().filter(|p| !p.warmup).map(|p| p.expected_until(until_s)).sum();
         let planned = (self.planned - self.planned_newest) as f64;
         let chance = match self.plan.load.arrivals {
             Arrivals::Uniform => 1.0,
@@ -505,11 +496,9 @@ mod tests {
     #[test]
     fn a_calm_phase_does_not_hide_a_saturated_one() {
         let mut p = plan();
-        p.phases[1].end_s = 5.0;
-        let (mut peak, mut calm) = (p.phases[1].clone(), p.phases[1].clone());
-        (peak.name, peak.start_s, peak.end_s) = ("peak".into(), 5.0, 10.0);
-        (calm.name, calm.start_s, calm.end_s) = ("calm".into(), 10.0, 30.0);
-        p.phases.extend([peak, calm]);
+        p.phases.truncate(1);
+        p.phases.extend([phase("hold", false, 2.0, 5.0), phase("peak", false, 5.0, 10.0)]);
+        p.phases.push(phase("calm", false, 10.0, 30.0));
         let mut judge = Judge::new(&p);
         for second in 0..30 {
             let mut t = tick(second);

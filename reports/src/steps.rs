@@ -25,7 +25,7 @@ pub(crate) fn capacity(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Cap
         .phases
         .iter()
         .filter(|p| !p.step && !p.warmup)
-        .map(|p| p.from_rps.max(p.to_rps))
+        .map(|p| p.curve.peak_rps())
         .max_by(f64::total_cmp);
     let Some(a) = assess(&steps, demand_rps) else { return CapacitySummary::default() };
     CapacitySummary {
@@ -40,7 +40,7 @@ pub(crate) fn capacity(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Cap
 
 fn step(phase: usize, plan: &Plan, gathered: &Gathered, seconds: f64) -> (Step, StepSummary) {
     let cell = &gathered.phases[phase];
-    let offered_rps = plan.phases[phase].from_rps.max(plan.phases[phase].to_rps);
+    let offered_rps = plan.phases[phase].curve.peak_rps();
     let percentile = |q| cell.response().and_then(|h| h.quantile(q)).map(Quantile::ms);
     // Little's law on the timed requests: their number in service, averaged over the step, is
     // the sum of their service times over the step's length.

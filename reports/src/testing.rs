@@ -1,6 +1,7 @@
 //! Plans for unit tests.
 
 use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
+use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
 };
@@ -37,7 +38,8 @@ pub(crate) fn plan() -> Plan {
 
 /// A phase at 100 requests per second.
 pub(crate) fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64) -> PhasePlan {
-    PhasePlan { name: name.into(), warmup, start_s, end_s, from_rps: 100.0, to_rps: 100.0, step: false }
+    let curve = Curve::hold(end_s - start_s, 100.0);
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false }
 }
 
 /// [`plan`] with one availability SLO.

@@ -36,7 +36,8 @@ fn accepted(plan: &Plan) {
     let mut at_s = 0.0;
     for p in &plan.phases {
         assert!(p.start_s == at_s && p.end_s > p.start_s, "a gap before {p:?}");
-        assert!(p.from_rps.is_finite() && p.to_rps.is_finite() && p.from_rps.min(p.to_rps) >= 0.0, "{p:?}");
+        assert!((p.curve.duration_s() - p.duration_s()).abs() < 1e-6, "{p:?}");
+        assert!(p.curve.points().iter().all(|c| c.rps.is_finite() && c.rps >= 0.0), "{p:?}");
         at_s = p.end_s;
     }
     assert!(plan.expected_arrivals() >= 1.0);

@@ -83,10 +83,11 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let width = plan.phases.iter().map(|p| p.name.chars().count()).max().unwrap_or(0).max(5);
     writeln!(out, "\n{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "phase", "from", "to", "rate", "arrivals")?;
     for p in &plan.phases {
-        let rate = if p.from_rps == p.to_rps {
-            format_rate(p.from_rps)
+        let (from_rps, to_rps) = p.curve.ends_rps();
+        let rate = if from_rps == to_rps {
+            format_rate(from_rps)
         } else {
-            format!("{} → {}", format_rate(p.from_rps), format_rate(p.to_rps))
+            format!("{} → {}", format_rate(from_rps), format_rate(to_rps))
         };
         writeln!(
             out,
@@ -122,7 +123,7 @@ fn curve(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let (end_s, peak_rps) = (plan.duration_s(), plan.peak_rps());
     let at = |column: usize| (column as f64 + 0.5) / CURVE_COLUMNS as f64 * end_s;
     let bar = |column| {
-        let share = rate_rps(plan, at(column)) / peak_rps;
+        let share = plan.rate_at(at(column)).unwrap_or(0.0) / peak_rps;
         // Any load at all is seen.
         HEIGHTS[if share > 0.0 { (share * 8.0).round().clamp(1.0, 8.0) as usize } else { 0 }]
     };
@@ -146,13 +147,6 @@ fn curve(out: &mut String, plan: &Plan) -> std::fmt::Result {
 /// A point on the time axis, to the millisecond.
 fn instant(at_s: f64) -> String {
     format_seconds((at_s * 1e3).round() / 1e3)
-}
-
-/// The planned rate at `at_s`.
-fn rate_rps(plan: &Plan, at_s: f64) -> f64 {
-    plan.phases
-        .get(plan.phase_at(at_s))
-        .map_or(0.0, |p| p.from_rps + (p.to_rps - p.from_rps) * (at_s - p.start_s) / p.duration_s())
 }
 
 fn requests(out: &mut String, plan: &Plan) -> std::fmt::Result {

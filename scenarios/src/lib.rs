@@ -13,11 +13,13 @@
 //! * [`units`], [`gate`], [`host`]: rates, durations and shares; gates; hosts that may be loaded.
 //! * [`error`]: what is told to a person, with file, line and the way out.
 //! * [`plan`]: what a scenario means. Everything downstream sees only this.
+//! * [`curve`]: rates over time: what every traffic shape becomes.
 //! * [`explain`]: a plan as text.
 //! * [`schedule`]: when each arrival is intended.
 //! * [`workload`], [`template`]: what each arrival asks, rendered once and patched.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
+pub mod curve;
 pub mod draw;
 mod edited;
 pub mod error;

@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 use squall_record::fault::FaultSpec;
 
+use crate::curve::Curve;
+
 /// A scenario, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -93,10 +95,8 @@ pub struct PhasePlan {
     pub start_s: f64,
     /// When it ends.
     pub end_s: f64,
-    /// The rate at its beginning, in requests per second.
-    pub from_rps: f64,
-    /// The rate at its end; between them the rate is linear.
-    pub to_rps: f64,
+    /// The rate from its beginning to its end.
+    pub curve: Curve,
     /// One step of a `steps` phase: a point for the scalability fit.
     pub step: bool,
 }
@@ -111,7 +111,13 @@ impl PhasePlan {
     /// Arrivals expected in it: the integral of its rate.
     #[must_use]
     pub fn expected_arrivals(&self) -> f64 {
-        (self.from_rps + self.to_rps) / 2.0 * self.duration_s()
+        self.curve.expected_arrivals()
+    }
+
+    /// Arrivals expected in it before `until_s`, counted from the beginning of the run.
+    #[must_use]
+    pub fn expected_until(&self, until_s: f64) -> f64 {
+        self.curve.expected_between(0.0, until_s - self.start_s)
     }
 }
 
@@ -340,13 +346,20 @@ impl Plan {
     /// The highest planned rate, in requests per second.
     #[must_use]
     pub fn peak_rps(&self) -> f64 {
-        self.phases.iter().map(|p| p.from_rps.max(p.to_rps)).fold(0.0, f64::max)
+        self.phases.iter().map(|p| p.curve.peak_rps()).fold(0.0, f64::max)
     }
 
     /// Arrivals expected in all: the integral of the rate.
     #[must_use]
     pub fn expected_arrivals(&self) -> f64 {
         self.phases.iter().map(PhasePlan::expected_arrivals).sum()
+    }
+
+    /// The planned rate at `at_s`, in requests per second; `None` outside the plan.
+    #[must_use]
+    pub fn rate_at(&self, at_s: f64) -> Option<f64> {
+        let p = self.phases.iter().find(|p| p.start_s <= at_s && at_s < p.end_s)?;
+        Some(p.curve.rate_at(at_s - p.start_s))
     }
 
     /// The index of the phase in force at `at_s`; the last one after the end.
@@ -403,8 +416,7 @@ pub(crate) mod tests_support {
                     warmup: false,
                     start_s,
                     end_s: start_s + duration_s,
-                    from_rps: *from_rps,
-                    to_rps: *to_rps,
+                    curve: Curve::line(*duration_s, *from_rps, *to_rps),
                     step: false,
                 };
                 start_s = p.end_s;

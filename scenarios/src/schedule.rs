@@ -3,7 +3,8 @@
 //! The rate curve of the plan has an integral Λ(t), the arrivals expected by t. Evenly spaced
 //! arrivals lie at Λ⁻¹(0), Λ⁻¹(1), …; a Poisson process with that rate lies at Λ⁻¹ of a unit-rate
 //! Poisson process (the inversion method for non-homogeneous processes: Çinlar, "Introduction to
-//! Stochastic Processes", 1975). Each phase's rate is linear, so Λ⁻¹ is the root of a quadratic.
+//! Stochastic Processes", 1975). Each
+//! piece of a curve is a straight line, so Λ⁻¹ is the root of a quadratic.
 //!
 //! The schedule is pure and the same for every worker; a worker takes the arrivals whose index
 //! is its own, modulo the number of workers.
@@ -24,9 +25,10 @@ pub struct Arrival {
     pub phase: u16,
 }
 
-/// A stretch with a linear rate.
+/// A straight line of a phase's curve.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
+    phase: u16,
     start_s: f64,
     end_s: f64,
     from_rps: f64,
@@ -66,23 +68,27 @@ impl Schedule {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let mut mass = 0.0;
-        let pieces = plan
-            .phases
-            .iter()
-            .map(|p| {
+        let mut pieces = Vec::new();
+        for (phase, p) in plan.phases.iter().enumerate() {
+            for w in p.curve.points().windows(2) {
+                let length_s = w[1].at_s - w[0].at_s;
+                // A jump takes no time.
+                if length_s <= 0.0 {
+                    continue;
+                }
                 let mass_start = mass;
-                mass += p.expected_arrivals();
-                let slope = if p.duration_s() > 0.0 { (p.to_rps - p.from_rps) / p.duration_s() } else { 0.0 };
-                Piece {
-                    start_s: p.start_s,
-                    end_s: p.end_s,
-                    from_rps: p.from_rps,
-                    slope,
+                mass += (w[0].rps + w[1].rps) / 2.0 * length_s;
+                pieces.push(Piece {
+                    phase: phase as u16,
+                    start_s: p.start_s + w[0].at_s,
+                    end_s: p.end_s.min(p.start_s + w[1].at_s),
+                    from_rps: w[0].rps,
+                    slope: (w[1].rps - w[0].rps) / length_s,
                     mass_start,
                     mass_end: mass,
-                }
-            })
-            .collect();
+                });
+            }
+        }
         Self {
             pieces,
             arrivals: plan.load.arrivals,
@@ -123,7 +129,7 @@ impl Iterator for Schedule {
         // Rounding may not turn time back, nor push an arrival out of its phase.
         let at_ns = ((piece.inverse_s(mass) * NANOS_PER_SEC as f64) as u64).max(self.last_ns);
         self.last_ns = at_ns;
-        Some(Arrival { index, at_ns, phase: self.current as u16 })
+        Some(Arrival { index, at_ns, phase: piece.phase })
     }
 }
 
@@ -189,10 +195,7 @@ mod tests {
         ) {
             let plan = plan_with_phases(Arrivals::Uniform, &phases);
             let t = plan.duration_s() * cut;
-            let integral: f64 = plan.phases.iter().map(|p| {
-                let d = (t - p.start_s).clamp(0.0, p.duration_s());
-                p.from_rps * d + (p.to_rps - p.from_rps) / p.duration_s() * d * d / 2.0
-            }).sum();
+            let integral: f64 = plan.phases.iter().map(|p| p.expected_until(t)).sum();
             let counted = arrivals_in(&plan, 0.0, t) as f64;
             prop_assert!((counted - integral).abs() <= 1.0 + 1e-6 * integral, "{} vs {}", counted, integral);
         }

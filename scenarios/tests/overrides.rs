@@ -42,7 +42,7 @@ fn an_override_reaches_the_plan() {
     )
     .unwrap();
     assert_eq!((plan.seed, plan.load.connections, plan.summary.as_str()), (7, 8, "changed"));
-    assert_eq!((plan.phases[1].from_rps, plan.phases[1].to_rps), (5000.0, 5000.0));
+    assert_eq!(plan.phases[1].curve.ends_rps(), (5000.0, 5000.0));
     assert_eq!(plan.gates.len(), 3);
     assert!(matches!(plan.gates[1].metric, Metric::Percentile { .. }));
     assert_eq!(plan.gates[1].bound, 0.001);

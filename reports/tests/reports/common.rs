@@ -12,6 +12,7 @@ use squall_record::interval::{GeneratorSample, Interval, Sink, Tick};
 use squall_record::latency::Latency;
 use squall_record::manifest::{Machine, Manifest};
 use squall_record::outcome::{Failure, Outcome};
+use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Op, PhasePlan, Pick, Plan,
     RequestPlan, SloPlan, Tally, TargetPlan,
@@ -62,7 +63,8 @@ pub struct Script {
 }
 
 pub fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64) -> PhasePlan {
-    PhasePlan { name: name.into(), warmup, start_s, end_s, from_rps, to_rps, step: false }
+    let curve = Curve::line(end_s - start_s, from_rps, to_rps);
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false }
 }
 
 pub fn request(name: &str, weight: f64) -> RequestPlan {
@@ -248,8 +250,7 @@ impl Script {
     fn tick(&self, s: u32) -> Tick {
         let phase = self.plan.phase_at(f64::from(s));
         let p = &self.plan.phases[phase];
-        let share = (f64::from(s) + 0.5 - p.start_s) / p.duration_s();
-        let rps = p.from_rps + (p.to_rps - p.from_rps) * share;
+        let rps = p.curve.rate_at(f64::from(s) + 0.5 - p.start_s);
         let weights: f64 = self.plan.requests.iter().map(|r| r.weight).sum();
         let intervals: Vec<Interval> = self
             .plan

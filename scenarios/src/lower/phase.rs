@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::scalar::{Names, duration_within, rate_rps};
+use crate::curve::Curve;
 use crate::error::tick;
 use crate::file::scalar::{At, RateText};
 use crate::file::tables::{Phase, Steps};
@@ -149,8 +150,7 @@ fn one(
             warmup: typed.warmup,
             start_s: start.as_secs_f64(),
             end_s: end.as_secs_f64(),
-            from_rps,
-            to_rps,
+            curve: Curve::line((end - start).as_secs_f64(), from_rps, to_rps),
             step,
         });
     };

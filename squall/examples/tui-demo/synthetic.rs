@@ -10,6 +10,7 @@ use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
 use squall_record::interval::{GeneratorSample, Interval, TargetSample, Tick};
 use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
+use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, SloPlan, TargetPlan,
 };
@@ -64,7 +65,8 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
 }
 
 fn phase(name: &str, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64, warmup: bool) -> PhasePlan {
-    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, from_rps, to_rps, step: false }
+    let curve = Curve::line(end_s - start_s, from_rps, to_rps);
+    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, curve, step: false }
 }
 
 /// The minute that the pictures show.
@@ -100,7 +102,7 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
     let at_s = f64::from(second) + 0.5;
     let index = plan.phase_at(at_s);
     let p = &plan.phases[index];
-    let planned = (p.from_rps + (p.to_rps - p.from_rps) * (at_s - p.start_s) / p.duration_s()).round() as u64;
+    let planned = p.curve.rate_at(at_s - p.start_s).round() as u64;
     let within =
         |name: &str| plan.faults.iter().any(|f| f.fault.name == name && f.start_s <= at_s && at_s < f.end_s);
     let (slow, down) = (within("slow-store"), within("store-down"));

@@ -294,10 +294,11 @@ impl Live {
         let count = self.plan.phases.len();
         let rate = self.plan.phases.get(index).map_or(String::new(), |p| {
             let warmup = if p.warmup { ", warm-up" } else { "" };
-            let rate = if p.from_rps == p.to_rps {
-                format!("{}/s", grouped(p.from_rps.round() as u64))
+            let (from_rps, to_rps) = p.curve.ends_rps();
+            let rate = if from_rps == to_rps {
+                format!("{}/s", grouped(from_rps.round() as u64))
             } else {
-                format!("{}/s to {}/s", grouped(p.from_rps.round() as u64), grouped(p.to_rps.round() as u64))
+                format!("{}/s to {}/s", grouped(from_rps.round() as u64), grouped(to_rps.round() as u64))
             };
             format!(": {rate} for {:.0} s{warmup}", p.duration_s())
         });
@@ -368,6 +369,7 @@ mod tests {
     use super::*;
     use crate::live::sample::{self, Step};
     use crate::live::{MAX_COLUMNS, RECENT_S, SloState};
+    use squall_scenarios::curve::Curve;
 
     fn fed(until_s: u32) -> Live {
         let plan = sample::quickstart();
@@ -470,7 +472,9 @@ mod tests {
     fn what_is_kept_does_not_grow_with_the_length_of_the_run() {
         let length_s = 20 * MAX_COLUMNS as u32;
         let mut plan = sample::quickstart();
-        plan.phases.last_mut().unwrap().end_s = f64::from(length_s);
+        let last = plan.phases.last_mut().unwrap();
+        last.end_s = f64::from(length_s);
+        last.curve = Curve::hold(last.duration_s(), 100.0);
         let mut live = Live::new(&plan);
         // One real second, again and again: what is kept must not depend on what it holds.
         let mut tick = sample::tick(&plan, 15);

@@ -216,7 +216,7 @@ impl View {
     #[must_use]
     pub fn planned_rps(&self, at_s: f64) -> Option<f64> {
         let p = self.phases.iter().find(|p| p.start_s <= at_s && at_s < p.end_s)?;
-        Some(p.from_rps + (p.to_rps - p.from_rps) * (at_s - p.start_s) / p.duration_s())
+        Some(p.curve.rate_at(at_s - p.start_s))
     }
 
     /// How the promises stand together: as the worst of them. `None` without any.

@@ -50,7 +50,7 @@ pub(super) fn throughput(buf: &mut Buffer, area: Rect, view: &View, span: (f64, 
     }
     let time = TimeAxis { from_s: span.0, to_s: span.1, cells: usize::from(inner.width) };
     let columns = in_sight(view, &time);
-    let peak = view.phases.iter().map(|p| p.from_rps.max(p.to_rps)).fold(0.0, f64::max);
+    let peak = view.phases.iter().map(|p| p.curve.peak_rps()).fold(0.0, f64::max);
     let highest = columns.iter().map(|c| c.achieved_rps()).fold(peak * HEADROOM, f64::max);
     let axis = ZeroAxis::up_to(highest);
 
