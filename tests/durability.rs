@@ -12,8 +12,8 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use squall_record::folder::RunFolder;
 use squall_record::outcome::Outcome;
+use squall_scenarios::content::Content;
 use squall_scenarios::plan::Plan;
-use squall_scenarios::workload::Workload;
 use support::{
     Reaped, assert_complete, is_alive, only_load, reference_scenario, scenario_file, service_pid, signal,
     squall, squall_ends, summary, told, wait_for, wait_for_seconds,
@@ -44,7 +44,7 @@ fn every_payment_answered_201_is_there_once_after_the_service_is_killed_in_mid_r
 
     let folder = RunFolder::open(&run).unwrap();
     let plan: Plan = serde_json::from_value(folder.manifest.scenario.clone()).unwrap();
-    let workload = Workload::new(&plan, "", "").unwrap();
+    let content = Content::new(&plan);
     let acknowledged: Vec<_> =
         folder.ops().unwrap().into_iter().filter(|o| o.outcome == Outcome::Ok).collect();
     assert!(acknowledged.len() > 500, "{} payments before the kill", acknowledged.len());
@@ -75,7 +75,7 @@ fn every_payment_answered_201_is_there_once_after_the_service_is_killed_in_mid_r
 
     let mut seqs = BTreeSet::new();
     for op in &acknowledged {
-        let (_, v) = workload.values(op.index);
+        let v = content.values(op.index);
         let payment = get(&format!("/v1/payments?idempotency_key={:032x}", v.key));
         assert_eq!(payment["amount"].as_i64(), Some(v.amount), "arrival {}: {payment}", op.index);
         assert_eq!(payment["from"], format!("acc_{:08}", v.account));

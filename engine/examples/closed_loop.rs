@@ -11,7 +11,9 @@ use squall_engine::engine::{Job, Pace, run};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_scenarios::curve::Curve;
-use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan};
+use squall_scenarios::plan::{
+    AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -67,6 +69,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             end_s: duration_s,
             curve: Curve::hold(duration_s, 0.0),
             step: false,
+            mix: vec![],
         }],
         requests: vec![RequestPlan {
             name: "get".into(),
@@ -85,6 +88,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             account_digits: 1,
             amount_min: 1,
             amount_max: 1,
+            amount: AmountLaw::Uniform,
         },
         faults: vec![],
         slos: vec![],

@@ -297,7 +297,7 @@ fn raise_open_files(needed: u64) -> Result<(), EngineError> {
 mod tests {
     use super::*;
     use squall_scenarios::curve::Curve;
-    use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, TargetPlan};
+    use squall_scenarios::plan::{AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, TargetPlan};
     use std::time::Duration;
 
     fn plan() -> Plan {
@@ -320,6 +320,7 @@ mod tests {
                 end_s: 9.0,
                 curve: Curve::hold(9.0, 1.0),
                 step: false,
+                mix: vec![],
             }],
             requests: vec![],
             data: DataPlan {
@@ -329,6 +330,7 @@ mod tests {
                 account_digits: 1,
                 amount_min: 1,
                 amount_max: 1,
+                amount: AmountLaw::Uniform,
             },
             faults: vec![],
             slos: vec![],

@@ -162,7 +162,8 @@ impl<'a, T: Transport> Worker<'a, T> {
             self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
             self.tally.planned[0] += 1;
             if self.waiting.is_empty() && self.transport.has_idle() {
-                let class = self.setup.workload.fill(arrival.index, &mut self.request);
+                let class = self.setup.workload.class(arrival.index, arrival.phase);
+                self.setup.workload.fill(arrival.index, class, &mut self.request);
                 self.tally.cells.of(arrival.phase, class).counts.planned += 1;
                 self.fire(arrival, class, now_ns);
             } else {
@@ -173,7 +174,7 @@ impl<'a, T: Transport> Worker<'a, T> {
 
     /// No connection is free: the arrival waits, fails as refused, or is dropped.
     fn hold(&mut self, arrival: Arrival, now_ns: u64) {
-        let (class, _) = self.setup.workload.values(arrival.index);
+        let class = self.setup.workload.class(arrival.index, arrival.phase);
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
         if self.transport.is_exhausted() {
@@ -227,7 +228,7 @@ impl<'a, T: Transport> Worker<'a, T> {
                 return;
             }
             let Some(Waiting { arrival, class }) = self.waiting.pop_front() else { return };
-            self.setup.workload.fill(arrival.index, &mut self.request);
+            self.setup.workload.fill(arrival.index, class, &mut self.request);
             self.fire(arrival, class, now_ns);
         }
     }
@@ -257,7 +258,7 @@ impl<'a, T: Transport> Worker<'a, T> {
 
     /// Counts an arrival that will never be sent.
     fn drop_planned(&mut self, arrival: Arrival) {
-        let (class, _) = self.setup.workload.values(arrival.index);
+        let class = self.setup.workload.class(arrival.index, arrival.phase);
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
         counts.dropped += 1;

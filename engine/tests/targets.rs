@@ -18,7 +18,9 @@ use squall_record::interval::Tick;
 use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
-use squall_scenarios::plan::{Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan};
+use squall_scenarios::plan::{
+    AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
+};
 use squall_scenarios::schedule::Schedule;
 
 fn plan(rate_rps: f64, duration_s: f64) -> Plan {
@@ -41,6 +43,7 @@ fn plan(rate_rps: f64, duration_s: f64) -> Plan {
             end_s: duration_s,
             curve: Curve::hold(duration_s, rate_rps),
             step: false,
+            mix: vec![],
         }],
         requests: vec![RequestPlan {
             name: "pay".into(),
@@ -59,6 +62,7 @@ fn plan(rate_rps: f64, duration_s: f64) -> Plan {
             account_digits: 8,
             amount_min: 1,
             amount_max: 999,
+            amount: AmountLaw::Uniform,
         },
         faults: vec![],
         slos: vec![],

@@ -3,7 +3,7 @@
 use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
 };
 
 /// 5 s of warm-up and 55 s at 100 requests per second.
@@ -29,6 +29,7 @@ pub(crate) fn plan() -> Plan {
             account_digits: 1,
             amount_min: 1,
             amount_max: 1,
+            amount: AmountLaw::Uniform,
         },
         faults: vec![],
         slos: vec![],
@@ -39,7 +40,7 @@ pub(crate) fn plan() -> Plan {
 /// A phase at 100 requests per second.
 pub(crate) fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64) -> PhasePlan {
     let curve = Curve::hold(end_s - start_s, 100.0);
-    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false }
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
 }
 
 /// [`plan`] with one availability SLO.

@@ -54,7 +54,8 @@ fn accepted(plan: &Plan) {
     let workload = Workload::new(plan, "localhost", "token").expect("templates are checked");
     let mut bytes = Vec::new();
     for index in 0..REQUESTS {
-        let class = workload.fill(index, &mut bytes);
+        let class = workload.class(index, (index % plan.phases.len() as u64) as u16);
+        workload.fill(index, class, &mut bytes);
         let request = &plan.requests[usize::from(class)];
         let text = String::from_utf8(bytes.clone()).expect("a request is UTF-8");
         let (head, _body) = text.split_once("\r\n\r\n").expect("a head ends");

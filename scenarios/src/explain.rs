@@ -5,7 +5,7 @@ use std::fmt::Write;
 use squall_record::fault::{Delay, Effect};
 
 use crate::lower::draws_accounts;
-use crate::plan::{Arrivals, PhasePlan, Pick, Plan, SloPlan, TargetPlan};
+use crate::plan::{AmountLaw, Arrivals, DataPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan};
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
 use crate::units::rate::format_rate;
@@ -61,22 +61,47 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
         format_seconds(load.timeout_ms as f64 / 1e3),
         plural(load.workers, "worker"),
     )?;
-    if !plan.requests.iter().any(draws_accounts) {
-        return writeln!(out, "seed      {}", plan.seed);
+    if plan.requests.iter().any(draws_accounts) {
+        data(out, &plan.data)?;
     }
-    let data = &plan.data;
-    let pick = match data.pick {
-        Pick::Uniform => "uniformly".to_owned(),
-        Pick::Zipf { exponent } => format!("by Zipf's law with exponent {exponent}"),
-    };
+    writeln!(out, "seed      {}", plan.seed)
+}
+
+fn data(out: &mut String, data: &DataPlan) -> std::fmt::Result {
     writeln!(
         out,
-        "data      {} accounts drawn {pick}, amounts {} to {}",
+        "data      {} accounts drawn {}, amounts {} to {}{}",
         grouped(data.accounts as f64),
+        pick(data.pick),
         grouped(data.amount_min as f64),
-        grouped(data.amount_max as f64)
-    )?;
-    writeln!(out, "seed      {}", plan.seed)
+        grouped(data.amount_max as f64),
+        law(&data.amount)
+    )
+}
+
+/// How accounts are drawn, in words that follow "drawn".
+#[must_use]
+pub fn pick(pick: Pick) -> String {
+    match pick {
+        Pick::Uniform => "uniformly".to_owned(),
+        Pick::Zipf { exponent } => format!("by Zipf's law with exponent {exponent}"),
+        Pick::HotSet { hot_accounts, hot_share } => {
+            format!("{} of the time from the first {}", format_ratio(hot_share), grouped(hot_accounts as f64))
+        }
+        Pick::Sequential => "one after the other".to_owned(),
+    }
+}
+
+/// What is to be said of an amount's law beside its range.
+fn law(law: &AmountLaw) -> String {
+    match law {
+        AmountLaw::Uniform => String::new(),
+        AmountLaw::Lognormal { median, p99 } => {
+            format!(", lognormal with median {} and p99 {}", grouped(*median), grouped(*p99))
+        }
+        AmountLaw::Exponential { mean } => format!(", exponential with mean {}", grouped(*mean)),
+        AmountLaw::Values { values, .. } => format!(", one of {}", plural(values.len() as u32, "value")),
+    }
 }
 
 fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
@@ -99,6 +124,7 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
             if p.warmup { "  warm-up, not judged" } else { "" }
         )?;
     }
+    mixes(out, plan)?;
     let judged: f64 = plan.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
     writeln!(
         out,
@@ -114,6 +140,26 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     if plan.load.arrivals == Arrivals::Poisson {
         writeln!(out, "arrivals are expected values: a Poisson count varies by about its square root")?;
+    }
+    Ok(())
+}
+
+/// The phases that mix the requests in their own way, the steps of a staircase together.
+fn mixes(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let mut told: Vec<&str> = Vec::new();
+    for p in plan.phases.iter().filter(|p| !p.mix.is_empty()) {
+        let name =
+            if p.step { p.name.rsplit_once(' ').map_or(&*p.name, |(stairs, _)| stairs) } else { &p.name };
+        if told.contains(&name) {
+            continue;
+        }
+        told.push(name);
+        let shares = plan.requests.iter().enumerate().map(|(c, r)| (r, plan.share(c, p)));
+        let shares: Vec<String> = shares
+            .filter(|(_, share)| *share > 0.0)
+            .map(|(r, share)| format!("{} {}%", r.name, trimmed(share * 100.0, 2)))
+            .collect();
+        writeln!(out, "in {name}: {}", shares.join(", "))?;
     }
     Ok(())
 }

@@ -16,9 +16,11 @@
 //! * [`curve`]: rates over time: what every traffic shape becomes.
 //! * [`explain`]: a plan as text.
 //! * [`schedule`]: when each arrival is intended.
-//! * [`workload`], [`template`]: what each arrival asks, rendered once and patched.
+//! * [`content`]: what each arrival asks for. [`workload`], [`template`]: the same as bytes, rendered once and
+//!   patched.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
+pub mod content;
 pub mod curve;
 pub mod draw;
 mod edited;

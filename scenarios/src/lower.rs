@@ -21,7 +21,7 @@ mod scalar;
 mod target;
 
 pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_TIMEOUT_MS, MAX_WORKERS};
-pub use data::{MAX_ACCOUNTS, MAX_AMOUNT};
+pub use data::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_AMOUNT_VALUES};
 pub use fault::MAX_FAULTS;
 pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_RUN_S, MAX_STEPS};
 pub use promise::{MAX_GATES, MAX_SLOS};
@@ -43,8 +43,8 @@ pub(crate) fn lower(file: &Scenario, text: &EditedText<'_>, findings: &mut Findi
     let target = target::lower(file.target.as_ref(), text, findings);
     let load = carry::lower(file.load.as_ref(), findings);
     let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
-    let timeline = phase::lower(&file.phase, max_rate_rps, findings);
     let requests = request::lower(&file.request, target.as_ref(), findings);
+    let timeline = phase::lower(&file.phase, max_rate_rps, &requests, findings);
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, findings);
     let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);

@@ -99,6 +99,10 @@ pub struct PhasePlan {
     pub curve: Curve,
     /// One step of a `steps` phase: a point for the scalability fit.
     pub step: bool,
+    /// The classes' weights in it, in the order of [`Plan::requests`]; empty when those of the
+    /// requests hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<f64>,
 }
 
 impl PhasePlan {
@@ -167,6 +171,9 @@ pub struct DataPlan {
     pub amount_min: i64,
     /// The greatest `${amount}`.
     pub amount_max: i64,
+    /// How `${amount}` is drawn between them.
+    #[serde(default)]
+    pub amount: AmountLaw,
 }
 
 /// How one of many accounts is drawn.
@@ -179,6 +186,44 @@ pub enum Pick {
     Zipf {
         /// 0 is uniform, 1 the classic law.
         exponent: f64,
+    },
+    /// A few take most: accounts 1..=`hot_accounts` are drawn this often, the others else.
+    HotSet {
+        /// How many are hot; fewer than there are accounts.
+        hot_accounts: u64,
+        /// The share of arrivals that draw one of them, 0..=1.
+        hot_share: f64,
+    },
+    /// One after the other: the arrival's index modulo the number of accounts.
+    Sequential,
+}
+
+/// How an amount is drawn. What a law gives below `amount_min` or above `amount_max` becomes
+/// that bound, so every amount of a plan has a place in the same number of digits.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "distribution", rename_all = "snake_case")]
+pub enum AmountLaw {
+    /// Every amount alike.
+    #[default]
+    Uniform,
+    /// The logarithm of the amount is normal: many small amounts and a long tail of large ones.
+    Lognormal {
+        /// Half of the amounts are below it.
+        median: f64,
+        /// 99 % of the amounts are below it.
+        p99: f64,
+    },
+    /// Exponential above `amount_min`.
+    Exponential {
+        /// The mean before it is cut at `amount_max`.
+        mean: f64,
+    },
+    /// One of a few, each as often as its weight says.
+    Values {
+        /// The amounts.
+        values: Vec<i64>,
+        /// Their weights, as many.
+        weights: Vec<f64>,
     },
 }
 
@@ -362,6 +407,14 @@ impl Plan {
         Some(p.curve.rate_at(at_s - p.start_s))
     }
 
+    /// The share of the arrivals of `phase` that request class `class` is asked for, 0..=1.
+    #[must_use]
+    pub fn share(&self, class: usize, phase: &PhasePlan) -> f64 {
+        let own = |c: usize| self.requests.get(c).map_or(0.0, |r| r.weight);
+        let weight = |c: usize| phase.mix.get(c).copied().unwrap_or_else(|| own(c));
+        weight(class) / (0..self.requests.len()).map(weight).sum::<f64>()
+    }
+
     /// The index of the phase in force at `at_s`; the last one after the end.
     #[must_use]
     pub fn phase_at(&self, at_s: f64) -> usize {
@@ -384,6 +437,7 @@ pub(crate) mod tests_support {
             account_digits: 8,
             amount_min: 100,
             amount_max: 99_999,
+            amount: AmountLaw::Uniform,
         }
     }
 
@@ -418,6 +472,7 @@ pub(crate) mod tests_support {
                     end_s: start_s + duration_s,
                     curve: Curve::line(*duration_s, *from_rps, *to_rps),
                     step: false,
+                    mix: vec![],
                 };
                 start_s = p.end_s;
                 p

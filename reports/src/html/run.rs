@@ -1,7 +1,8 @@
 //! The section that says what was run: target, load, phases, requests, faults, events.
 
 use squall_record::event::What;
-use squall_scenarios::plan::{Arrivals, FaultPlan, Pick, TargetPlan};
+use squall_scenarios::explain::pick;
+use squall_scenarios::plan::{Arrivals, FaultPlan, TargetPlan};
 
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
@@ -24,10 +25,6 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         Arrivals::Uniform => "evenly spaced",
         Arrivals::Poisson => "Poisson",
     };
-    let pick = match plan.data.pick {
-        Pick::Uniform => "uniform".to_owned(),
-        Pick::Zipf { exponent } => format!("Zipf with exponent {exponent}"),
-    };
     let machine =
         format!("{}, {} CPUs, {} MiB, {}", m.machine.cpu, m.machine.cpus, m.machine.memory_mib, m.machine.os);
     let mut body = facts(&[
@@ -42,7 +39,7 @@ pub(crate) fn what_was_run(report: &Report) -> String {
                 format::several(plan.load.workers, "worker")
             ),
         ),
-        ("Accounts", format!("{} drawn {pick}", format::count(plan.data.accounts))),
+        ("Accounts", format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick))),
         ("Machine", machine),
         ("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)),
     ]);
@@ -80,6 +77,7 @@ fn phases(s: &Summary) -> String {
 
 fn requests(report: &Report) -> String {
     let total: f64 = report.plan.requests.iter().map(|r| r.weight).sum();
+    let mixed = report.plan.phases.iter().any(|p| !p.mix.is_empty());
     let rows: Vec<Vec<Cell>> = report
         .plan
         .requests
@@ -90,8 +88,13 @@ fn requests(report: &Report) -> String {
             let figure = |name: &str, of: fn(&LatencyStats) -> Option<f64>| {
                 stats.map_or_else(|| NONE.to_owned(), |s| format::latency(s, name, of(s)))
             };
-            let share =
-                if total > 0.0 { format!("{:.0} %", plan.weight / total * 100.0) } else { NONE.to_owned() };
+            let share = if mixed {
+                "by phase".to_owned()
+            } else if total > 0.0 {
+                format!("{:.0} %", plan.weight / total * 100.0)
+            } else {
+                NONE.to_owned()
+            };
             vec![
                 plan.name.clone().into(),
                 Cell::Words(format!("{} {}", plan.method, plan.path)),

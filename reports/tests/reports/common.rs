@@ -14,8 +14,8 @@ use squall_record::manifest::{Machine, Manifest};
 use squall_record::outcome::{Failure, Outcome};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Op, PhasePlan, Pick, Plan,
-    RequestPlan, SloPlan, Tally, TargetPlan,
+    AmountLaw, Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Op, PhasePlan, Pick,
+    Plan, RequestPlan, SloPlan, Tally, TargetPlan,
 };
 
 /// What happened to the arrivals of one second.
@@ -64,7 +64,7 @@ pub struct Script {
 
 pub fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64) -> PhasePlan {
     let curve = Curve::line(end_s - start_s, from_rps, to_rps);
-    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false }
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
 }
 
 pub fn request(name: &str, weight: f64) -> RequestPlan {
@@ -123,6 +123,7 @@ pub fn quickstart() -> Plan {
             account_digits: 8,
             amount_min: 100,
             amount_max: 9_999,
+            amount: AmountLaw::Uniform,
         },
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 25.0, 32.0),

@@ -123,6 +123,9 @@ pub struct Phase {
     /// Climbs a staircase; each step is a phase of its own, named `stairs 1/10`, and a point of
     /// the scalability fit.
     pub steps: Option<At<Steps>>,
+    /// The requests' weights in this phase instead of their own: `{ pay = 3, read = 7 }`. A
+    /// request that is not named is not sent in it.
+    pub mix: Option<At<BTreeMap<At<String>, At<f64>>>>,
 }
 
 /// A line from one rate to another.
@@ -182,11 +185,16 @@ pub struct Data {
     /// Accounts 1 to this exist. Default: as many as the reference service opens; needed for a
     /// `url` target whose requests use accounts.
     pub accounts: Option<At<u64>>,
-    /// How an account is drawn: `uniform` or `zipf`. Default: uniform.
+    /// How an account is drawn: `uniform`, `zipf`, `hot_set` or `sequential`. Default: uniform.
     pub pick: Option<PickText>,
     /// Of `zipf`: 0 is uniform, 1 the classic law. Default: 1.
     #[schemars(range(min = 0, max = 5))]
     pub exponent: Option<At<f64>>,
+    /// Of `hot_set`: accounts 1 to this are the hot ones.
+    #[schemars(range(min = 1))]
+    pub hot_accounts: Option<At<u64>>,
+    /// Of `hot_set`: the share of arrivals that draw a hot account: `80%`.
+    pub hot_share: Option<At<Ratio>>,
     /// Comes before an account's number. Default: `acc_`.
     pub account_prefix: Option<At<String>>,
     /// Digits of an account's number, zero-padded. Default: 8.
@@ -196,6 +204,41 @@ pub struct Data {
     pub amount_min: Option<At<i64>>,
     /// The greatest `${amount}`, in minor units. Default: 99999.
     pub amount_max: Option<At<i64>>,
+    /// How `${amount}` is drawn. Default: every amount alike.
+    pub amount: Option<At<Amount>>,
+}
+
+/// How `${amount}` is drawn between `amount_min` and `amount_max`; what a law gives outside them
+/// becomes the nearer one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Amount {
+    /// `uniform`, `lognormal`, `exponential` or `values`.
+    pub distribution: DistributionText,
+    /// Of `lognormal`: half of the amounts are below it.
+    pub median: Option<At<i64>>,
+    /// Of `lognormal`: 99 of 100 amounts are below it.
+    pub p99: Option<At<i64>>,
+    /// Of `exponential`: the mean amount.
+    pub mean: Option<At<i64>>,
+    /// Of `values`: the amounts there are; one is a fixed amount.
+    pub values: Option<At<Vec<At<i64>>>>,
+    /// Of `values`: how often each is drawn, against the others. Default: all alike.
+    pub weights: Option<At<Vec<At<f64>>>>,
+}
+
+/// A law of amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DistributionText {
+    /// Every amount alike.
+    Uniform,
+    /// Many small amounts and a long tail of large ones.
+    Lognormal,
+    /// The larger the rarer.
+    Exponential,
+    /// One of a few.
+    Values,
 }
 
 /// How one of many accounts is drawn.
@@ -206,6 +249,10 @@ pub enum PickText {
     Uniform,
     /// The k-th most popular in proportion to 1/k^exponent.
     Zipf,
+    /// A few take most.
+    HotSet,
+    /// One after the other.
+    Sequential,
 }
 
 /// Something that goes wrong for a while.

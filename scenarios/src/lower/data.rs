@@ -2,16 +2,20 @@
 
 use std::ops::Range;
 
-use super::scalar::within;
+use super::request::MAX_WEIGHT;
+use super::scalar::{ratio, within};
 use crate::error::tick;
-use crate::file::tables::{Data, PickText};
+use crate::file::scalar::At;
+use crate::file::tables::{Amount, Data, DistributionText, PickText};
 use crate::findings::Findings;
-use crate::plan::{DataPlan, Pick, RequestPlan, TargetPlan};
+use crate::plan::{AmountLaw, DataPlan, Pick, RequestPlan, TargetPlan};
 
 /// The most accounts.
 pub const MAX_ACCOUNTS: u64 = 10_000_000;
 /// The greatest amount or balance, in minor units.
 pub const MAX_AMOUNT: i64 = 999_999_999_999;
+/// The most amounts of a list.
+pub const MAX_AMOUNT_VALUES: usize = 1000;
 /// The longest account prefix, in bytes.
 const MAX_PREFIX_LEN: usize = 32;
 
@@ -59,28 +63,195 @@ pub(super) fn lower(
             format!("data.amount_min {least} is above data.amount_max {most}; swap or change them"),
         );
     }
+    let pick = pick(file, accounts, findings);
+    let amount = match (&file.amount, amount_min, amount_max) {
+        (Some(typed), Some(least), Some(most)) if least <= most => {
+            Law { typed, least, most, findings }.lower()
+        }
+        _ => Some(AmountLaw::Uniform),
+    };
     Some(DataPlan {
         accounts: accounts?,
-        pick: pick(file, findings)?,
+        pick: pick?,
         account_prefix: file.account_prefix.as_deref().cloned().unwrap_or_else(|| "acc_".to_owned()),
         account_digits: digits? as usize,
         amount_min: amount_min?,
         amount_max: amount_max?,
+        amount: amount?,
     })
 }
 
-fn pick(file: &Data, findings: &mut Findings) -> Option<Pick> {
+fn pick(file: &Data, accounts: Option<u64>, findings: &mut Findings) -> Option<Pick> {
     let exponent = within(file.exponent.as_ref(), 1.0, 0.0..=5.0, "data.exponent", findings);
-    match (file.pick, &file.exponent) {
-        (Some(PickText::Zipf), _) => Some(Pick::Zipf { exponent: exponent? }),
-        (_, Some(typed)) => {
-            findings.add(
-                typed.span(),
-                "data.exponent does nothing without data.pick = \"zipf\"; add it or remove the exponent",
-            );
-            None
+    let without = |key: &str, pick: &str| {
+        format!("data.{key} does nothing without data.pick = \"{pick}\"; add it or remove the {key}")
+    };
+    if let (Some(typed), false) = (&file.exponent, file.pick == Some(PickText::Zipf)) {
+        findings.add(typed.span(), without("exponent", "zipf"));
+    }
+    if file.pick != Some(PickText::HotSet) {
+        if let Some(typed) = &file.hot_accounts {
+            findings.add(typed.span(), without("hot_accounts", "hot_set"));
         }
-        (_, None) => Some(Pick::Uniform),
+        if let Some(typed) = &file.hot_share {
+            findings.add(typed.span(), without("hot_share", "hot_set"));
+        }
+    }
+    match file.pick {
+        Some(PickText::Zipf) => Some(Pick::Zipf { exponent: exponent? }),
+        Some(PickText::HotSet) => hot_set(file, accounts?, findings),
+        Some(PickText::Sequential) => Some(Pick::Sequential),
+        Some(PickText::Uniform) | None => Some(Pick::Uniform),
+    }
+}
+
+fn hot_set(file: &Data, accounts: u64, findings: &mut Findings) -> Option<Pick> {
+    let (Some(hot), Some(share)) = (&file.hot_accounts, &file.hot_share) else {
+        let span = file.hot_accounts.as_ref().map(At::span).or(file.hot_share.as_ref().map(At::span));
+        findings.add(
+            span.unwrap_or(0..0),
+            "data.pick = \"hot_set\" needs both hot_accounts and hot_share: which accounts are hot, and how much \
+             of the traffic is theirs; add what is missing",
+        );
+        return None;
+    };
+    let share = ratio(share, "data.hot_share", findings);
+    if !(1..accounts).contains(&**hot) {
+        findings.add(
+            hot.span(),
+            format!(
+                "data.hot_accounts {} is outside its range, 1 to {}: below the {accounts} accounts that there are",
+                **hot,
+                accounts - 1
+            ),
+        );
+        return None;
+    }
+    Some(Pick::HotSet { hot_accounts: **hot, hot_share: share? })
+}
+
+/// `data.amount` being checked against the range that holds for it.
+struct Law<'a> {
+    typed: &'a At<Amount>,
+    least: i64,
+    most: i64,
+    findings: &'a mut Findings,
+}
+
+impl Law<'_> {
+    fn lower(&mut self) -> Option<AmountLaw> {
+        let typed = self.typed;
+        let keys = [
+            ("median", typed.median.as_ref().map(At::span), DistributionText::Lognormal, "lognormal"),
+            ("p99", typed.p99.as_ref().map(At::span), DistributionText::Lognormal, "lognormal"),
+            ("mean", typed.mean.as_ref().map(At::span), DistributionText::Exponential, "exponential"),
+            ("values", typed.values.as_ref().map(At::span), DistributionText::Values, "values"),
+            ("weights", typed.weights.as_ref().map(At::span), DistributionText::Values, "values"),
+        ];
+        for (key, span, of, name) in keys {
+            if let (Some(span), true) = (span, of != typed.distribution) {
+                self.findings.add(
+                    span,
+                    format!("data.amount.{key} belongs to distribution = \"{name}\"; change one of them"),
+                );
+            }
+        }
+        match typed.distribution {
+            DistributionText::Uniform => Some(AmountLaw::Uniform),
+            DistributionText::Lognormal => {
+                let (median, p99) = (self.one("median", &typed.median), self.one("p99", &typed.p99));
+                let (median, p99) = (median?, p99?);
+                if median < 1 || p99 <= median {
+                    self.tell(format!(
+                        "data.amount: a lognormal needs 1 <= median < p99, and they are {median} and {p99}; mend them"
+                    ));
+                    return None;
+                }
+                Some(AmountLaw::Lognormal { median: median as f64, p99: p99 as f64 })
+            }
+            DistributionText::Exponential => {
+                let mean = self.one("mean", &typed.mean)?;
+                if mean <= self.least {
+                    self.tell(format!(
+                        "data.amount.mean {mean} must be above data.amount_min {}, from where the amounts fall off; raise it",
+                        self.least
+                    ));
+                    return None;
+                }
+                Some(AmountLaw::Exponential { mean: mean as f64 })
+            }
+            DistributionText::Values => self.values(),
+        }
+    }
+
+    fn tell(&mut self, message: impl Into<String>) {
+        self.findings.add(self.typed.span(), message);
+    }
+
+    /// An amount that the law cannot do without and that must lie in the range.
+    fn one(&mut self, key: &str, typed: &Option<At<i64>>) -> Option<i64> {
+        let Some(typed) = typed else {
+            self.tell(format!("data.amount: the key `{key}` is missing here; add it"));
+            return None;
+        };
+        self.in_range(key, typed)
+    }
+
+    fn in_range(&mut self, key: &str, typed: &At<i64>) -> Option<i64> {
+        if (self.least..=self.most).contains(&**typed) {
+            return Some(**typed);
+        }
+        self.findings.add(
+            typed.span(),
+            format!(
+                "data.amount.{key} {} lies outside data.amount_min {} to data.amount_max {}; widen that range or change it",
+                **typed, self.least, self.most
+            ),
+        );
+        None
+    }
+
+    fn values(&mut self) -> Option<AmountLaw> {
+        let Some(list) = &self.typed.values else {
+            self.tell("data.amount: the key `values` is missing here; add it");
+            return None;
+        };
+        if list.is_empty() || list.len() > MAX_AMOUNT_VALUES {
+            let n = list.len();
+            self.findings.add(
+                list.span(),
+                format!("data.amount.values has {n} amounts; write 1 to {MAX_AMOUNT_VALUES}"),
+            );
+            return None;
+        }
+        let values: Vec<Option<i64>> = list.iter().map(|v| self.in_range("values", v)).collect();
+        let values: Option<Vec<i64>> = values.into_iter().collect();
+        let Some(typed) = &self.typed.weights else {
+            let weights = vec![1.0; list.len()];
+            return Some(AmountLaw::Values { values: values?, weights });
+        };
+        if typed.len() != list.len() {
+            self.findings.add(
+                typed.span(),
+                format!(
+                    "data.amount.weights has {} weights for {} values; write one for each",
+                    typed.len(),
+                    list.len()
+                ),
+            );
+            return None;
+        }
+        let weights: Vec<Option<f64>> = typed
+            .iter()
+            .map(|w| within(Some(w), 0.0, 0.0..=MAX_WEIGHT, "data.amount.weights", self.findings))
+            .collect();
+        let weights: Vec<f64> = weights.into_iter().collect::<Option<_>>()?;
+        if weights.iter().all(|w| *w == 0.0) {
+            self.findings
+                .add(typed.span(), "data.amount.weights are all 0; give one value a positive weight");
+            return None;
+        }
+        Some(AmountLaw::Values { values: values?, weights })
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::scalar::{Names, duration_within, rate_rps};
+use super::request::MAX_WEIGHT;
+use super::scalar::{Names, duration_within, rate_rps, within};
 use crate::curve::Curve;
-use crate::error::tick;
+use crate::error::{did_you_mean, tick};
 use crate::file::scalar::{At, RateText};
 use crate::file::tables::{Phase, Steps};
 use crate::findings::Findings;
-use crate::plan::PhasePlan;
+use crate::plan::{PhasePlan, RequestPlan};
 use crate::units::duration::format_duration;
 use crate::units::number::grouped;
 use crate::units::rate::format_rate;
@@ -44,7 +45,12 @@ pub(super) struct Timeline {
     pub(super) complete: bool,
 }
 
-pub(super) fn lower(file: &[At<Phase>], max_rate_rps: f64, findings: &mut Findings) -> Timeline {
+pub(super) fn lower(
+    file: &[At<Phase>],
+    max_rate_rps: f64,
+    requests: &[RequestPlan],
+    findings: &mut Findings,
+) -> Timeline {
     let mut timeline = Timeline::default();
     let mut names = Names::new("phase");
     let Some(last) = file.last() else {
@@ -54,8 +60,11 @@ pub(super) fn lower(file: &[At<Phase>], max_rate_rps: f64, findings: &mut Findin
     timeline.complete = true;
     for typed in file {
         names.add(&typed.name, findings);
+        let first = timeline.phases.len();
         let stretch = one(typed, &mut timeline.phases, timeline.end, max_rate_rps, findings);
         timeline.complete &= stretch.is_some();
+        let mix = mix(typed, requests, findings);
+        timeline.phases[first..].iter_mut().for_each(|p| p.mix.clone_from(&mix));
         // An unread phase keeps its name, so that gates and faults on it are not blamed.
         let stretch = stretch.unwrap_or_else(|| Stretch {
             name: typed.name.to_string(),
@@ -152,6 +161,7 @@ fn one(
             end_s: end.as_secs_f64(),
             curve: Curve::line((end - start).as_secs_f64(), from_rps, to_rps),
             step,
+            mix: Vec::new(),
         });
     };
     let name = typed.name.to_string();
@@ -187,6 +197,38 @@ fn one(
         }
     }
     Some(Stretch { name, start, end: start + duration?, warmup: typed.warmup, steps })
+}
+
+/// The requests' weights in this phase, in their order; empty when their own hold.
+fn mix(typed: &Phase, requests: &[RequestPlan], findings: &mut Findings) -> Vec<f64> {
+    let Some(mix) = &typed.mix else { return Vec::new() };
+    let what = format!("phase {}: mix", tick(&typed.name));
+    let mut weights = vec![0.0; requests.len()];
+    let mut good = true;
+    for (name, weight) in mix.iter() {
+        let Some(class) = requests.iter().position(|r| r.name == **name) else {
+            let hint = did_you_mean(name, requests.iter().map(|r| r.name.as_str()));
+            let known: Vec<&str> = requests.iter().map(|r| r.name.as_str()).collect();
+            let known = known.join(", ");
+            findings.add(
+                name.span(),
+                format!("{what}: there is no request {}{hint} (there are: {known})", tick(name)),
+            );
+            good = false;
+            continue;
+        };
+        match within(Some(weight), 0.0, 0.0..=MAX_WEIGHT, &format!("{what}.{}", &**name), findings) {
+            Some(w) => weights[class] = w,
+            None => good = false,
+        }
+    }
+    if good && weights.iter().all(|w| *w == 0.0) {
+        findings.add(
+            mix.span(),
+            format!("{what} gives no request a weight, so none could be sent; give one a positive weight or remove the mix"),
+        );
+    }
+    weights
 }
 
 fn step_count(stairs: &Steps, what: &str, findings: &mut Findings) -> Option<u32> {

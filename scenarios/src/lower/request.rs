@@ -20,7 +20,7 @@ const MAX_HEADER_LEN: usize = 4096;
 /// The longest body, in bytes.
 pub const MAX_BODY_LEN: usize = 64 * 1024;
 /// The greatest weight: shares stay exact enough whatever stands beside it.
-const MAX_WEIGHT: f64 = 1e9;
+pub(super) const MAX_WEIGHT: f64 = 1e9;
 
 /// Methods that a request may use. `HEAD` and `CONNECT` answer in forms of their own.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

@@ -12,7 +12,8 @@ use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, SloPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, SloPlan,
+    TargetPlan,
 };
 
 /// What a sink is fed, in order.
@@ -57,6 +58,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             account_digits: 8,
             amount_min: 100,
             amount_max: 10_000,
+            amount: AmountLaw::Uniform,
         },
         faults: Vec::new(),
         slos: Vec::new(),
@@ -66,7 +68,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
 
 fn phase(name: &str, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64, warmup: bool) -> PhasePlan {
     let curve = Curve::line(end_s - start_s, from_rps, to_rps);
-    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, curve, step: false }
+    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
 }
 
 /// The minute that the pictures show.

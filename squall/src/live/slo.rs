@@ -82,13 +82,12 @@ pub(super) struct SloLive {
 impl SloLive {
     pub(super) fn new(slo: &SloPlan, plan: &Plan) -> Self {
         let class = slo.request.as_ref().and_then(|name| plan.requests.iter().position(|r| r.name == *name));
-        let weights: f64 = plan.requests.iter().map(|r| r.weight).sum();
-        let share = class.map_or(1.0, |c| plan.requests[c].weight / weights);
-        let measured: f64 = plan.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
+        let share = |p: &PhasePlan| class.map_or(1.0, |c| plan.share(c, p));
+        let measured = plan.phases.iter().filter(|p| !p.warmup);
         Self {
             plan: slo.clone(),
             class,
-            expected: measured * share,
+            expected: measured.map(|p| p.expected_arrivals() * share(p)).sum(),
             total: Tally::default(),
             window: VecDeque::with_capacity(BURN_WINDOW_S),
         }
