@@ -6,22 +6,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
+use std::net::{SocketAddr, TcpListener};
 
-use support::{assert_complete, scenario_file, squall_runs, stderr, summary, told, url_scenario};
-
-/// Serves each connection with `serve` until the test process ends.
-fn server(serve: fn(TcpStream)) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || serve(stream));
-        }
-    });
-    addr
-}
+use support::{assert_complete, scenario_file, server, squall_runs, stderr, summary, told, url_scenario};
 
 /// Runs against `addr` and gives the summary and what was said.
 fn run_against(addr: SocketAddr) -> (serde_json::Value, String) {

@@ -61,6 +61,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             max_in_flight: connections,
             timeout_ms: 2000,
             workers,
+            spin_us: 0,
         },
         phases: vec![PhasePlan {
             name: "all".into(),

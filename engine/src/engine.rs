@@ -119,6 +119,7 @@ pub fn run(
                 stop,
                 connections: share(plan.load.connections, w, workers),
                 max_in_flight: share(plan.load.max_in_flight, w, workers),
+                spin_ns: plan.load.spin_us * 1_000,
                 end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
             };
             let source = source(job, w, workers);
@@ -274,6 +275,14 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
         generator.wall_ns += slice.wall_ns;
         generator.starved += slice.starved;
         generator.starved_drops += slice.starved_drops;
+        let health = &slice.loop_health;
+        generator.cpu_wait_ns += health.cpu_wait_ns;
+        generator.sleeps += health.sleeps;
+        generator.overslept_ns += health.overslept_ns;
+        // Every worker notices the same suspension: the longest is the one.
+        generator.stood_still_ns = generator.stood_still_ns.max(health.stood_still_ns);
+        generator.suspended_ns = generator.suspended_ns.max(health.suspended_ns);
+        generator.clock_step_ns = generator.clock_step_ns.max(health.clock_step_ns);
     }
     Tick { second, intervals: merged.into_values().collect(), generator, pacing, ops }
 }
@@ -312,6 +321,7 @@ mod tests {
                 max_in_flight: 2,
                 timeout_ms: 1,
                 workers: 2,
+                spin_us: 0,
             },
             phases: vec![PhasePlan {
                 name: "all".into(),

@@ -34,6 +34,25 @@ pub(crate) struct Slice {
     pub(crate) starved: u64,
     /// Of those, dropped.
     pub(crate) starved_drops: u64,
+    /// How well this machine let the worker run.
+    pub(crate) loop_health: LoopHealth,
+}
+
+/// What a worker's loop noticed of the machine in one second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LoopHealth {
+    /// Ready to run without a CPU.
+    pub(crate) cpu_wait_ns: u64,
+    /// Sleeps that lasted until their end.
+    pub(crate) sleeps: u64,
+    /// How much longer than asked for, in all.
+    pub(crate) overslept_ns: u64,
+    /// The longest between two passes beyond the wait that was asked for.
+    pub(crate) stood_still_ns: u64,
+    /// The machine slept.
+    pub(crate) suspended_ns: u64,
+    /// The wall clock was set.
+    pub(crate) clock_step_ns: u64,
 }
 
 impl Slice {
@@ -53,6 +72,7 @@ impl Slice {
             waiting: 0,
             starved: 0,
             starved_drops: 0,
+            loop_health: LoopHealth::default(),
         }
     }
 
@@ -69,6 +89,7 @@ impl Slice {
         self.last = false;
         self.ops.clear();
         (self.cpu_ns, self.wall_ns, self.starved, self.starved_drops) = (0, 0, 0, 0);
+        self.loop_health = LoopHealth::default();
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use squall_record::clock::{Clock, NANOS_PER_SEC, thread_cpu_ns};
+use squall_record::clock::{Clock, ClockOffsets, CpuWait, NANOS_PER_SEC, thread_cpu_ns};
 use squall_record::outcome::Failure;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::schedule::Arrival;
@@ -42,6 +42,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) connections: u32,
     pub(crate) max_in_flight: u32,
     pub(crate) end_ns: u64,
+    /// How long before the next thing is due the loop stops sleeping and polls.
+    pub(crate) spin_ns: u64,
 }
 
 /// An arrival that waits for a connection.
@@ -63,6 +65,9 @@ pub(crate) struct Worker<'a, T> {
     second_end_ns: u64,
     second_start_ns: u64,
     cpu_ns: u64,
+    cpu_wait: CpuWait,
+    cpu_wait_ns: u64,
+    clocks: ClockOffsets,
     stopped: bool,
 }
 
@@ -85,6 +90,9 @@ impl<'a, T: Transport> Worker<'a, T> {
             second_end_ns: NANOS_PER_SEC,
             second_start_ns: 0,
             cpu_ns: 0,
+            cpu_wait: CpuWait::of_this_thread(),
+            cpu_wait_ns: 0,
+            clocks: ClockOffsets::now(),
             stopped: false,
             setup,
         }
@@ -96,15 +104,20 @@ impl<'a, T: Transport> Worker<'a, T> {
         // Sleeps of tens of microseconds matter here; the default slack alone is 50 µs.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         self.cpu_ns = thread_cpu_ns();
+        self.cpu_wait_ns = self.cpu_wait.ns();
         let mut now_ns = self.setup.clock.now_ns();
         loop {
             let wait = if now_ns == 0 {
                 self.setup.clock.until(1).min(Duration::from_nanos(LONGEST_WAIT_NS))
             } else {
-                Duration::from_nanos(self.next_due_ns(now_ns).saturating_sub(now_ns).min(LONGEST_WAIT_NS))
+                // Within the spin a pass waits for nothing: it polls.
+                let wait_ns = self.next_due_ns(now_ns).saturating_sub(now_ns + self.setup.spin_ns);
+                Duration::from_nanos(wait_ns.min(LONGEST_WAIT_NS))
             };
             let (clock, tally) = (self.setup.clock, &mut self.tally);
+            let before_ns = now_ns;
             now_ns = self.transport.poll(wait, || clock.now_ns(), &mut |f, now| tally.finish(f, now))?;
+            self.notice_sleep(before_ns, wait, now_ns);
             if now_ns == 0 {
                 if self.setup.stop.load(Ordering::Relaxed) {
                     return Ok(());
@@ -132,6 +145,22 @@ impl<'a, T: Transport> Worker<'a, T> {
         self.tally.cells.slice.last = true;
         self.turn_second(out, back, now_ns);
         Ok(())
+    }
+
+    /// Notices how the machine kept to a wait from `before_ns` that has ended.
+    #[inline]
+    fn notice_sleep(&mut self, before_ns: u64, wait: Duration, now_ns: u64) {
+        if before_ns == 0 {
+            return;
+        }
+        let wait_ns = wait.as_nanos() as u64;
+        let Some(beyond_ns) = now_ns.checked_sub(before_ns + wait_ns) else { return };
+        let health = &mut self.tally.cells.slice.loop_health;
+        health.stood_still_ns = health.stood_still_ns.max(beyond_ns);
+        if wait_ns > 0 {
+            health.sleeps += 1;
+            health.overslept_ns += beyond_ns;
+        }
     }
 
     /// When the next thing is due.
@@ -293,6 +322,13 @@ impl<'a, T: Transport> Worker<'a, T> {
         let cpu_ns = thread_cpu_ns();
         slice.cpu_ns = cpu_ns.saturating_sub(self.cpu_ns);
         self.cpu_ns = cpu_ns;
+        let cpu_wait_ns = self.cpu_wait.ns();
+        slice.loop_health.cpu_wait_ns = cpu_wait_ns.saturating_sub(self.cpu_wait_ns);
+        self.cpu_wait_ns = cpu_wait_ns;
+        let clocks = ClockOffsets::now();
+        slice.loop_health.suspended_ns = clocks.suspended_since(&self.clocks);
+        slice.loop_health.clock_step_ns = clocks.stepped_since(&self.clocks);
+        self.clocks = clocks;
         slice.wall_ns = end_ns.saturating_sub(self.second_start_ns);
         slice.connections = self.transport.open();
         slice.in_flight = self.transport.in_flight();

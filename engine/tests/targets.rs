@@ -35,6 +35,7 @@ fn plan(rate_rps: f64, duration_s: f64) -> Plan {
             max_in_flight: 10_000,
             timeout_ms: 2_000,
             workers: 1,
+            spin_us: 0,
         },
         phases: vec![PhasePlan {
             name: "hold".into(),

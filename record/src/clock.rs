@@ -62,6 +62,69 @@ pub fn thread_cpu_ns() -> u64 {
     (t.tv_sec as u64) * NANOS_PER_SEC + t.tv_nsec as u64
 }
 
+/// How long the calling thread has been ready to run without getting a CPU, in nanoseconds: what
+/// other processes took from it. Kept open, so that a reading is one system call.
+#[derive(Debug)]
+pub struct CpuWait {
+    schedstat: Option<std::fs::File>,
+}
+
+impl CpuWait {
+    /// Of the calling thread. A kernel that does not tell reads as 0 for ever.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        Self { schedstat: std::fs::File::open("/proc/thread-self/schedstat").ok() }
+    }
+
+    /// The time so far.
+    #[must_use]
+    pub fn ns(&self) -> u64 {
+        use std::os::unix::fs::FileExt;
+        // Three numbers: time on a CPU, time waiting for one, time slices.
+        let mut text = [0; 64];
+        let read = self.schedstat.as_ref().and_then(|f| f.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let text = str::from_utf8(&text[..read]).unwrap_or_default();
+        text.split_ascii_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Two other clocks against the monotonic one: their differences are constant unless the machine
+/// sleeps or somebody sets its wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffsets {
+    boot_ns: i64,
+    wall_ns: i64,
+}
+
+impl ClockOffsets {
+    /// Reads the three clocks.
+    #[must_use]
+    pub fn now() -> Self {
+        use rustix::time::{ClockId, clock_gettime};
+        let ns = |id| {
+            let t = clock_gettime(id);
+            t.tv_sec * NANOS_PER_SEC as i64 + t.tv_nsec
+        };
+        let monotonic = ns(ClockId::Monotonic);
+        Self { boot_ns: ns(ClockId::Boottime) - monotonic, wall_ns: ns(ClockId::Realtime) - monotonic }
+    }
+
+    /// How long the machine has slept since `earlier`, in nanoseconds: the monotonic clock stands
+    /// still meanwhile.
+    #[must_use]
+    pub fn suspended_since(&self, earlier: &Self) -> u64 {
+        u64::try_from(self.boot_ns - earlier.boot_ns).unwrap_or(0)
+    }
+
+    /// By how much the wall clock has been set forward or back since `earlier`, in nanoseconds.
+    /// What the machine slept is not a step.
+    #[must_use]
+    pub fn stepped_since(&self, earlier: &Self) -> u64 {
+        let slept = self.boot_ns - earlier.boot_ns;
+        (self.wall_ns - earlier.wall_ns - slept).unsigned_abs()
+    }
+}
+
 /// The wall clock, for names and stamps only.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one read of the wall clock")]
@@ -99,6 +162,39 @@ mod tests {
         let c = Clock::starting_in(Duration::from_secs(3600));
         assert_eq!(c.now_ns(), 0);
         assert!(c.until(0) > Duration::from_secs(3590));
+    }
+
+    #[test]
+    fn a_thread_that_shares_its_cpu_waits_for_it() {
+        let wait = CpuWait::of_this_thread();
+        let before = wait.ns();
+        // Many more threads than cores, all busy: each waits most of the time.
+        let threads = 4 * std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|s| {
+            let clock = Clock::start();
+            for _ in 0..threads {
+                s.spawn(move || while clock.now_s() < 0.3 {});
+            }
+            while clock.now_s() < 0.3 {}
+        });
+        assert!(wait.ns() - before > 10_000_000, "{} ns", wait.ns() - before);
+    }
+
+    #[test]
+    fn a_sleep_of_the_machine_and_a_step_of_its_clock_are_told_apart() {
+        let at = |boot_ns, wall_ns| ClockOffsets { boot_ns, wall_ns };
+        let start = at(5, 1_000);
+        assert_eq!((at(5, 1_000).suspended_since(&start), at(5, 1_000).stepped_since(&start)), (0, 0));
+        // Asleep for 100: wall and boot clock run on.
+        assert_eq!((at(105, 1_100).suspended_since(&start), at(105, 1_100).stepped_since(&start)), (100, 0));
+        assert_eq!((at(5, 700).suspended_since(&start), at(5, 700).stepped_since(&start)), (0, 300));
+        assert_eq!(at(5, 1_400).stepped_since(&start), 400);
+    }
+
+    #[test]
+    fn the_offsets_stand_still_while_nobody_touches_the_clocks() {
+        let (a, b) = (ClockOffsets::now(), ClockOffsets::now());
+        assert!(b.suspended_since(&a) < 1_000_000_000);
     }
 
     #[test]

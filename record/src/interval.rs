@@ -83,6 +83,24 @@ pub struct GeneratorSample {
     pub starved: u64,
     /// Of those, the dropped ones.
     pub starved_drops: u64,
+    /// Time for which workers were ready and no CPU took them, in nanoseconds, summed over workers.
+    #[serde(default)]
+    pub cpu_wait_ns: u64,
+    /// Sleeps that lasted until their end, summed over workers.
+    #[serde(default)]
+    pub sleeps: u64,
+    /// How much longer than asked for they lasted, in nanoseconds, summed.
+    #[serde(default)]
+    pub overslept_ns: u64,
+    /// The longest that a worker's loop stood still beyond the wait it had asked for, in nanoseconds.
+    #[serde(default)]
+    pub stood_still_ns: u64,
+    /// How long the machine was suspended, in nanoseconds.
+    #[serde(default)]
+    pub suspended_ns: u64,
+    /// By how much somebody set the wall clock forward or back, in nanoseconds.
+    #[serde(default)]
+    pub clock_step_ns: u64,
 }
 
 /// What the target says of itself for one second: one line of `target.jsonl`.

@@ -15,6 +15,10 @@
 //! | CPU of the workers ≥ [`CPU_INVALID`] | INVALID |
 //! | CPU of the workers ≥ [`CPU_SUSPECT`] | SUSPECT |
 //! | fewer arrivals than the plan asks for, beyond chance and [`SHORTFALL_SUSPECT_SHARE`] | SUSPECT |
+//! | a worker's loop stood still for [`STOOD_STILL_INVALID_NS`] | INVALID |
+//! | a worker's loop stood still for [`STOOD_STILL_SUSPECT_NS`] | SUSPECT |
+//! | the machine was suspended for [`SUSPENDED_INVALID_NS`] | INVALID |
+//! | its wall clock was set by [`CLOCK_STEP_SUSPECT_NS`] | SUSPECT |
 //! | seconds are missing from the record | SUSPECT |
 //!
 //! Schedule lag (fired − intended) is reported and never judged: it also holds waits for a
@@ -43,6 +47,22 @@ pub const CPU_SUSPECT: f64 = 0.85;
 /// From this CPU utilisation of the workers the run is INVALID: nothing is left to be punctual
 /// with.
 pub const CPU_INVALID: f64 = 0.97;
+/// Once a worker's loop stood still for this long, beyond the wait it had asked for, the run is
+/// SUSPECT: what was due meanwhile was fired in one burst. The 99th percentile of a long run does
+/// not notice.
+pub const STOOD_STILL_SUSPECT_NS: u64 = 100_000_000;
+/// Once it stood still for this long, the run is INVALID.
+pub const STOOD_STILL_INVALID_NS: u64 = 1_000_000_000;
+/// Once the machine was suspended for this long, the run is INVALID: its clock stood still while
+/// the world, and perhaps the target, went on.
+pub const SUSPENDED_INVALID_NS: u64 = 10_000_000;
+/// Once the wall clock was set by this much, the run is SUSPECT: latencies do not rest on it, but
+/// the target's own time-outs, tokens and logs may.
+pub const CLOCK_STEP_SUSPECT_NS: u64 = 100_000_000;
+/// From this share of its time spent waiting for a CPU, late pacing is said to come from that.
+const CPU_WAIT_SHARE: f64 = 0.01;
+/// From this mean lateness of sleeps, late pacing is said to come from the timers.
+const OVERSLEPT_NS: u64 = 500_000;
 /// A phase with at least this many seconds is judged by its own CPU utilisation, so that a long
 /// calm run cannot hide a saturated peak.
 pub const CPU_MIN_SECONDS: u32 = 5;
@@ -125,6 +145,12 @@ pub struct Judge {
     sent: u64,
     starved: u64,
     starved_drops: u64,
+    cpu_wait_ns: u64,
+    sleeps: u64,
+    overslept_ns: u64,
+    stood_still_ns: u64,
+    suspended_ns: u64,
+    clock_step_ns: u64,
     workers: u32,
     connections: u32,
     next_second: u32,
@@ -145,6 +171,12 @@ impl Judge {
             sent: 0,
             starved: 0,
             starved_drops: 0,
+            cpu_wait_ns: 0,
+            sleeps: 0,
+            overslept_ns: 0,
+            stood_still_ns: 0,
+            suspended_ns: 0,
+            clock_step_ns: 0,
             workers: 0,
             connections: 0,
             next_second: 0,
@@ -186,6 +218,12 @@ impl Judge {
         }
         self.starved += g.starved;
         self.starved_drops += g.starved_drops;
+        self.cpu_wait_ns += g.cpu_wait_ns;
+        self.sleeps += g.sleeps;
+        self.overslept_ns += g.overslept_ns;
+        self.stood_still_ns = self.stood_still_ns.max(g.stood_still_ns);
+        self.suspended_ns += g.suspended_ns;
+        self.clock_step_ns = self.clock_step_ns.max(g.clock_step_ns);
         self.pacing.merge(&tick.pacing);
     }
 
@@ -229,6 +267,7 @@ impl Judge {
     fn findings(&self) -> Vec<(RunVerdict, String)> {
         [self.pacing_finding(), self.drop_finding(), self.starved_finding(), self.cpu_finding()]
             .into_iter()
+            .chain([self.standstill_finding(), self.suspension_finding(), self.clock_step_finding()])
             .chain([self.shortfall_finding(), self.gap_finding()])
             .flatten()
             .collect()
@@ -247,14 +286,86 @@ impl Judge {
         Some((
             verdict,
             format!(
-                "the generator's own loop was late: pacing p99 {} is above the limit of {}; lower the \
-                 rate, set load.workers (now {}) to the cores that are free, or give the target a \
-                 machine of its own",
+                "the generator's own loop was late: pacing p99 {} is above the limit of {}{}; {}",
                 human_us(p99 as f64),
                 human_us(limit as f64),
-                self.plan.load.workers,
+                self.why_late().unwrap_or_default(),
+                if self.has_coarse_timers() {
+                    "run on a machine with high-resolution timers, or poll before arrivals with load.spin"
+                        .into()
+                } else {
+                    format!(
+                        "lower the rate, set load.workers (now {}) to the cores that are free, or give \
+                         the target a machine of its own",
+                        self.plan.load.workers
+                    )
+                },
             ),
         ))
+    }
+
+    /// What made the loop late, when that can be told.
+    fn why_late(&self) -> Option<String> {
+        let wall_ns = self.cpu_total().wall_ns;
+        let waited = self.cpu_wait_ns as f64 / wall_ns.max(1) as f64;
+        if self.has_coarse_timers() {
+            let mean_us = self.overslept_ns as f64 / self.sleeps as f64 / 1e3;
+            return Some(format!(" (its sleeps end {} late on average)", human_us(mean_us)));
+        }
+        (waited >= CPU_WAIT_SHARE).then(|| {
+            format!(" (its workers waited {:.0} % of the time for a CPU that others had)", waited * 100.0)
+        })
+    }
+
+    /// Whether sleeps end late although a CPU is free.
+    fn has_coarse_timers(&self) -> bool {
+        self.overslept_ns.saturating_sub(self.cpu_wait_ns) / self.sleeps.max(1) >= OVERSLEPT_NS
+    }
+
+    fn standstill_finding(&self) -> Option<(RunVerdict, String)> {
+        let (verdict, limit_ns) = if self.stood_still_ns >= STOOD_STILL_INVALID_NS {
+            (RunVerdict::Invalid, STOOD_STILL_INVALID_NS)
+        } else if self.stood_still_ns >= STOOD_STILL_SUSPECT_NS {
+            (RunVerdict::Suspect, STOOD_STILL_SUSPECT_NS)
+        } else {
+            return None;
+        };
+        Some((
+            verdict,
+            format!(
+                "a worker stood still for {} (limit {}) and then fired what was due in one burst: it was \
+                 stopped, or got no CPU; run again on a machine with a core to spare",
+                human_us(self.stood_still_ns as f64 / 1e3),
+                human_us(limit_ns as f64 / 1e3),
+            ),
+        ))
+    }
+
+    fn suspension_finding(&self) -> Option<(RunVerdict, String)> {
+        (self.suspended_ns >= SUSPENDED_INVALID_NS).then(|| {
+            (
+                RunVerdict::Invalid,
+                format!(
+                    "the machine was suspended for {} (limit {}); run again on one that stays awake",
+                    human_us(self.suspended_ns as f64 / 1e3),
+                    human_us(SUSPENDED_INVALID_NS as f64 / 1e3),
+                ),
+            )
+        })
+    }
+
+    fn clock_step_finding(&self) -> Option<(RunVerdict, String)> {
+        (self.clock_step_ns >= CLOCK_STEP_SUSPECT_NS).then(|| {
+            (
+                RunVerdict::Suspect,
+                format!(
+                    "the wall clock was set by {} during the run (limit {}): latencies do not rest on it, \
+                     but the target's time-outs, tokens and logs may; let the clock settle before a run",
+                    human_us(self.clock_step_ns as f64 / 1e3),
+                    human_us(CLOCK_STEP_SUSPECT_NS as f64 / 1e3),
+                ),
+            )
+        })
     }
 
     fn drop_finding(&self) -> Option<(RunVerdict, String)> {
@@ -528,6 +639,45 @@ mod tests {
         };
         assert_eq!(without(1).run, RunVerdict::Valid);
         expect(&without(5), RunVerdict::Suspect, &["1 s are missing"]);
+    }
+
+    #[test]
+    fn a_worker_that_stood_still_once_spoils_a_long_calm_run() {
+        let still = |ns| move |t: &mut Tick| t.generator.stood_still_ns = u64::from(t.second == 5) * ns;
+        assert_eq!(judged(still(STOOD_STILL_SUSPECT_NS - 1)).run, RunVerdict::Valid);
+        expect(&judged(still(STOOD_STILL_SUSPECT_NS)), RunVerdict::Suspect, &["stood still for 100", "100"]);
+        expect(&judged(still(1_500_000_000)), RunVerdict::Invalid, &["stood still for 1.50 s", "1.00 s"]);
+    }
+
+    #[test]
+    fn a_suspended_machine_and_a_clock_that_was_set_are_noticed() {
+        let v = judged(|t| t.generator.suspended_ns = 4_000_000);
+        expect(&v, RunVerdict::Invalid, &["suspended for 32.0 ms"]);
+        let v = judged(|t| t.generator.clock_step_ns = u64::from(t.second == 4) * 2_000_000_000);
+        expect(&v, RunVerdict::Suspect, &["wall clock was set by 2.00 s"]);
+        assert_eq!(judged(|t| t.generator.clock_step_ns = 99_000_000).run, RunVerdict::Valid);
+    }
+
+    #[test]
+    fn late_pacing_says_what_made_it_late() {
+        let late = |t: &mut Tick| (0..RATE).for_each(|_| t.pacing.record_us(20_000));
+        let v = judged(|t| {
+            late(t);
+            t.generator.cpu_wait_ns = 500_000_000;
+        });
+        expect(&v, RunVerdict::Invalid, &["waited 25 % of the time for a CPU", "load.workers"]);
+        let v = judged(|t| {
+            late(t);
+            (t.generator.sleeps, t.generator.overslept_ns) = (100, 2_000_000_000);
+        });
+        expect(&v, RunVerdict::Invalid, &["sleeps end 20.0 ms late on average", "load.spin"]);
+        // Late because others had the CPU, not because of the timers.
+        let v = judged(|t| {
+            late(t);
+            (t.generator.sleeps, t.generator.overslept_ns) = (100, 500_000_000);
+            t.generator.cpu_wait_ns = 500_000_000;
+        });
+        expect(&v, RunVerdict::Invalid, &["for a CPU"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) fn plan() -> Plan {
             max_in_flight: 16,
             timeout_ms: 1000,
             workers: 2,
+            spin_us: 0,
         },
         phases: vec![phase("warm", true, 0.0, 5.0), phase("hold", false, 5.0, 60.0)],
         requests: vec![],

@@ -20,7 +20,7 @@ mod request;
 mod scalar;
 mod target;
 
-pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_TIMEOUT_MS, MAX_WORKERS};
+pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_SPIN_US, MAX_TIMEOUT_MS, MAX_WORKERS};
 pub use data::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_AMOUNT_VALUES};
 pub use fault::MAX_FAULTS;
 pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_RUN_S, MAX_STEPS};

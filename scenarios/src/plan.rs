@@ -72,6 +72,10 @@ pub struct LoadPlan {
     pub timeout_ms: u64,
     /// Worker threads.
     pub workers: u32,
+    /// How long before an arrival is due a worker stops sleeping and polls, in microseconds: more
+    /// punctual, for CPU that a target on the same machine would use.
+    #[serde(default)]
+    pub spin_us: u64,
 }
 
 /// How arrivals are spaced around the planned rate.
@@ -483,7 +487,14 @@ pub(crate) mod tests_support {
             summary: String::new(),
             seed: 1,
             target: TargetPlan::Reference { accounts: 10_000, opening_balance: 1_000_000 },
-            load: LoadPlan { arrivals, connections: 8, max_in_flight: 100, timeout_ms: 1000, workers: 1 },
+            load: LoadPlan {
+                arrivals,
+                connections: 8,
+                max_in_flight: 100,
+                timeout_ms: 1000,
+                workers: 1,
+                spin_us: 0,
+            },
             phases,
             requests: vec![pay()],
             data: data(),

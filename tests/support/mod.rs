@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use squall_record::clock::Clock;
@@ -115,7 +117,7 @@ amount_max = 999
 }
 
 /// A scenario against whatever listens on `addr`.
-pub fn url_scenario(addr: std::net::SocketAddr, rate_rps: u32, seconds: u32) -> String {
+pub fn url_scenario(addr: SocketAddr, rate_rps: u32, seconds: u32) -> String {
     format!(
         r#"
 name = "url"
@@ -141,6 +143,18 @@ method = "GET"
 path = "/"
 "#
     )
+}
+
+/// Serves each connection with `serve` until the test process ends.
+pub fn server(serve: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || serve(stream));
+        }
+    });
+    addr
 }
 
 /// Writes `text` as a scenario file in `dir`.

@@ -109,6 +109,7 @@ pub fn quickstart() -> Plan {
             max_in_flight: 512,
             timeout_ms: 2_000,
             workers: 1,
+            spin_us: 0,
         },
         phases: vec![
             phase("warm up", true, 0.0, 5.0, 200.0, 200.0),
@@ -277,6 +278,7 @@ impl Script {
             wall_ns: 1_000_000_000,
             starved: 0,
             starved_drops: 0,
+            ..GeneratorSample::default()
         };
         Tick { second: s, intervals, generator, pacing, ops: vec![] }
     }

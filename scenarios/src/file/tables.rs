@@ -91,6 +91,10 @@ pub struct Load {
     pub timeout: Option<At<DurationText>>,
     /// Worker threads. Default: 1.
     pub workers: Option<At<u32>>,
+    /// How long before an arrival is due a worker stops sleeping and polls, at most 1ms. Punctual
+    /// to microseconds from about `100us` on, for CPU that a target on the same machine would use.
+    /// Default: 0us.
+    pub spin: Option<At<DurationText>>,
     /// A plan above it is refused: a guard against a slip of the finger. Default: 100k/s.
     pub max_rate: Option<At<RateText>>,
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::scalar::{duration_within, rate_rps, within};
+use super::scalar::{duration, duration_within, rate_rps, within};
+use crate::error::tick;
+use crate::file::scalar::{At, DurationText};
 use crate::file::tables::{ArrivalsText, Load};
 use crate::findings::Findings;
 use crate::plan::{Arrivals, LoadPlan};
@@ -13,12 +15,15 @@ pub const MAX_CONNECTIONS: u32 = 10_000;
 pub const MAX_IN_FLIGHT: u32 = 1_000_000;
 /// The longest timeout in milliseconds.
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
+/// The longest that a worker polls before an arrival is due, in microseconds.
+pub const MAX_SPIN_US: u64 = 1_000;
 /// The most worker threads.
 pub const MAX_WORKERS: u32 = 64;
 
 const DEFAULT_CONNECTIONS: u32 = 64;
 const DEFAULT_IN_FLIGHT: u32 = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 2_000;
+const DEFAULT_SPIN_US: u64 = 0;
 const DEFAULT_MAX_RATE_RPS: f64 = 100_000.0;
 
 pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<LoadPlan> {
@@ -52,8 +57,12 @@ pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<Load
                 None
             }),
     };
-    let (connections, max_in_flight, workers, timeout_ms) =
-        (connections?, max_in_flight?, workers?, timeout_ms?);
+    let spin_us = match &file.spin {
+        None => Some(DEFAULT_SPIN_US),
+        Some(t) => spin_us(t, findings),
+    };
+    let (connections, max_in_flight, workers, timeout_ms, spin_us) =
+        (connections?, max_in_flight?, workers?, timeout_ms?, spin_us?);
     // One of the two was typed when this holds, as it does not for the defaults.
     let typed = file.max_in_flight.as_ref().or(file.connections.as_ref());
     if let Some(typed) = typed
@@ -84,7 +93,21 @@ pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<Load
         max_in_flight,
         timeout_ms,
         workers,
+        spin_us,
     })
+}
+
+/// Unlike other durations, this one may be zero.
+fn spin_us(typed: &At<DurationText>, findings: &mut Findings) -> Option<u64> {
+    let spin = duration(typed, "load.spin", findings)?;
+    if spin > Duration::from_micros(MAX_SPIN_US) {
+        findings.add(
+            typed.span(),
+            format!("load.spin {} is above the limit, 1ms: a longer one would only burn CPU", tick(typed)),
+        );
+        return None;
+    }
+    Some(spin.as_micros() as u64)
 }
 
 /// `load.max_rate` in requests per second. What is wrong with it is told and the highest rate

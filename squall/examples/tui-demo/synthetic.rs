@@ -39,6 +39,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             max_in_flight: 1024,
             timeout_ms: 2000,
             workers: 1,
+            spin_us: 0,
         },
         phases: vec![phase("hold", 0.0, duration_s, rps, rps, false)],
         requests: vec![RequestPlan {
@@ -161,6 +162,7 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
         wall_ns: 1_000_000_000,
         starved: 0,
         starved_drops: 0,
+        ..GeneratorSample::default()
     };
     Tick { second, intervals: vec![interval], generator, pacing, ops: Vec::new() }
 }
