@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) barren: u32,
     /// When it may connect again.
     pub(crate) retry_at_ns: u64,
+    /// Whether the pool's queue of free connections holds it.
+    pub(crate) queued: bool,
     /// Neighbours in the list of requests on the wire, oldest first.
     pub(crate) older: Option<u32>,
     pub(crate) newer: Option<u32>,
@@ -63,6 +65,7 @@ impl Connection {
             generation: 0,
             barren: 0,
             retry_at_ns: 0,
+            queued: false,
             older: None,
             newer: None,
             scanner: Scanner::default(),

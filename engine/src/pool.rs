@@ -4,6 +4,7 @@
 //! open and the target refuses new ones, one connection keeps trying ([`RETRY_NS`]); arrivals
 //! meanwhile fail as refused at once, as they would for any client.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -30,8 +31,12 @@ pub(crate) struct Pool {
     addr: SocketAddr,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    /// Open and free, the most recently used last: warm ones are used first.
-    idle: Vec<u32>,
+    /// Free connections, the longest unused first, so that all of them carry requests: a target
+    /// that spreads its connections over threads or machines is loaded evenly. A connection that
+    /// closes while it waits here keeps its place and is passed over.
+    idle: VecDeque<u32>,
+    /// How many of them can be used.
+    usable: u32,
     /// Requests on the wire in the order of sending, as a list through the connections.
     oldest: Option<u32>,
     newest: Option<u32>,
@@ -54,7 +59,8 @@ impl Pool {
             addr,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: (0..connections).map(|_| Connection::new()).collect(),
-            idle: Vec::with_capacity(connections as usize),
+            idle: VecDeque::with_capacity(connections as usize),
+            usable: 0,
             oldest: None,
             newest: None,
             in_flight: 0,
@@ -133,13 +139,12 @@ impl Pool {
                     self.refused = false;
                     self.next_attempt_ns = now_ns;
                 }
-                self.connections[id as usize].state = State::Idle;
-                self.idle.push(id);
+                self.release(id);
                 None
             }
             State::Idle => {
                 // Closed by the target, or bytes that nobody asked for: either way unusable.
-                self.idle.retain(|i| *i != id);
+                self.usable -= 1;
                 self.close(id);
                 let connection = &mut self.connections[id as usize];
                 connection.retry_at_ns = now_ns + (RETRY_NS << connection.barren.min(MAX_DOUBLINGS));
@@ -165,8 +170,7 @@ impl Pool {
                         self.remove(id);
                         self.connections[id as usize].barren = 0;
                         if usable {
-                            self.connections[id as usize].state = State::Idle;
-                            self.idle.push(id);
+                            self.release(id);
                         } else {
                             self.close(id);
                             // A target that closes after each answer is not refusing.
@@ -196,6 +200,30 @@ impl Pool {
         match &connection.socket {
             Some(s) => Ok(epoll::modify(&self.epoll, s, event_data(id, connection.generation), flags)?),
             None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Makes an open connection free.
+    fn release(&mut self, id: u32) {
+        let connection = &mut self.connections[id as usize];
+        connection.state = State::Idle;
+        self.usable += 1;
+        if !std::mem::replace(&mut connection.queued, true) {
+            self.idle.push_back(id);
+        }
+    }
+
+    /// The free connection that has been unused for longest.
+    #[inline]
+    fn take_idle(&mut self) -> Option<u32> {
+        loop {
+            let id = self.idle.pop_front()?;
+            let connection = &mut self.connections[id as usize];
+            connection.queued = false;
+            if connection.state == State::Idle {
+                self.usable -= 1;
+                return Some(id);
+            }
         }
     }
 
@@ -235,7 +263,7 @@ impl Transport for Pool {
     }
 
     fn has_idle(&self) -> bool {
-        !self.idle.is_empty()
+        self.usable > 0
     }
 
     fn is_refusing(&self) -> bool {
@@ -258,7 +286,7 @@ impl Transport for Pool {
     }
 
     fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished> {
-        let Some(id) = self.idle.pop() else {
+        let Some(id) = self.take_idle() else {
             return Err(Finished { flight, result: Err(Failure::Refused) });
         };
         let sent = self.connections[id as usize].send(bytes, flight, head_request);

@@ -469,3 +469,34 @@ fn a_record_that_fails_ends_the_run() {
     assert!(err.to_string().contains("disk full"));
     assert!(clock.now_s() < 30.0);
 }
+
+#[test]
+fn every_connection_carries_its_part_also_when_some_close_unasked() {
+    let used = Arc::new(Mutex::new(Vec::<u32>::new()));
+    let seen_by = Arc::clone(&used);
+    let addr = server(move |mut stream| {
+        let me = {
+            let mut used = seen_by.lock().unwrap();
+            used.push(0);
+            used.len() - 1
+        };
+        while stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
+                break;
+            }
+            seen_by.lock().unwrap()[me] += 1;
+            if me < 4 {
+                // Hangs up while nothing is on the wire.
+                break;
+            }
+        }
+    });
+    let mut plan = plan(400.0, 1.0);
+    plan.load.connections = 20;
+    let seen = load(&plan, addr);
+    assert!(seen.counts.ok >= 396, "{:?}", seen.counts);
+    // In turn, each of the 16 that stay has about 20 of the 400.
+    let used = used.lock().unwrap();
+    let shares: Vec<u32> = used[4..20].to_vec();
+    assert!(shares.iter().all(|n| (8..40).contains(n)), "{used:?}");
+}
