@@ -187,9 +187,8 @@ impl Drop for StopUnlessDone<'_> {
 fn source(job: &Job<'_>, worker: u32, workers: u32) -> Source {
     match job.pace {
         Pace::Open => {
-            let arrivals: Box<dyn Iterator<Item = _> + Send> =
-                Box::new(Schedule::for_worker(job.plan, worker, workers));
-            Source::Open(arrivals.peekable())
+            let schedule = Box::new(Schedule::for_worker(job.plan, worker, workers));
+            Source::Open { schedule, end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64 }
         }
         Pace::Closed { .. } => Source::Closed {
             until_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,

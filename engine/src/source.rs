@@ -1,13 +1,16 @@
 //! Where a worker's arrivals come from.
 
-use std::iter::Peekable;
-
-use squall_scenarios::schedule::Arrival;
+use squall_scenarios::schedule::{Arrival, Schedule};
 
 /// A worker's arrivals, in order of their intended instants.
 pub(crate) enum Source {
     /// A schedule that does not care how the target does.
-    Open(Peekable<Box<dyn Iterator<Item = Arrival> + Send>>),
+    Open {
+        /// What is still to come.
+        schedule: Box<Schedule>,
+        /// When the plan ends: until then a change of the rate may bring further arrivals.
+        end_ns: u64,
+    },
     /// The next request whenever a connection is free, until this instant.
     Closed {
         /// When it ends.
@@ -20,10 +23,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// When the next arrival is intended; `None` when there is none that time alone brings.
-    pub(crate) fn next_ns(&mut self, now_ns: u64, has_idle: bool) -> Option<u64> {
+    /// When the next arrival is intended, or else the plan ends; `None` when nothing is to come that
+    /// time alone brings.
+    pub(crate) fn next_ns(&self, now_ns: u64, has_idle: bool) -> Option<u64> {
         match self {
-            Source::Open(arrivals) => arrivals.peek().map(|a| a.at_ns),
+            Source::Open { schedule, end_ns } => match schedule.peek() {
+                Some(a) => Some(a.at_ns),
+                None => (now_ns < *end_ns).then_some(*end_ns),
+            },
             Source::Closed { until_ns, .. } => (now_ns < *until_ns && has_idle).then_some(now_ns),
         }
     }
@@ -32,7 +39,10 @@ impl Source {
     #[inline]
     pub(crate) fn take_due(&mut self, now_ns: u64, has_idle: bool) -> Option<Arrival> {
         match self {
-            Source::Open(arrivals) => arrivals.next_if(|a| a.at_ns <= now_ns),
+            Source::Open { schedule, .. } => {
+                schedule.peek().filter(|a| a.at_ns <= now_ns)?;
+                schedule.next()
+            }
             Source::Closed { until_ns, next, stride } => {
                 if now_ns >= *until_ns || !has_idle {
                     return None;
@@ -47,15 +57,15 @@ impl Source {
     /// The next planned arrival, due or not; a closed source plans none ahead.
     pub(crate) fn take_planned(&mut self) -> Option<Arrival> {
         match self {
-            Source::Open(arrivals) => arrivals.next(),
+            Source::Open { schedule, .. } => schedule.next(),
             Source::Closed { .. } => None,
         }
     }
 
     /// Whether no arrival is left.
-    pub(crate) fn is_exhausted(&mut self, now_ns: u64) -> bool {
+    pub(crate) fn is_exhausted(&self, now_ns: u64) -> bool {
         match self {
-            Source::Open(arrivals) => arrivals.peek().is_none(),
+            Source::Open { schedule, end_ns } => now_ns >= *end_ns && schedule.peek().is_none(),
             Source::Closed { until_ns, .. } => now_ns >= *until_ns,
         }
     }

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_record::interval::Tick;
 use squall_record::latency::{Latency, Quantile, human_us};
-use squall_scenarios::plan::{Arrivals, Plan};
+use squall_scenarios::plan::Plan;
 
 /// Above this 99th percentile of pacing the run is SUSPECT: a millisecond is the point from which
 /// an arrival counts as late.
@@ -68,8 +68,8 @@ const OVERSLEPT_NS: u64 = 500_000;
 pub const CPU_MIN_SECONDS: u32 = 5;
 /// A shortfall of planned arrivals up to this share is not remarked upon.
 pub const SHORTFALL_SUSPECT_SHARE: f64 = 0.02;
-/// Standard deviations of a Poisson count that a shortfall must exceed besides, so that chance
-/// is not called a fault.
+/// Standard deviations of the count of arrivals that a shortfall must exceed besides, so that
+/// chance is not called a fault.
 pub const SHORTFALL_SIGMAS: f64 = 4.0;
 
 /// Whether the numbers of a run may be believed. Ordered from good to bad.
@@ -435,10 +435,7 @@ impl Judge {
         let asked: f64 =
             self.plan.phases.iter().filter(|p| !p.warmup).map(|p| p.expected_until(until_s)).sum();
         let planned = (self.planned - self.planned_newest) as f64;
-        let chance = match self.plan.load.arrivals {
-            Arrivals::Uniform => 1.0,
-            Arrivals::Poisson => SHORTFALL_SIGMAS * asked.sqrt(),
-        };
+        let chance = 1.0 + SHORTFALL_SIGMAS * self.plan.count_variance(asked).sqrt();
         (asked > 0.0 && asked - planned > chance + SHORTFALL_SUSPECT_SHARE * asked).then(|| {
             (
                 RunVerdict::Suspect,
@@ -487,6 +484,8 @@ mod tests {
     use super::*;
     use crate::testing::{self, phase};
     use squall_record::interval::{GeneratorSample, Interval};
+    use squall_scenarios::bursts::Bursts;
+    use squall_scenarios::plan::{Arrivals, LoadPlan};
 
     const RATE: u64 = 100;
 
@@ -628,6 +627,25 @@ mod tests {
         let v = judged(|t| t.intervals[0].counts.planned = 90);
         expect(&v, RunVerdict::Suspect, &["planned 630 arrivals", "asks for 700"]);
         assert_eq!(judged(|t| t.intervals[0].counts.planned = 99).run, RunVerdict::Valid);
+    }
+
+    #[test]
+    fn bursty_arrivals_may_fall_short_by_as_much_as_their_bursts_explain() {
+        // 700 arrivals are asked for and 630 come. With these bursts the count's standard deviation is
+        // at most about 109, so that is no surprise; 210 would be.
+        let bursts = Bursts { factor: 3.0, share: 0.2, mean_s: 0.1 };
+        let p = Plan { load: LoadPlan { arrivals: Arrivals::Bursty(bursts), ..plan().load }, ..plan() };
+        let after = |planned: u64| {
+            let mut judge = Judge::new(&p);
+            for second in 0..10 {
+                let mut t = tick(second);
+                t.intervals[0].counts.planned = planned;
+                judge.add(&t);
+            }
+            judge.verdict()
+        };
+        assert_eq!(after(90).run, RunVerdict::Valid);
+        expect(&after(30), RunVerdict::Suspect, &["planned 210 arrivals", "asks for 700"]);
     }
 
     #[test]

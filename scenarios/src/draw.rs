@@ -17,6 +17,8 @@ pub enum Lane {
     Content = 2,
     /// Its idempotency key.
     Key = 3,
+    /// How long a burst, or the calm between two, lasts.
+    Spell = 4,
 }
 
 /// A short stream of random numbers: `SplitMix64` (Steele, Lea, Flood: "Fast splittable
@@ -53,6 +55,13 @@ impl Draw {
     #[inline]
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// The next exponentially distributed number with mean 1.
+    #[inline]
+    pub fn exponential(&mut self) -> f64 {
+        // 1 − u lies in (0, 1], so the logarithm is finite.
+        -(1.0 - self.unit()).ln()
     }
 
     /// The next whole number in 0..n (Lemire's multiply-shift; its bias is below n/2^64).

@@ -52,6 +52,7 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let arrivals = match load.arrivals {
         Arrivals::Poisson => "poisson",
         Arrivals::Uniform => "uniform",
+        Arrivals::Bursty(_) => "bursty",
     };
     writeln!(
         out,
@@ -61,6 +62,16 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
         format_seconds(load.timeout_ms as f64 / 1e3),
         plural(load.workers, "worker"),
     )?;
+    if let Arrivals::Bursty(b) = load.arrivals {
+        writeln!(
+            out,
+            "bursts    {} times the rate for {} of the time, {} at a time; {} times it in between",
+            trimmed(b.factor, 2),
+            format_ratio(b.share),
+            format_seconds(b.mean_s),
+            trimmed(b.calm_factor(), 2),
+        )?;
+    }
     if plan.requests.iter().any(draws_accounts) {
         data(out, &plan.data)?;
     }
@@ -138,10 +149,18 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
     if judged < plan.expected_arrivals() {
         writeln!(out, "{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "judged", "", "", "", grouped(judged))?;
     }
-    if plan.load.arrivals == Arrivals::Poisson {
-        writeln!(out, "arrivals are expected values: a Poisson count varies by about its square root")?;
+    let expected = plan.expected_arrivals();
+    match plan.load.arrivals {
+        Arrivals::Uniform => Ok(()),
+        Arrivals::Poisson => {
+            writeln!(out, "arrivals are expected values: a Poisson count varies by about its square root")
+        }
+        Arrivals::Bursty(_) => writeln!(
+            out,
+            "arrivals are expected values: with these bursts the total varies by up to about {}",
+            grouped(plan.count_variance(expected).sqrt())
+        ),
     }
-    Ok(())
 }
 
 /// The phases that mix the requests in their own way, the steps of a staircase together.

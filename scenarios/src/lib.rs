@@ -13,13 +13,14 @@
 //! * [`units`], [`gate`], [`host`]: rates, durations and shares; gates; hosts that may be loaded.
 //! * [`error`]: what is told to a person, with file, line and the way out.
 //! * [`plan`]: what a scenario means. Everything downstream sees only this.
-//! * [`curve`]: rates over time: what every traffic shape becomes.
+//! * [`curve`]: rates over time: what every traffic shape becomes. [`bursts`]: how bursty arrivals are.
 //! * [`explain`]: a plan as text.
-//! * [`schedule`]: when each arrival is intended.
+//! * [`schedule`]: when each arrival is intended, also when the rate is changed on the way.
 //! * [`content`]: what each arrival asks for. [`workload`], [`template`]: the same as bytes, rendered once and
 //!   patched.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
+pub mod bursts;
 pub mod content;
 pub mod curve;
 pub mod draw;

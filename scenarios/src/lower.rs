@@ -6,11 +6,13 @@
 //!
 //! * `scalar`: single values and names, the same for every table.
 //! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
+//! * `bursts`: how bursty arrivals are.
 //! * `phase`: rates on the time axis.
 //! * `request`: what is asked, safe to put on a wire.
 //! * `fault`: what goes wrong, on the same time axis.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
 
+mod bursts;
 mod carry;
 mod data;
 mod fault;
@@ -20,6 +22,7 @@ mod request;
 mod scalar;
 mod target;
 
+pub use bursts::{BURST_SHARES, MAX_BURST, MAX_BURST_FACTOR, MIN_BURST};
 pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_SPIN_US, MAX_TIMEOUT_MS, MAX_WORKERS};
 pub use data::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_AMOUNT_VALUES};
 pub use fault::MAX_FAULTS;
@@ -45,6 +48,9 @@ pub(crate) fn lower(file: &Scenario, text: &EditedText<'_>, findings: &mut Findi
     let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
     let requests = request::lower(&file.request, target.as_ref(), findings);
     let timeline = phase::lower(&file.phase, max_rate_rps, &requests, findings);
+    if let (Some(load), true) = (&load, timeline.complete) {
+        bursts::check_peak(file.load.as_ref(), load, timeline.peak_rps(), max_rate_rps, findings);
+    }
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, findings);
     let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);

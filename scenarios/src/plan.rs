@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use squall_record::fault::FaultSpec;
 
+use crate::bursts::Bursts;
 use crate::curve::Curve;
 
 /// A scenario, resolved.
@@ -79,13 +80,15 @@ pub struct LoadPlan {
 }
 
 /// How arrivals are spaced around the planned rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// Evenly.
     Uniform,
     /// As independent clients would: a Poisson process with the planned rate.
     Poisson,
+    /// In bursts: a Markov-modulated Poisson process whose mean is the planned rate.
+    Bursty(Bursts),
 }
 
 /// A stretch of time with one rate curve. Steps are one phase each.
@@ -396,6 +399,18 @@ impl Plan {
     #[must_use]
     pub fn peak_rps(&self) -> f64 {
         self.phases.iter().map(|p| p.curve.peak_rps()).fold(0.0, f64::max)
+    }
+
+    /// An upper bound of the variance of the number of arrivals where `expected` are planned: 0 when
+    /// they are evenly spaced, `expected` for a Poisson process, and for bursty ones as many times
+    /// that as their dispersion at the highest rate.
+    #[must_use]
+    pub fn count_variance(&self, expected: f64) -> f64 {
+        match self.load.arrivals {
+            Arrivals::Uniform => 0.0,
+            Arrivals::Poisson => expected,
+            Arrivals::Bursty(b) => expected * b.dispersion(self.peak_rps(), f64::INFINITY),
+        }
     }
 
     /// Arrivals expected in all: the integral of the rate.

@@ -22,8 +22,14 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         TargetPlan::Url { url, .. } => url.clone(),
     };
     let arrivals = match plan.load.arrivals {
-        Arrivals::Uniform => "evenly spaced",
-        Arrivals::Poisson => "Poisson",
+        Arrivals::Uniform => "evenly spaced".to_owned(),
+        Arrivals::Poisson => "Poisson".to_owned(),
+        Arrivals::Bursty(b) => format!(
+            "bursty ({} times the rate for {} % of the time, {} s at a time)",
+            b.factor,
+            b.share * 100.0,
+            b.mean_s
+        ),
     };
     let machine =
         format!("{}, {} CPUs, {} MiB, {}", m.machine.cpu, m.machine.cpus, m.machine.memory_mib, m.machine.os);

@@ -79,9 +79,11 @@ pub enum System {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// How arrivals are spaced: `poisson` (as independent clients would) or `uniform` (evenly).
-    /// Default: poisson.
+    /// How arrivals are spaced: `poisson` (as independent clients would), `uniform` (evenly) or
+    /// `bursty` (see `bursts`). Default: poisson.
     pub arrivals: Option<ArrivalsText>,
+    /// Of `bursty`: how bursty.
+    pub bursts: Option<At<BurstsTable>>,
     /// Keep-alive connections in all. Default: 64.
     pub connections: Option<At<u32>>,
     /// Requests on the wire or waiting for a connection; an arrival beyond it is dropped and
@@ -107,6 +109,22 @@ pub enum ArrivalsText {
     Uniform,
     /// As independent clients would.
     Poisson,
+    /// As clients that come in waves would, with the planned rate as their mean.
+    Bursty,
+}
+
+/// Bursts: times in which the rate is a multiple of the planned one. Between them it is lower by
+/// just so much that the mean is the planned rate.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BurstsTable {
+    /// The rate in a burst over the planned rate; `factor` times `share` is at most 1. Default: 4.
+    #[schemars(range(min = 1, max = 1000))]
+    pub factor: Option<At<f64>>,
+    /// The share of time in bursts, 0.1% to 90%. Default: 10%.
+    pub share: Option<At<Ratio>>,
+    /// How long a burst lasts on average, 10ms to 1h; lengths are exponential. Default: 1s.
+    pub mean: Option<At<DurationText>>,
 }
 
 /// A stretch of time with exactly one of `rate`, `ramp` and `steps`.

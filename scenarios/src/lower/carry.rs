@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::bursts;
 use super::scalar::{duration, duration_within, rate_rps, within};
 use crate::error::tick;
 use crate::file::scalar::{At, DurationText};
-use crate::file::tables::{ArrivalsText, Load};
+use crate::file::tables::Load;
 use crate::findings::Findings;
-use crate::plan::{Arrivals, LoadPlan};
+use crate::plan::LoadPlan;
 
 /// The most keep-alive connections.
 pub const MAX_CONNECTIONS: u32 = 10_000;
@@ -61,8 +62,9 @@ pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<Load
         None => Some(DEFAULT_SPIN_US),
         Some(t) => spin_us(t, findings),
     };
-    let (connections, max_in_flight, workers, timeout_ms, spin_us) =
-        (connections?, max_in_flight?, workers?, timeout_ms?, spin_us?);
+    let arrivals = bursts::arrivals(file, findings);
+    let (connections, max_in_flight, workers, timeout_ms, spin_us, arrivals) =
+        (connections?, max_in_flight?, workers?, timeout_ms?, spin_us?, arrivals?);
     // One of the two was typed when this holds, as it does not for the defaults.
     let typed = file.max_in_flight.as_ref().or(file.connections.as_ref());
     if let Some(typed) = typed
@@ -84,17 +86,7 @@ pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<Load
             format!("load.workers {workers} is above load.connections {connections}: each worker needs its own; lower it"),
         );
     }
-    Some(LoadPlan {
-        arrivals: match file.arrivals {
-            Some(ArrivalsText::Uniform) => Arrivals::Uniform,
-            Some(ArrivalsText::Poisson) | None => Arrivals::Poisson,
-        },
-        connections,
-        max_in_flight,
-        timeout_ms,
-        workers,
-        spin_us,
-    })
+    Some(LoadPlan { arrivals, connections, max_in_flight, timeout_ms, workers, spin_us })
 }
 
 /// Unlike other durations, this one may be zero.

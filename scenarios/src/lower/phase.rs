@@ -45,6 +45,13 @@ pub(super) struct Timeline {
     pub(super) complete: bool,
 }
 
+impl Timeline {
+    /// The highest rate of all phases.
+    pub(super) fn peak_rps(&self) -> f64 {
+        self.phases.iter().map(|p| p.curve.peak_rps()).fold(0.0, f64::max)
+    }
+}
+
 pub(super) fn lower(
     file: &[At<Phase>],
     max_rate_rps: f64,
