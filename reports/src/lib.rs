@@ -17,10 +17,12 @@
 //!
 //! * [`summary`]: `summary.json`. [`series`]: what the charts are drawn from.
 //! * [`report`]: the model of it all. `format`: how figures are written for people.
+//! * [`csv`]: the seconds themselves, for spreadsheets.
 //! * [`text`], [`markdown`], [`junit`], [`html`], [`charts`]: its renderers; [`write`](mod@write):
 //!   all of them as files.
 
 pub mod charts;
+pub mod csv;
 pub mod error;
 pub mod exit;
 pub mod faults;

@@ -53,12 +53,7 @@ impl Report {
 /// When the folder cannot be read, or its manifest holds no plan that this version understands.
 pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
     let manifest = run.manifest.clone();
-    let plan: Plan =
-        serde_json::from_value(manifest.scenario.clone()).map_err(|source| ReportError::Plan {
-            path: run.path().join(MANIFEST),
-            written_by: manifest.squall_version.clone(),
-            source,
-        })?;
+    let plan = plan_of(run)?;
     let events = run.events()?;
     // When a killed run stopped is only known at the end of its record, and the fault windows
     // must be known before the histograms are merged: hence a first look at the last second.
@@ -76,6 +71,15 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
         plan,
         manifest,
         events,
+    })
+}
+
+/// The plan in a run's manifest.
+pub(crate) fn plan_of(run: &RunFolder) -> Result<Plan, ReportError> {
+    serde_json::from_value(run.manifest.scenario.clone()).map_err(|source| ReportError::Plan {
+        path: run.path().join(MANIFEST),
+        written_by: run.manifest.squall_version.clone(),
+        source,
     })
 }
 

@@ -48,11 +48,12 @@ pub enum Command {
     /// List what is shipped: scenarios and faults
     List,
     /// Rebuild every report of a run folder, also of an interrupted run
-    #[command(after_help = "Example:\n  squall report runs/20261121T010203Z-quickstart")]
-    Report {
-        /// The run folder
-        run: PathBuf,
-    },
+    #[command(
+        after_help = "Examples:\n  squall report runs/20261121T010203Z-quickstart\n  \
+                      squall report runs/20261121T010203Z-quickstart --csv seconds.csv\n  \
+                      squall report runs/20261121T010203Z-quickstart --csv - --by request | head"
+    )]
+    Report(ReportArgs),
     /// Run the reference payment service
     #[command(
         after_help = "The tokens that it accepts stand in the environment, 16 or more characters each:\n  \
@@ -102,6 +103,28 @@ pub struct RunArgs {
     /// Keep the reference service's data here instead of removing it after the run
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// `squall report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Write the run's seconds as CSV to this file (`-`: standard output) and nothing else
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// What a line of the CSV is
+    #[arg(long, value_enum, default_value_t = By::Second, requires = "csv")]
+    pub by: By,
+}
+
+/// What a line of the CSV is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// A second, everything together
+    Second,
+    /// A second of one request class in one phase
+    Request,
 }
 
 /// How a run is shown.

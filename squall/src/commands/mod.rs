@@ -56,7 +56,7 @@ pub fn dispatch(command: Command) -> ExitCode {
         Command::Explain(args) => scenario::explain(&args),
         Command::Init { file } => scenario::init(&file),
         Command::List => scenario::list(),
-        Command::Report { run } => report::report(&run),
+        Command::Report(args) => report::report(&args),
         Command::Target(args) => payments::serve::serve(args)
             .map(|()| exit::PASSED)
             .map_err(|e| Stop::Failed(e.context("serve payments"))),
