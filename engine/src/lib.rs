@@ -19,6 +19,7 @@
 //! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
 //!   again.
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
+//! * [`responder`]: the smallest server, for measuring the generator itself.
 //! * `cells`, `slice`: a second's counts and histograms, reused.
 
 pub mod answer;
@@ -26,6 +27,7 @@ mod cells;
 mod connection;
 pub mod engine;
 mod pool;
+pub mod responder;
 mod slice;
 mod source;
 mod tally;

@@ -42,18 +42,18 @@ pub fn write_csv(run: &RunFolder, lines: Lines, out: impl Write) -> Result<(), R
     for tick in run.ticks()? {
         let tick = tick?;
         match lines {
-            Lines::Seconds => csv.write_record(&second(&plan, &tick)).map_err(written)?,
+            Lines::Seconds => csv.write_record(second(&plan, &tick)).map_err(written)?,
             Lines::Requests => {
                 for i in &tick.intervals {
-                    csv.write_record(&request(&plan, &run.manifest.classes, i)).map_err(written)?;
+                    csv.write_record(request(&plan, &run.manifest.classes, i)).map_err(written)?;
                 }
             }
         }
     }
-    csv.flush().map_err(|e| written(e.into()))
+    csv.flush().map_err(written)
 }
 
-fn written(e: csv::Error) -> ReportError {
+fn written<E: std::fmt::Display>(e: E) -> ReportError {
     ReportError::Render { format: "the CSV", problem: e.to_string() }
 }
 

@@ -1,9 +1,13 @@
 //! The command line as typed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use squall_scenarios::overrides::Override;
+use squall_scenarios::units::rate::parse_rate_rps;
+
+use crate::outputs::exporter::CollectorUrl;
 
 /// Load and chaos for payment systems, and the truth about what happened.
 #[derive(Debug, Parser)]
@@ -29,7 +33,8 @@ pub enum Command {
     /// Run a scenario: start the target, load it, break it, judge it
     #[command(
         after_help = "Examples:\n  squall run quickstart\n  squall run soak --set phase.hold.duration=10m --ui plain\n  \
-                      squall run checkout.toml --target http://127.0.0.1:8080 --seed 7 --out runs/before"
+                      squall run checkout.toml --target http://127.0.0.1:8080 --seed 7 --out runs/before\n  \
+                      squall run soak --prometheus 127.0.0.1:9464 --otlp http://127.0.0.1:4318"
     )]
     Run(RunArgs),
     /// Validate a scenario without sending anything
@@ -48,11 +53,9 @@ pub enum Command {
     /// List what is shipped: scenarios and faults
     List,
     /// Rebuild every report of a run folder, also of an interrupted run
-    #[command(
-        after_help = "Examples:\n  squall report runs/20261121T010203Z-quickstart\n  \
+    #[command(after_help = "Examples:\n  squall report runs/20261121T010203Z-quickstart\n  \
                       squall report runs/20261121T010203Z-quickstart --csv seconds.csv\n  \
-                      squall report runs/20261121T010203Z-quickstart --csv - --by request | head"
-    )]
+                      squall report runs/20261121T010203Z-quickstart --csv - --by request | head")]
     Report(ReportArgs),
     /// Run the reference payment service
     #[command(
@@ -61,6 +64,15 @@ pub enum Command {
                       squall target --data ledger --accounts 10000 --opening-balance 1000000"
     )]
     Target(payments::cli::ServeArgs),
+    /// Measure how fast and how punctual the generator is on this machine (about a minute)
+    #[command(
+        after_help = "Examples:\n  squall calibrate\n  squall calibrate --workers 2 --seconds 5 --json\n  \
+                      squall calibrate --rates 10k/s,20k/s,40k/s"
+    )]
+    Calibrate(CalibrateArgs),
+    /// The server that `calibrate` measures against
+    #[command(hide = true)]
+    Responder,
     /// Print shell completions
     #[command(after_help = "Example:\n  squall completions bash > /etc/bash_completion.d/squall")]
     Completions {
@@ -103,6 +115,64 @@ pub struct RunArgs {
     /// Keep the reference service's data here instead of removing it after the run
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Further outputs.
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+}
+
+/// Figures for other programs, while a run goes on.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Serve the live figures to Prometheus at http://ADDR/metrics, as in 127.0.0.1:9464; a port
+    /// alone is one of this machine's loopback, port 0 a free one
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub prometheus: Option<SocketAddr>,
+    /// Send the live figures to an OpenTelemetry collector (OTLP over HTTP), as in
+    /// http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<CollectorUrl>,
+}
+
+/// Where to listen: never beyond loopback unless an address says so.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.replacen("localhost", "127.0.0.1", 1);
+    let port = text.strip_prefix(':').unwrap_or(&text);
+    match port.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => text.parse().map_err(|_| "not an address of the form IP:PORT, nor a port".to_owned()),
+    }
+}
+
+/// `squall calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Seconds measured at each rate
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// Try exactly these rates instead of searching
+    #[arg(long, value_name = "RATE,…", value_delimiter = ',', value_parser = rate)]
+    pub rates: Option<Vec<Rate>>,
+    /// Load workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Connections to the responder
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A rate in requests per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(pub f64);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match parse_rate_rps(text) {
+        Ok(rps) if rps > 0.0 => Ok(Rate(rps)),
+        Ok(_) => Err("a rate above 0 is needed".to_owned()),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// `squall report`.
@@ -146,6 +216,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn metrics_are_served_on_loopback_unless_an_address_says_otherwise() {
+        let parsed = |text: &str| listen_address(text).map(|a| a.to_string());
+        for text in ["9464", ":9464", "127.0.0.1:9464", "localhost:9464"] {
+            assert_eq!(parsed(text).unwrap(), "127.0.0.1:9464", "{text}");
+        }
+        assert_eq!(parsed("0.0.0.0:1").unwrap(), "0.0.0.0:1");
+        assert_eq!(parsed("[::1]:1").unwrap(), "[::1]:1");
+        for text in ["", "x", "127.0.0.1", "99999", "example.com:1", ":-1"] {
+            assert!(parsed(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The `squall` binary, quiet and away from any terminal.
 pub fn squall() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_squall"));
+    // What the machine's user has calibrated is none of a test's business.
+    c.env("XDG_STATE_HOME", "/nonexistent");
     c.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     c
 }

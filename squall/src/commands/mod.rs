@@ -2,11 +2,13 @@
 //!
 //! # Layout
 //!
+//! * [`calibrate`] is `calibrate`; its parts are in [`crate::calibrate`].
 //! * [`scenario`] holds `check`, `explain`, `init`, `list`.
 //! * [`run`] is `run`; its parts are in [`crate::run`].
 //! * [`report`] is `report`.
 //! * [`shell`] holds `completions`, `man`.
 
+pub mod calibrate;
 pub mod report;
 pub mod run;
 pub mod scenario;
@@ -60,6 +62,8 @@ pub fn dispatch(command: Command) -> ExitCode {
         Command::Target(args) => payments::serve::serve(args)
             .map(|()| exit::PASSED)
             .map_err(|e| Stop::Failed(e.context("serve payments"))),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Responder => calibrate::respond(),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
     };

@@ -22,8 +22,10 @@ use squall_scenarios::plan::{Plan, TargetPlan};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Stop, scenario};
+use crate::calibrate::saved;
 use crate::cli::{RunArgs, Ui};
 use crate::live::{Live, SharedView};
+use crate::outputs::Outputs;
 use crate::plain::Plain;
 use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, Wanted};
@@ -66,7 +68,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         preflight::fresh_ledger(data)?;
     }
     let stranger = stranger(&plan)?;
+    if let Some(note) = saved::note(plan.peak_rps()) {
+        remark(&note);
+    }
     preflight::disk(&plan, &out, args.data.as_deref())?;
+    let mut outputs = Outputs::open(&args.outputs, &plan)?;
     let is_new = !out.exists();
     let writer = FolderWriter::create(&out, &manifest(&plan)?).context("prepare the run folder")?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -85,7 +91,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if plan.gates.is_empty() {
         remark(&format!("note: {} has no gates, so this run passes whatever happens", plan.name));
     }
-    let loaded = load(&plan, &target, writer, ui, &stop);
+    let loaded = load(&plan, &target, writer, outputs.sink(), ui, &stop);
+    outputs.end();
     if let Some(service) = target.service {
         service.stop();
     }
@@ -200,11 +207,13 @@ fn load(
     plan: &Plan,
     target: &Target,
     writer: FolderWriter,
+    outputs: Option<Box<dyn Sink>>,
     ui: Ui,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<bool> {
     let done = Arc::new(AtomicBool::new(false));
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
+    sinks.extend(outputs);
     let mut view = None;
     match ui {
         Ui::None => {}

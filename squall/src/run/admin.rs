@@ -14,7 +14,7 @@ const MAX_ERROR_BYTES: u64 = 4096;
 
 /// An HTTP client that talks to the address it is given and to nobody else: no proxy from the
 /// environment, no redirects, or a target could send squall and its tokens off this machine.
-pub(super) fn agent(timeout: Duration) -> Agent {
+pub(crate) fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)
