@@ -4,18 +4,60 @@
 //! it; the claim travels with the command into the writer, so a client that hangs up does not
 //! free its key before the payment is decided.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use crate::limits::MAX_KEY_BYTES;
+use crate::limits::{MAX_KEY_BYTES, MAX_SUBJECT_BYTES};
 
 /// Locks that the claims are spread over.
 const SHARDS: usize = 16;
 
-/// A caller's key: `caller`, a zero byte, the key as sent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ScopedKey(Arc<[u8]>);
+/// Secret of this process, so that nobody can choose keys that collide.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A caller's key: `caller`, a zero byte, the key as sent. It is hashed once, when it is made:
+/// half a dozen tables are asked about it on a payment's way.
+#[derive(Debug, Clone)]
+pub struct ScopedKey {
+    hash: u64,
+    bytes: Arc<[u8]>,
+}
+
+/// A table by key.
+pub type KeyMap<V> = HashMap<ScopedKey, V, BuildHasherDefault<Hashed>>;
+
+/// Takes the hash that a [`ScopedKey`] brings along.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = SEED.hash_one((self.0, bytes));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Hash for ScopedKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialEq for ScopedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.bytes == other.bytes
+    }
+}
+
+impl Eq for ScopedKey {}
 
 /// Why a key cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,19 +74,23 @@ impl ScopedKey {
             return Err(BadKey);
         }
         // A caller's name has no zero byte, so no two callers share a key.
-        Ok(Self([caller.as_bytes(), &[0], key].concat().into()))
+        let mut scoped = [0; MAX_SUBJECT_BYTES + 1 + MAX_KEY_BYTES];
+        let name = caller.len().min(MAX_SUBJECT_BYTES);
+        scoped[..name].copy_from_slice(&caller.as_bytes()[..name]);
+        scoped[name + 1..][..key.len()].copy_from_slice(key);
+        Ok(Self::from_row(&scoped[..name + 1 + key.len()]))
     }
 
     /// A key read back from a row.
     #[must_use]
     pub fn from_row(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self { hash: SEED.hash_one(bytes), bytes: bytes.into() }
     }
 
     /// As rows hold it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -52,8 +98,7 @@ impl ScopedKey {
 /// connections bound.
 #[derive(Debug, Default)]
 pub struct InFlight {
-    hasher: RandomState,
-    shards: [Mutex<HashSet<ScopedKey>>; SHARDS],
+    shards: [Mutex<HashSet<ScopedKey, BuildHasherDefault<Hashed>>>; SHARDS],
 }
 
 impl InFlight {
@@ -66,8 +111,9 @@ impl InFlight {
         free.then(|| Claim { key, held_in: Arc::clone(self) })
     }
 
-    fn shard(&self, key: &ScopedKey) -> &Mutex<HashSet<ScopedKey>> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    fn shard(&self, key: &ScopedKey) -> &Mutex<HashSet<ScopedKey, BuildHasherDefault<Hashed>>> {
+        // Bits that the tables themselves do not begin with.
+        &self.shards[(key.hash >> 32) as usize % SHARDS]
     }
 }
 

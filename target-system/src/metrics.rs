@@ -19,6 +19,12 @@ struct Request {
     status: u16,
 }
 
+/// A payment that succeeded.
+const PAID: Request = Request { route: PAY_ROUTE, status: 201 };
+
+/// The route of payments, as a label.
+pub const PAY_ROUTE: &str = "POST /v1/payments";
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: &'static str,
@@ -44,6 +50,8 @@ pub struct Reading {
 pub struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
+    /// Of `requests`, the class that nearly all of them are of: counted without a look-up.
+    paid: Counter,
     request_seconds: Histogram,
     declined: Family<Code, Counter>,
     /// Answers that were given before.
@@ -84,9 +92,12 @@ impl Metrics {
     pub fn new() -> Self {
         // 100 µs to 13 s, and 1 to 4096 payments, in powers of two.
         let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let requests = Family::<Request, Counter>::default();
+        let paid = requests.get_or_create(&PAID).clone();
         let mut m = Self {
             registry: Registry::default(),
-            requests: Family::default(),
+            requests,
+            paid,
             request_seconds: seconds(),
             declined: Family::default(),
             replays: Counter::default(),
@@ -148,7 +159,12 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn answered(&self, route: &'static str, status: u16, took_ns: u64) {
-        self.requests.get_or_create(&Request { route, status }).inc();
+        let request = Request { route, status };
+        if request == PAID {
+            self.paid.inc();
+        } else {
+            self.requests.get_or_create(&request).inc();
+        }
         self.request_seconds.observe(took_ns as f64 / 1e9);
     }
 

@@ -1,6 +1,21 @@
-//! What the process uses, for `/health` and `/metrics`.
+//! What the process may use, and what it uses, for `/health` and `/metrics`.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+
+/// Raises the soft limit on open files to `needed`.
+///
+/// # Errors
+/// With the hard limit, when that is lower.
+pub fn allow_open_files(needed: u64) -> Result<(), u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|soft| soft >= needed) {
+        return Ok(());
+    }
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    if hard < needed { Err(hard) } else { setrlimit(Resource::Nofile, raised).map_err(|_| hard) }
+}
 
 /// Figures of this process.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use squall_chaos::leases::Leases;
 use squall_chaos::switches;
 use tokio::net::TcpListener;
@@ -17,9 +17,10 @@ use crate::http::accept::{Drain, Listener, listen};
 use crate::http::app::App;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
-use crate::limits::{MAX_ADMIN_CONNECTIONS, RECOUNTS_AT_ONCE};
+use crate::limits::{MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
 use crate::metrics::Metrics;
 use crate::notify;
+use crate::process::allow_open_files;
 use crate::store::Store;
 use crate::writer::{self, WriterSettings};
 
@@ -51,6 +52,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         leases.arm_for_life(&fault, 0)?;
     }
     ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
+    allow_connections(args.max_connections)?;
 
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("failed to make the folder {}", args.data.display()))?;
@@ -116,6 +118,19 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Every connection is an open file, beside those of the store.
+fn allow_connections(max_connections: u32) -> anyhow::Result<()> {
+    let others = (MAX_ADMIN_CONNECTIONS + STORE_FILES + OTHER_FILES) as u64;
+    let needed = u64::from(max_connections) + others;
+    allow_open_files(needed).map_err(|hard| {
+        anyhow!(
+            "--max-connections {max_connections} needs {needed} open files, above the hard limit of {hard}: \
+             lower it to {} or raise the limit (`ulimit -Hn`)",
+            hard.saturating_sub(others)
+        )
+    })
+}
+
 async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result<()> {
     let bind = async |addr: SocketAddr| {
         TcpListener::bind(addr).await.with_context(|| format!("failed to listen on {addr}"))
@@ -144,8 +159,10 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         connections: Arc::default(),
         refused: app.metrics.connections_refused.clone(),
     };
-    let served = tokio::spawn(listen(api_listener, api::Api::new(app), app.drain.subscribe()));
-    let administered = tokio::spawn(listen(admin_listener, admin::Admin::new(app), app.drain.subscribe()));
+    let (api, admin) = (Arc::new(api::Api::new(app)), Arc::new(admin::Admin::new(app)));
+    let served = listen(api_listener, move |r| Arc::clone(&api).answer(r), app.drain.subscribe());
+    let administered = listen(admin_listener, move |r| Arc::clone(&admin).answer(r), app.drain.subscribe());
+    let (served, administered) = (tokio::spawn(served), tokio::spawn(administered));
     drain_on_signals(app)?;
     if args.exit_on_stdin_eof {
         drain_on_stdin_eof(app)?;

@@ -1,7 +1,7 @@
 //! The one thread that commits.
 //!
 //! Commands wait in a bounded queue. The writer takes what has arrived, decides it in order on
-//! the ledger in memory, writes all rows in one batch with one sync, publishes the new balances
+//! the ledger in memory, writes all of it to the journal with one sync, publishes the new balances
 //! and then answers. Nothing is visible or acknowledged before it is durable. The command is
 //! the writer's once it is queued: whether somebody still waits for the answer is not asked.
 //!
@@ -30,7 +30,7 @@ use crate::record::{Order, Record, Verdict};
 use crate::store::recount::Cut;
 use crate::store::recovery::Recovered;
 use crate::store::rows::{DeclineRow, Meta, PaymentRow};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Journal, Store, StoreError};
 
 /// How often an idle writer looks for expired keys.
 const IDLE_TICK: Duration = Duration::from_secs(1);
@@ -205,6 +205,7 @@ pub fn start(
     let board = Arc::new(Board { healthy: AtomicBool::new(true), ..Board::default() });
     let (commands, queued) = crossbeam_channel::bounded(settings.queue_limit);
     let mut writer = Writer {
+        journal: Journal::start(&store)?,
         ledger: found.ledger,
         meta: found.meta,
         oldest_payment: None,
@@ -221,7 +222,16 @@ pub fn start(
     let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
         // However the writer ends, nobody may take the service for healthy afterwards.
         let _unhealthy = Unhealthy(Arc::clone(&writer.board));
-        writer.run(&queued);
+        match writer.run(&queued) {
+            Ok(()) => writer.end(),
+            Err(error) => {
+                tracing::error!(%error, "the store has failed; no more payments are taken");
+                writer.board.healthy.store(false, Relaxed);
+                // Whoever has queued, or still does, learns it at once: a queue that nobody reads
+                // would keep them until their time is over.
+                while queued.recv().is_ok_and(|command| !matches!(command, Command::End)) {}
+            }
+        }
     })?;
     Ok((Queue { commands }, board, thread))
 }
@@ -236,6 +246,7 @@ impl Drop for Unhealthy {
 
 struct Writer {
     store: Store,
+    journal: Journal,
     ledger: Ledger,
     meta: Meta,
     settings: WriterSettings,
@@ -257,7 +268,7 @@ struct Answers {
 }
 
 impl Writer {
-    fn run(&mut self, queued: &Receiver<Command>) {
+    fn run(&mut self, queued: &Receiver<Command>) -> Result<(), StoreError> {
         let mut commands = Vec::new();
         let mut not_before_ns = 0;
         let mut ended = false;
@@ -278,25 +289,22 @@ impl Writer {
             }
             not_before_ns = self.clock.now_ns() + self.settings.commit_interval.as_nanos() as u64;
             ended |= commands.iter().any(|c| matches!(c, Command::End));
-            if let Err(error) = self.commit(&mut commands) {
-                tracing::error!(%error, "the store has failed; no more payments are taken");
-                self.board.healthy.store(false, Relaxed);
-                // Whoever has queued, or still does, learns it at once: a queue that nobody
-                // reads would keep them until their time is over.
-                while queued.recv().is_ok_and(|command| !matches!(command, Command::End)) {}
-                return;
-            }
+            self.commit(&mut commands)?;
         }
-        if let Err(error) = self.save_all() {
-            tracing::warn!(%error, "accounts were not saved; the next start replays more payments");
+        Ok(())
+    }
+
+    /// Leaves nothing to do for the next start.
+    fn end(mut self) {
+        if let Err(error) = self.journal.end(&mut self.ledger) {
+            tracing::warn!(%error, "the journal is not empty; the next start takes longer");
         }
     }
 
     /// Decides the commands in order, makes them durable, answers.
     fn commit(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let began_ns = self.clock.now_ns();
-        let store = self.store.clone();
-        let mut batch = store.batch();
+        let mut batch = Batch::default();
         let mut answers = Answers::default();
         self.meta.at_ms = self.meta.at_ms.max(clock::unix_ms(clock::wall_now()));
         for command in commands.drain(..) {
@@ -308,7 +316,7 @@ impl Writer {
                 Command::Open { currency, opening, reply } => {
                     let opened = self.ledger.open(currency, opening);
                     if let Some((id, account)) = opened.ok().and_then(|id| Some((id, self.ledger.get(id)?))) {
-                        batch.account(id, account);
+                        batch.opened(id, *account);
                     }
                     answers.opened.push((opened, reply));
                 }
@@ -317,13 +325,10 @@ impl Writer {
             }
         }
         let freed = self.expire(&mut batch, answers.paid.len())?;
-        if !answers.paid.is_empty() || !answers.opened.is_empty() || freed > 0 {
-            for _ in 0..=answers.paid.len() / 2 {
-                let Some((id, account)) = self.ledger.next_unsaved() else { break };
-                batch.account(id, &account);
-            }
-            self.write_meta(&mut batch);
-            batch.commit()?;
+        if !batch.is_empty() {
+            self.meta.volumes.clear();
+            self.meta.volumes.extend_from_slice(self.ledger.volumes());
+            self.journal.commit(batch, self.meta.clone())?;
             let took_ns = self.clock.now_ns() - began_ns;
             self.board.commits.fetch_add(1, Relaxed);
             self.board.last_sync_us.store(took_ns / 1000, Relaxed);
@@ -331,11 +336,16 @@ impl Writer {
             self.load_oldest()?;
         }
         self.publish(&answers);
+        let cuts = std::mem::take(&mut answers.cuts);
         self.answer(answers);
+        if self.journal.is_full() || !cuts.is_empty() {
+            self.journal.seal(&mut self.ledger)?;
+        }
+        self.cut(cuts);
         Ok(())
     }
 
-    fn decide(&mut self, pay: &Pay, batch: &mut Batch<'_>) -> Record {
+    fn decide(&mut self, pay: &Pay, batch: &mut Batch) -> Record {
         let (order, created_ms) = (pay.order, self.meta.at_ms);
         let moved = match pay.declined {
             Some(why) => Err(why),
@@ -344,13 +354,13 @@ impl Writer {
         let verdict = match moved {
             Ok((seq, links)) => {
                 let key = pay.claim.key().clone();
-                batch.payment(seq, &PaymentRow { order, created_ms, links, key });
+                batch.payment(seq, PaymentRow { order, created_ms, links, key });
                 Verdict::Succeeded { seq }
             }
             Err(why) => {
                 let key = pay.claim.key().clone();
                 self.meta.declines += 1;
-                batch.decline(self.meta.declines, &DeclineRow { order, created_ms, why, key });
+                batch.decline(self.meta.declines, DeclineRow { order, created_ms, why, key });
                 Verdict::Declined { why }
             }
         };
@@ -359,7 +369,7 @@ impl Writer {
 
     /// Forgets keys beyond the window, oldest first; returns how many. What is known as oldest
     /// was read from an earlier commit, so a key of this very batch is never reached.
-    fn expire(&mut self, batch: &mut Batch<'_>, payments: usize) -> Result<u64, StoreError> {
+    fn expire(&mut self, batch: &mut Batch, payments: usize) -> Result<u64, StoreError> {
         let window_ms = self.settings.key_window.as_millis() as u64;
         let keys = self.board.read().totals.keys();
         let mut freed = 0;
@@ -368,20 +378,18 @@ impl Writer {
                 (Some((p, _)), Some((d, _))) => p <= d,
                 (payment, _) => payment.is_some(),
             };
-            let oldest = if payment_is_older { &self.oldest_payment } else { &self.oldest_decline };
-            let Some((at_ms, key)) = oldest else { break };
-            let in_window = at_ms.saturating_add(window_ms) > self.meta.at_ms;
-            if in_window && keys.saturating_sub(freed) <= self.settings.key_limit {
-                break;
-            }
+            let oldest = if payment_is_older { &mut self.oldest_payment } else { &mut self.oldest_decline };
+            let is_over = |(at_ms, _): &mut (u64, ScopedKey)| {
+                let in_window = at_ms.saturating_add(window_ms) > self.meta.at_ms;
+                !in_window || keys.saturating_sub(freed) > self.settings.key_limit
+            };
+            let Some((_, key)) = oldest.take_if(is_over) else { break };
             if payment_is_older {
                 self.meta.freed_payments += 1;
                 batch.free_payment_key(key);
-                self.oldest_payment = None;
             } else {
                 self.meta.freed_declines += 1;
                 batch.free_decline(self.meta.freed_declines, key);
-                self.oldest_decline = None;
             }
             self.load_oldest()?;
             freed += 1;
@@ -400,24 +408,6 @@ impl Writer {
             self.oldest_decline = row.map(|row| (row.created_ms, row.key));
         }
         Ok(())
-    }
-
-    fn write_meta(&mut self, batch: &mut Batch<'_>) {
-        self.meta.saved_seq = self.ledger.saved_seq();
-        self.meta.volumes.clear();
-        self.meta.volumes.extend_from_slice(self.ledger.volumes());
-        batch.meta(&self.meta);
-    }
-
-    /// Saves every account, so that the next start has nothing to replay.
-    fn save_all(&mut self) -> Result<(), StoreError> {
-        let store = self.store.clone();
-        let mut batch = store.batch();
-        while let Some((id, account)) = self.ledger.next_unsaved() {
-            batch.account(id, &account);
-        }
-        self.write_meta(&mut batch);
-        batch.commit()
     }
 
     fn totals(&self) -> Totals {
@@ -463,9 +453,13 @@ impl Writer {
         for (opened, reply) in answers.opened {
             let _ = reply.send(opened);
         }
-        for reply in answers.cuts {
+    }
+
+    /// The ledger and its rows as of now; the journal is sealed.
+    fn cut(&self, cuts: Vec<oneshot::Sender<Cut>>) {
+        for reply in cuts {
             let accounts = self.ledger.iter().map(|(_, a)| *a).collect();
-            let _ = reply.send(Cut { accounts, totals: self.totals(), rows: self.store.snapshot() });
+            let _ = reply.send(Cut { accounts, totals: self.totals(), rows: self.store.rows() });
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The admin port: faults on and off, drain. Loopback only, with a token of its own.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,8 +20,7 @@ use super::body;
 use super::problem::Problem;
 use super::render;
 
-/// The admin port as a service for connections.
-#[derive(Clone)]
+/// The admin port: what one request goes through.
 pub struct Admin {
     app: Arc<App>,
     router: Router,
@@ -42,25 +39,19 @@ impl Admin {
             .with_state(Arc::clone(app));
         Self { app: Arc::clone(app), router }
     }
-}
 
-impl hyper::service::Service<Request<Incoming>> for Admin {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Self { app, mut router } = self.clone();
-        Box::pin(async move {
-            let header = request.headers().get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
-            if !app.auth.is_admin(header) {
-                return Ok(Problem::unauthorized("this needs the admin token").into_response());
-            }
-            match tokio::time::timeout(app.request_timeout, router.call(request.map(Body::new))).await {
-                Ok(response) => response,
-                Err(_) => Ok(Problem::timeout().into_response()),
-            }
-        })
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let header = request.headers().get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
+        if !self.app.auth.is_admin(header) {
+            return Ok(Problem::unauthorized("this needs the admin token").into_response());
+        }
+        let answered = self.router.clone().call(request.map(Body::new));
+        let in_time = tokio::time::timeout(self.app.request_timeout, answered).await;
+        in_time.unwrap_or_else(|_| Ok(Problem::timeout().into_response()))
     }
 }
 

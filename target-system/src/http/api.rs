@@ -21,25 +21,26 @@ use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::{Chaos, ChaosLayer};
-use tower::{Layer as _, Service, ServiceExt as _};
+use tower::{Layer as _, Service};
 
 use super::app::App;
 use super::problem::Problem;
 use super::{accounts, login, payments, status};
+use crate::auth::bearer::Caller;
+use crate::metrics::PAY_ROUTE;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// The API as a service for connections.
-#[derive(Clone)]
+/// The API: what one request goes through from its head to its answer.
 pub struct Api {
     app: Arc<App>,
     v1: Chaos<Guarded>,
     watching: Router,
     /// The first part of every request id, other in each process.
     process: u32,
-    requests: Arc<AtomicU64>,
+    requests: AtomicU64,
 }
 
 impl Api {
@@ -47,7 +48,7 @@ impl Api {
     #[must_use]
     pub fn new(app: &Arc<App>) -> Self {
         let v1 = Router::new()
-            .route("/v1/payments", post(payments::create).get(payments::find))
+            .route("/v1/payments", get(payments::find))
             .route("/v1/payments/{id}", get(payments::get))
             .route("/v1/accounts", post(accounts::create))
             .route("/v1/accounts/{id}", get(accounts::get))
@@ -67,7 +68,7 @@ impl Api {
                 .method_not_allowed_fallback(async || Problem::method())
                 .with_state(Arc::clone(app))
         };
-        let guarded = Guarded { app: Arc::clone(app), router: whole(v1) };
+        let guarded = Guarded(Arc::new(Routes { app: Arc::clone(app), router: whole(v1) }));
         let mut process = [0; 4];
         // Without randomness ids of two processes may look alike; nothing depends on them.
         let _ = getrandom::fill(&mut process);
@@ -76,8 +77,27 @@ impl Api {
             v1: ChaosLayer::new(Arc::clone(&app.leases)).layer(guarded),
             watching: whole(watching),
             process: u32::from_ne_bytes(process),
-            requests: Arc::default(),
+            requests: AtomicU64::new(0),
         }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let began_ns = self.app.started.now_ns();
+        let route = route(request.method(), request.uri().path());
+        let mut response = if request.uri().path().starts_with("/v1/") {
+            // What is behind the layer is always ready.
+            self.v1.clone().call(request).await?
+        } else {
+            self.watching.clone().call(request.map(Body::new)).await?
+        };
+        response.headers_mut().insert(&REQUEST_ID, self.request_id());
+        let took_ns = self.app.started.now_ns() - began_ns;
+        self.app.metrics.answered(route, response.status().as_u16(), took_ns);
+        Ok(response)
     }
 
     fn request_id(&self) -> HeaderValue {
@@ -86,38 +106,19 @@ impl Api {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Api {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn call(&self, request: Request<Incoming>) -> Answer {
-        let api = self.clone();
-        Box::pin(async move {
-            let began_ns = api.app.started.now_ns();
-            let route = route(request.method(), request.uri().path());
-            let request = request.map(Body::new);
-            let mut response = if request.uri().path().starts_with("/v1/") {
-                api.v1.clone().oneshot(request).await?
-            } else {
-                api.watching.clone().oneshot(request).await?
-            };
-            response.headers_mut().insert(&REQUEST_ID, api.request_id());
-            let took_ns = api.app.started.now_ns() - began_ns;
-            api.app.metrics.answered(route, response.status().as_u16(), took_ns);
-            Ok(response)
-        })
-    }
+/// What is below `/v1`.
+#[derive(Debug)]
+struct Routes {
+    app: Arc<App>,
+    /// Everything but the one call that the service is there for.
+    router: Router,
 }
 
 /// Lets callers in, and gives up after the time limit.
 #[derive(Debug, Clone)]
-pub struct Guarded {
-    app: Arc<App>,
-    router: Router,
-}
+struct Guarded(Arc<Routes>);
 
-impl Service<Request<Body>> for Guarded {
+impl Service<Request<Incoming>> for Guarded {
     type Response = Response;
     type Error = Infallible;
     type Future = Answer;
@@ -127,21 +128,42 @@ impl Service<Request<Body>> for Guarded {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let Self { app, mut router } = self.clone();
+    fn call(&mut self, request: Request<Incoming>) -> Answer {
+        let routes = Arc::clone(&self.0);
         Box::pin(async move {
-            if !request.uri().path().starts_with("/v1/auth/") {
-                let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-                let Some(caller) = app.auth.caller(header) else {
+            let app = &routes.app;
+            let path = request.uri().path();
+            let mut caller = None;
+            if !path.starts_with("/v1/auth/") {
+                caller = app.auth.caller(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes));
+                if caller.is_none() {
                     return Ok(Problem::unauthorized("this needs a bearer token").into_response());
-                };
-                request.extensions_mut().insert(caller);
+                }
             }
-            match tokio::time::timeout(app.request_timeout, router.call(request)).await {
-                Ok(response) => response,
-                Err(_) => Ok(Problem::timeout().into_response()),
-            }
+            let paying = path == "/v1/payments" && request.method() == Method::POST;
+            let answered = async {
+                match caller {
+                    // Straight to its handler: routing and extractors cost as much as the rest.
+                    Some(caller) if paying => {
+                        payments::create(app, &caller, request).await.unwrap_or_else(Problem::into_response)
+                    }
+                    caller => routes.route(caller, request).await,
+                }
+            };
+            let in_time = tokio::time::timeout(app.request_timeout, answered).await;
+            Ok(in_time.unwrap_or_else(|_| Problem::timeout().into_response()))
         })
+    }
+}
+
+impl Routes {
+    async fn route(&self, caller: Option<Caller>, request: Request<Incoming>) -> Response {
+        let mut request = request.map(Body::new);
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let Ok(response) = self.router.clone().call(request).await;
+        response
     }
 }
 
@@ -150,7 +172,7 @@ fn route(method: &Method, path: &str) -> &'static str {
     let mut parts = path.split('/').skip(1);
     let parts = [(); 5].map(|()| parts.next());
     match (method.as_str(), parts) {
-        ("POST", [Some("v1"), Some("payments"), None, ..]) => "POST /v1/payments",
+        ("POST", [Some("v1"), Some("payments"), None, ..]) => PAY_ROUTE,
         ("GET", [Some("v1"), Some("payments"), None, ..]) => "GET /v1/payments",
         ("GET", [Some("v1"), Some("payments"), Some(_), None, _]) => "GET /v1/payments/{id}",
         ("POST", [Some("v1"), Some("accounts"), None, ..]) => "POST /v1/accounts",

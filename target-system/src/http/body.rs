@@ -1,7 +1,7 @@
 //! Bytes in: bounded, strict, and with the field named when one is wrong.
 
-use axum::body::Body;
-use bytes::Bytes;
+use axum::body::HttpBody as Body;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -15,12 +15,31 @@ use crate::record::Order;
 ///
 /// # Errors
 /// 413 when it is longer; 400 when the client stops in the middle.
-pub async fn read(body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => Err(Problem::too_large()),
-        Err(_) => Err(Problem::malformed("the body could not be read")),
+pub async fn read<B>(body: B) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = Limited::new(body, MAX_BODY_BYTES);
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| match e.is::<LengthLimitError>() {
+            true => Problem::too_large(),
+            false => Problem::malformed("the body could not be read"),
+        })?;
+        // Trailers say nothing that anybody asks for.
+        let Ok(data) = frame.into_data() else { continue };
+        // A body nearly always comes in one piece, which is taken as it is.
+        whole = if whole.is_empty() { data } else { append(whole, &data) };
     }
+    Ok(whole)
+}
+
+/// `whole` with `more` behind it, in place where nobody else reads `whole`.
+fn append(whole: Bytes, more: &[u8]) -> Bytes {
+    let mut grown = whole.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    grown.extend_from_slice(more);
+    grown.freeze()
 }
 
 /// A JSON object whose fields are taken one by one; what is left over is unknown.

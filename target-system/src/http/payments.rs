@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use hyper::Request;
+use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 use tokio::sync::oneshot;
@@ -34,14 +35,13 @@ const REPLAYED: &str = "idempotent-replayed";
 /// # Errors
 /// 400, 402, 409, 413, 422, 503: `docs/target.md` has the table.
 pub async fn create(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
+    app: &Arc<App>,
+    caller: &Caller,
+    request: Request<Incoming>,
 ) -> Result<Response, Problem> {
-    let key = key(&headers, &caller)?;
-    let order = body::order(&body::read(body).await?)?;
-    let subject = Subject::of(&headers, || 0);
+    let key = key(request.headers(), caller)?;
+    let subject = Subject::of(request.headers(), || 0);
+    let order = body::order(&body::read(request.into_body()).await?)?;
     let claim = app.keys.claim(key).ok_or_else(Problem::key_in_use)?;
     if let Some(known) = app.store.by_key(claim.key()).map_err(unreadable)? {
         if known.order != order {
@@ -52,14 +52,14 @@ pub async fn create(
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         return Ok(response);
     }
-    check_accounts(&app, &order)?;
-    let declined = decide(&app, &order, subject).await;
+    check_accounts(app, &order)?;
+    let declined = decide(app, &order, subject).await;
     // From here on the store is asked: a fault there is a failure of ours, not a refusal.
     let passed = app.leases.pass(FaultPoint::Store, subject.request_id, subject.attempt).await;
     passed.map_err(|injected| Problem::store(injected.status))?;
     let (reply, replied) = oneshot::channel();
     let pay = Pay { order, declined, claim, request_id: subject.request_id, reply };
-    app.queue.offer(Command::Pay(pay)).map_err(|e| not_queued(&app, e))?;
+    app.queue.offer(Command::Pay(pay)).map_err(|e| not_queued(app, e))?;
     // An answer that never comes means that the store has failed with the command in hand.
     let record = replied.await.map_err(|_| Problem::store(503))?;
     if let Verdict::Declined { why } = record.verdict {

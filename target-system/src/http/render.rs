@@ -1,6 +1,6 @@
 //! Bytes out: payments as JSON, written by hand because every payment needs it once.
 
-use std::fmt::Write as _;
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use squall_record::clock;
 
-use crate::ids::PAYMENT_DIGITS;
+use crate::ids::{ACCOUNT_DIGITS, PAYMENT_DIGITS};
 use crate::record::{Record, Verdict};
 
 /// The fields of a payment, in the order in which they are written.
@@ -43,40 +43,81 @@ impl Wanted {
 /// time of our own making, so nothing needs escaping. A decline has a `code` and no id.
 pub fn payment(out: &mut String, record: &Record, wanted: Wanted) {
     let order = &record.order;
+    let seq = match record.verdict {
+        Verdict::Succeeded { seq } => Some(seq),
+        Verdict::Declined { .. } => None,
+    };
     out.push('{');
     let mut first = true;
     for (at, name) in FIELDS.iter().enumerate().filter(|(at, _)| wanted.has(*at)) {
-        let seq = match record.verdict {
-            Verdict::Succeeded { seq } => Some(seq),
-            Verdict::Declined { .. } => None,
-        };
         if seq.is_none() && matches!(*name, "id" | "seq") {
             continue;
         }
-        let comma = if first { "" } else { "," };
+        out.push_str(if first { "\"" } else { ",\"" });
         first = false;
-        let seq = seq.unwrap_or_default();
-        // Writing to a string does not fail.
-        let _ = match at {
-            0 => write!(out, r#"{comma}"id":"pay_{seq:0PAYMENT_DIGITS$}""#),
+        out.push_str(name);
+        out.push_str("\":");
+        match at {
+            0 => quoted(out, "pay_", seq.unwrap_or_default(), PAYMENT_DIGITS),
             1 => match record.verdict {
-                Verdict::Succeeded { .. } => write!(out, r#"{comma}"status":"succeeded""#),
+                Verdict::Succeeded { .. } => out.push_str(r#""succeeded""#),
                 Verdict::Declined { why } => {
-                    write!(out, r#"{comma}"status":"declined","code":"{}""#, why.code())
+                    out.push_str(r#""declined","code":""#);
+                    out.push_str(why.code());
+                    out.push('"');
                 }
             },
-            2 => write!(out, r#"{comma}"seq":{seq}"#),
-            3 => write!(out, r#"{comma}"from":"{}""#, order.from),
-            4 => write!(out, r#"{comma}"to":"{}""#, order.to),
-            5 => write!(out, r#"{comma}"amount":{}"#, order.amount),
-            6 => write!(out, r#"{comma}"currency":"{}""#, order.currency.code()),
-            _ => {
-                let at = SystemTime::UNIX_EPOCH + Duration::from_millis(record.created_ms);
-                write!(out, r#"{comma}"created_at":"{}""#, clock::rfc3339(at))
+            2 => decimal(out, seq.unwrap_or_default(), 1),
+            3 => quoted(out, "acc_", order.from.0.into(), ACCOUNT_DIGITS),
+            4 => quoted(out, "acc_", order.to.0.into(), ACCOUNT_DIGITS),
+            // Amounts are positive.
+            5 => decimal(out, order.amount.unsigned_abs(), 1),
+            6 => {
+                out.push('"');
+                out.push_str(order.currency.code());
+                out.push('"');
             }
-        };
+            _ => created_at(out, record.created_ms),
+        }
     }
     out.push('}');
+}
+
+/// Appends an id in quotes.
+fn quoted(out: &mut String, prefix: &str, number: u64, digits: usize) {
+    out.push('"');
+    out.push_str(prefix);
+    decimal(out, number, digits);
+    out.push('"');
+}
+
+/// Appends `number` with at least `digits` digits, without the machinery of `format!`.
+fn decimal(out: &mut String, mut number: u64, digits: usize) {
+    // A `u64` has 20 digits at most.
+    let mut text = [b'0'; 20];
+    let mut at = text.len();
+    while number > 0 {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    let from = at.min(text.len() - digits.min(text.len()));
+    out.extend(text[from..].iter().map(|digit| char::from(*digit)));
+}
+
+/// Appends a time in quotes. All payments of a commit share it, so the last one is remembered.
+fn created_at(out: &mut String, created_ms: u64) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    LAST.with_borrow_mut(|(ms, text)| {
+        if *ms != created_ms {
+            *ms = created_ms;
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(created_ms);
+            *text = format!("\"{}\"", clock::rfc3339(at));
+        }
+        out.push_str(text);
+    });
 }
 
 /// An answer with a JSON body.
@@ -101,6 +142,7 @@ mod tests {
     use crate::ids::AccountId;
     use crate::money::Currency;
     use crate::record::Order;
+    use proptest::prelude::*;
 
     fn record(verdict: Verdict) -> Record {
         let order = Order {
@@ -129,6 +171,22 @@ mod tests {
             render(Verdict::Declined { why: Decline::Fraud }, Wanted::ALL),
             r#"{"status":"declined","code":"fraud_suspected","from":"acc_00000001","to":"acc_00000042","amount":1250,"currency":"EUR","created_at":"2001-09-09T01:46:40.004Z"}"#
         );
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_format_does(number: u64, digits in 1usize..=20) {
+            let mut out = String::new();
+            decimal(&mut out, number, digits);
+            prop_assert_eq!(out, format!("{number:0digits$}"));
+        }
+    }
+
+    #[test]
+    fn zero_is_a_digit() {
+        let mut out = String::new();
+        decimal(&mut out, 0, 1);
+        assert_eq!(out, "0");
     }
 
     #[test]

@@ -1,22 +1,30 @@
-//! The embedded store: fjall, a log-structured merge tree. Why it, and how fast:
-//! `docs/decisions/0001-embedded-store.md`.
+//! The embedded store: fjall, a log-structured merge tree, behind what is in memory. Why it:
+//! `docs/decisions/0001-embedded-store.md`; why not on a commit's way:
+//! `docs/decisions/0002-own-journal.md`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
 
-use super::rows::{DeclineRow, KeyRow, Meta, PaymentRow, decode_account, encode_account};
+use super::recent::{Recent, Segment};
+use super::rows::{DeclineRow, KeyRow, Meta, PaymentRow, bytes, decode_account, encode_account};
+use super::settle;
 use crate::idempotency::ScopedKey;
 use crate::ids::AccountId;
 use crate::ledger::Account;
-use crate::limits::{JOURNAL_BYTES, MEMTABLE_BYTES, STORE_CACHE_BYTES};
+use crate::limits::{MEMTABLE_BYTES, STORE_CACHE_BYTES, STORE_FILES, STORE_JOURNAL_BYTES};
 use crate::record::Record;
 
 /// The key of the one row in `meta`.
 const META_KEY: &[u8] = b"ledger";
 
-/// The nice value of the store's own threads: they get what nobody else wants.
-const BACKGROUND_NICE: i32 = 19;
+/// The folder of the journal, within that of the store.
+const JOURNAL: &str = "journal";
+
+/// The nice value of the threads behind the commits: they yield to payments, and still get a
+/// quarter of a core of which payments want all: commits wait for them in the end.
+const BACKGROUND_NICE: i32 = 5;
 
 /// Why the store cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +32,12 @@ pub enum StoreError {
     /// The store itself.
     #[error("use the embedded store: {0}")]
     Fjall(#[from] fjall::Error),
+    /// The journal.
+    #[error("use the journal: {0}")]
+    Journal(#[from] std::io::Error),
+    /// The thread behind the commits has ended. What it could not do is in the log.
+    #[error("move commits from the journal to the store: the thread for it has ended")]
+    Behind,
     /// A row that this version cannot have written.
     #[error("read the row {row} of `{keyspace}`: it is damaged or of another version")]
     Row {
@@ -37,10 +51,13 @@ pub enum StoreError {
     Contradiction(String),
 }
 
-/// The keyspaces. Clones share them; reading is open to every thread, writing is the writer's.
+/// Everything that is committed. Clones share it; reading is open to every thread, writing is the
+/// writer's, through [`super::Journal`].
 #[derive(Clone)]
 pub struct Store {
     db: Database,
+    pub(super) journal: PathBuf,
+    pub(super) recent: Arc<Recent>,
     pub(super) payments: Keyspace,
     pub(super) declines: Keyspace,
     pub(super) keys: Keyspace,
@@ -55,28 +72,38 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in `folder`, or makes one there.
+    /// Opens the store in `folder`, or makes one there, and moves what a crash has left in the
+    /// journal to where it belongs.
     ///
     /// # Errors
-    /// When the folder cannot be used, or another process has it open.
+    /// When the folder cannot be used, another process has it open, or the journal is damaged.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let db = in_the_background(|| {
             Database::builder(folder)
                 .cache_size(STORE_CACHE_BYTES)
-                .max_journaling_size(JOURNAL_BYTES)
+                .max_cached_files(Some(STORE_FILES))
+                .max_journaling_size(STORE_JOURNAL_BYTES)
                 .worker_threads(1)
                 .open()
         })?;
-        let open =
-            |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
-        Ok(Self {
-            payments: open("payments")?,
-            declines: open("declines")?,
-            keys: open("keys")?,
-            accounts: open("accounts")?,
-            meta: open("meta")?,
+        // Whoever reads by number knows that there is such a row: no filter has to say so.
+        let open = |name, by_number| {
+            let options = KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            db.keyspace(name, || options.expect_point_read_hits(by_number))
+        };
+        let store = Self {
+            payments: open("payments", true)?,
+            declines: open("declines", true)?,
+            keys: open("keys", false)?,
+            accounts: open("accounts", true)?,
+            meta: open("meta", true)?,
+            journal: folder.join(JOURNAL),
+            recent: Arc::default(),
             db,
-        })
+        };
+        std::fs::create_dir_all(&store.journal)?;
+        settle::leftovers(&store)?;
+        Ok(store)
     }
 
     /// What the key stands for, if it is known.
@@ -84,10 +111,18 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn by_key(&self, key: &ScopedKey) -> Result<Option<Record>, StoreError> {
-        let Some(row) = self.keys.get(key.as_bytes())? else { return Ok(None) };
-        match KeyRow::decode(&row).ok_or(StoreError::Row { keyspace: "keys", row: 0 })? {
-            KeyRow::Payment(seq) => Ok(self.payment(seq)?.map(|p| p.record(seq))),
-            KeyRow::Decline(number) => Ok(self.decline(number)?.map(|d| d.record())),
+        let recent = self.recent.read().key(key);
+        let row = match recent {
+            Some(known) => known,
+            None => match self.keys.get(key.as_bytes())? {
+                Some(row) => Some(KeyRow::decode(&row).ok_or(StoreError::Row { keyspace: "keys", row: 0 })?),
+                None => None,
+            },
+        };
+        match row {
+            None => Ok(None),
+            Some(KeyRow::Payment(seq)) => Ok(self.payment(seq)?.map(|p| p.record(seq))),
+            Some(KeyRow::Decline(number)) => Ok(self.decline(number)?.map(|d| d.record())),
         }
     }
 
@@ -96,6 +131,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn payment(&self, seq: u64) -> Result<Option<PaymentRow>, StoreError> {
+        let recent = self.recent.read().payment(seq).cloned();
+        if recent.is_some() {
+            return Ok(recent);
+        }
         let row = self.payments.get(seq.to_be_bytes())?;
         row.map(|row| decode_payment(seq, &row)).transpose()
     }
@@ -105,20 +144,24 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn decline(&self, number: u64) -> Result<Option<DeclineRow>, StoreError> {
+        let recent = self.recent.read().decline(number).map(Option::<&DeclineRow>::cloned);
+        if let Some(known) = recent {
+            return Ok(known);
+        }
         let damaged = StoreError::Row { keyspace: "declines", row: number };
         let row = self.declines.get(number.to_be_bytes())?;
         row.map(|row| DeclineRow::decode(&row).ok_or(damaged)).transpose()
     }
 
-    /// All rows as of the last commit.
+    /// All rows as of the last commit that was sealed.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.db.snapshot()
+    pub fn rows(&self) -> Rows {
+        // A segment leaves the memory after it is in the tables: what is missing here is there.
+        let segments = self.recent.read();
+        Rows { sealed: segments.sealed(), tables: self.db.snapshot() }
     }
 
-    /// An empty batch.
-    #[must_use]
-    pub fn batch(&self) -> Batch<'_> {
+    pub(super) fn batch(&self) -> Batch<'_> {
         Batch { store: self, rows: self.db.batch().durability(Some(PersistMode::SyncData)) }
     }
 
@@ -132,7 +175,7 @@ impl Store {
 /// and compaction, which take a core for hundreds of milliseconds at a time, yield it to payments.
 /// Lowering needs no privilege; raising again would, which is why it is not done on the calling
 /// thread.
-fn in_the_background<T: Send>(open: impl FnOnce() -> T + Send) -> T {
+pub(super) fn in_the_background<T: Send>(open: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let opened = scope.spawn(|| {
             // On Linux a "process" priority of none is that of the calling thread alone
@@ -148,51 +191,45 @@ fn in_the_background<T: Send>(open: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// The rows of one commit: all of them become durable, or none.
-pub struct Batch<'a> {
+/// Rows for whoever reads all of them. A segment's rows may be in the tables as well.
+pub struct Rows {
+    /// The oldest first.
+    pub sealed: Vec<Arc<Segment>>,
+    /// What is in the tables.
+    pub tables: Snapshot,
+}
+
+/// Some rows for the tables: all of them become durable, or none.
+pub(super) struct Batch<'a> {
     store: &'a Store,
     rows: OwnedWriteBatch,
 }
 
 impl Batch<'_> {
-    /// A payment with its key.
-    pub fn payment(&mut self, seq: u64, row: &PaymentRow) {
-        self.rows.insert(&self.store.payments, seq.to_be_bytes(), row.encode());
-        self.rows.insert(&self.store.keys, row.key.as_bytes(), KeyRow::Payment(seq).encode());
-    }
-
-    /// A decline with its key.
-    pub fn decline(&mut self, number: u64, row: &DeclineRow) {
-        self.rows.insert(&self.store.declines, number.to_be_bytes(), row.encode());
-        self.rows.insert(&self.store.keys, row.key.as_bytes(), KeyRow::Decline(number).encode());
+    /// A decline; `None` when it is forgotten.
+    pub fn decline(&mut self, number: u64, row: Option<&DeclineRow>) {
+        let declines = &self.store.declines;
+        match row {
+            Some(row) => self.rows.insert(declines, number.to_be_bytes(), bytes(|b| row.encode(b))),
+            None => self.rows.remove(declines, number.to_be_bytes()),
+        }
     }
 
     /// An account as it is now.
     pub fn account(&mut self, id: AccountId, account: &Account) {
-        self.rows.insert(&self.store.accounts, id.0.to_be_bytes(), encode_account(account));
+        let row = bytes(|b| encode_account(account, b));
+        self.rows.insert(&self.store.accounts, id.0.to_be_bytes(), row);
     }
 
-    /// The key of a payment is forgotten.
-    pub fn free_payment_key(&mut self, key: &ScopedKey) {
-        self.rows.remove(&self.store.keys, key.as_bytes());
-    }
-
-    /// A decline is forgotten with its key: nothing else needs it.
-    pub fn free_decline(&mut self, number: u64, key: &ScopedKey) {
-        self.rows.remove(&self.store.keys, key.as_bytes());
-        self.rows.remove(&self.store.declines, number.to_be_bytes());
-    }
-
-    /// The counters after this batch.
+    /// The counters.
     pub fn meta(&mut self, meta: &Meta) {
-        self.rows.insert(&self.store.meta, META_KEY, meta.encode());
+        self.rows.insert(&self.store.meta, META_KEY, bytes(|b| meta.encode(b)));
     }
 
-    /// Returns when every row is on disk (`fdatasync` of the store's journal).
+    /// Returns when every row is on disk.
     ///
     /// # Errors
-    /// When that is not known. Rows may or may not be there after a restart; the store takes no
-    /// more.
+    /// When that is not known.
     pub fn commit(self) -> Result<(), StoreError> {
         Ok(self.rows.commit()?)
     }

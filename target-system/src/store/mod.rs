@@ -1,15 +1,29 @@
 //! The ledger on disk.
 //!
+//! A commit goes to the journal with one sync and is kept in memory; a thread behind the commits
+//! moves what is full, a hundred thousand payments at a time and sorted, to the tables of an
+//! embedded store. So a commit costs what a journal costs, and what outgrows memory is the
+//! library's.
+//!
 //! # Layout
 //!
 //! * [`rows`]: what a row looks like.
-//! * [`keyspaces`]: the embedded store, what can be read from it, and the batch of a commit.
+//! * [`journal`]: segments and frames on disk.
+//! * [`recent`]: what is committed and not yet in the tables.
+//! * [`commit`]: the writer's end: a batch becomes durable, then visible.
+//! * [`settle`]: the thread behind it.
+//! * [`keyspaces`]: the embedded store, and what can be read from memory and tables.
 //! * [`recovery`]: from rows back to a ledger in memory.
 //! * [`recount`]: whether rows and balances agree.
 
+pub mod commit;
+pub mod journal;
 pub mod keyspaces;
+pub mod recent;
 pub mod recount;
 pub mod recovery;
 pub mod rows;
+pub mod settle;
 
-pub use keyspaces::{Batch, Store, StoreError};
+pub use commit::{Batch, Journal};
+pub use keyspaces::{Rows, Store, StoreError};

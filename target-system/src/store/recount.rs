@@ -1,13 +1,14 @@
 //! Whether rows and balances agree: every payment is read again and every balance computed
 //! anew, from a snapshot, while the service goes on.
 
-use fjall::{Readable as _, Snapshot};
+use fjall::Readable as _;
 use serde::Serialize;
 
-use super::keyspaces::{Store, StoreError, decode_payment, number};
-use super::rows::KeyRow;
+use super::keyspaces::{Rows, Store, StoreError, decode_payment, number};
+use super::rows::{KeyRow, PaymentRow};
+use crate::idempotency::ScopedKey;
 use crate::ids::AccountId;
-use crate::ledger::Account;
+use crate::ledger::{Account, Volume};
 use crate::writer::Totals;
 
 /// The ledger and the rows as of one commit.
@@ -17,7 +18,7 @@ pub struct Cut {
     /// The counters.
     pub totals: Totals,
     /// The rows.
-    pub rows: Snapshot,
+    pub rows: Rows,
 }
 
 /// What a recount found. Everything but the first four is zero in a sound ledger.
@@ -39,6 +40,8 @@ pub struct Recount {
     pub overdrawn_accounts: u64,
     /// Payments that do not link to their accounts' payments before.
     pub broken_links: u64,
+    /// Currencies of which the payments come to something else than the counters say.
+    pub wrong_volumes: u64,
     /// Payments between accounts that do not exist, to themselves, or of no positive amount.
     pub impossible_payments: u64,
     /// Keys that stand for no payment or decline within the window.
@@ -55,50 +58,27 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or a row is damaged.
     pub fn recount(&self, cut: &Cut) -> Result<Recount, StoreError> {
-        let mut found = Recount { accounts: cut.accounts.len() as u64, ..Recount::default() };
-        let mut balances: Vec<(i64, u64)> = cut.accounts.iter().map(|a| (a.opening, 0)).collect();
-        let mut overdrawn = vec![false; balances.len()];
-        for guard in cut.rows.iter(&self.payments) {
+        let mut books = Books::new(cut);
+        let sealed = || cut.rows.sealed.iter().flat_map(|segment| segment.payments());
+        let first_sealed = sealed().next().map_or(u64::MAX, |(seq, _)| seq);
+        for guard in cut.rows.tables.range(&self.payments, ..first_sealed.to_be_bytes()) {
             let (key, row) = guard.into_inner()?;
             let seq = number(&key, "payments")?;
-            let row = decode_payment(seq, &row)?;
-            found.payments += 1;
-            found.missing_payments += (seq - found.highest_seq).saturating_sub(1);
-            found.highest_seq = seq;
-            let order = row.order;
-            let (from, to) = (slot(order.from), slot(order.to));
-            let known = |i: Option<usize>| i.is_some_and(|i| i < balances.len());
-            if !known(from) || !known(to) || from == to || order.amount <= 0 {
-                found.impossible_payments += 1;
-                continue;
-            }
-            let changes = [(from, -order.amount, row.links.from_prev), (to, order.amount, row.links.to_prev)];
-            for (i, change, prev) in changes.into_iter().filter_map(|(i, c, p)| Some((i?, c, p))) {
-                let (balance, last) = &mut balances[i];
-                found.broken_links += u64::from(*last != prev);
-                *last = seq;
-                // A wrapped balance is a wrong one, and shows up as such.
-                *balance = balance.wrapping_add(change);
-                overdrawn[i] |= *balance < 0;
-            }
+            books.enter(seq, &decode_payment(seq, &row)?);
         }
-        found.missing_payments += cut.totals.payments.saturating_sub(found.highest_seq);
-        found.overdrawn_accounts = overdrawn.into_iter().filter(|o| *o).count() as u64;
-        found.wrong_balances = balances
-            .iter()
-            .zip(&cut.accounts)
-            .filter(|((balance, last), a)| *balance != a.balance || *last != a.last_seq)
-            .count() as u64;
+        sealed().for_each(|(seq, row)| books.enter(seq, row));
+        let mut found = books.close(cut);
         self.recount_keys(cut, &mut found)?;
         found.sound = [
             found.missing_payments,
             found.wrong_balances,
             found.overdrawn_accounts,
             found.broken_links,
+            found.wrong_volumes,
             found.impossible_payments,
             found.stray_keys,
             found.missing_keys,
-        ] == [0; 7]
+        ] == [0; 8]
             && found.payments == cut.totals.payments;
         Ok(found)
     }
@@ -109,18 +89,95 @@ impl Store {
         let t = &cut.totals;
         let mut payments = Marks::new(t.freed_payments, t.payments);
         let mut declines = Marks::new(t.freed_declines, t.declines);
-        for guard in cut.rows.iter(&self.keys) {
-            let (_, row) = guard.into_inner()?;
+        let mut count = |row: Option<KeyRow>| {
             found.keys += 1;
-            let fresh = match KeyRow::decode(&row) {
+            let fresh = match row {
                 Some(KeyRow::Payment(seq)) => payments.mark(seq),
                 Some(KeyRow::Decline(number)) => declines.mark(number),
                 None => false,
             };
             found.stray_keys += u64::from(!fresh);
+        };
+        // The newest word about a key counts, and the segments' words are newer than the tables'.
+        let sealed = &cut.rows.sealed;
+        for guard in cut.rows.tables.iter(&self.keys) {
+            let (key, row) = guard.into_inner()?;
+            let key = ScopedKey::from_row(&key);
+            if sealed.iter().all(|segment| segment.key(&key).is_none()) {
+                count(KeyRow::decode(&row));
+            }
+        }
+        for (at, segment) in sealed.iter().enumerate() {
+            let newest = |key: &ScopedKey| sealed[at + 1..].iter().all(|newer| newer.key(key).is_none());
+            segment.keys().filter(|(key, row)| row.is_some() && newest(key)).for_each(|(_, row)| count(row));
         }
         found.missing_keys = payments.unmarked() + declines.unmarked();
         Ok(())
+    }
+}
+
+/// Balances and volumes, entered payment by payment.
+struct Books {
+    found: Recount,
+    /// Of account n at n − 1: the balance, and the last payment.
+    balances: Vec<(i64, u64)>,
+    overdrawn: Vec<bool>,
+    volumes: Vec<Volume>,
+}
+
+impl Books {
+    fn new(cut: &Cut) -> Self {
+        Self {
+            found: Recount { accounts: cut.accounts.len() as u64, ..Recount::default() },
+            balances: cut.accounts.iter().map(|a| (a.opening, 0)).collect(),
+            overdrawn: vec![false; cut.accounts.len()],
+            volumes: Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, seq: u64, row: &PaymentRow) {
+        let Self { found, balances, overdrawn, volumes } = self;
+        found.payments += 1;
+        found.missing_payments += seq.saturating_sub(found.highest_seq + 1);
+        found.highest_seq = seq;
+        let order = row.order;
+        let (from, to) = (slot(order.from), slot(order.to));
+        let known = |i: Option<usize>| i.is_some_and(|i| i < balances.len());
+        if !known(from) || !known(to) || from == to || order.amount <= 0 {
+            found.impossible_payments += 1;
+            return;
+        }
+        let at = volumes.iter().position(|v| v.currency == order.currency).unwrap_or_else(|| {
+            volumes.push(Volume { currency: order.currency, debits: 0, credits: 0 });
+            volumes.len() - 1
+        });
+        let changes = [(from, -order.amount, row.links.from_prev), (to, order.amount, row.links.to_prev)];
+        for (i, change, prev) in changes.into_iter().filter_map(|(i, c, p)| Some((i?, c, p))) {
+            let (balance, last) = &mut balances[i];
+            found.broken_links += u64::from(*last != prev);
+            *last = seq;
+            // A wrapped balance is a wrong one, and shows up as such.
+            *balance = balance.wrapping_add(change);
+            overdrawn[i] |= *balance < 0;
+            let volume = &mut volumes[at];
+            volume.debits += i128::from(change.min(0).unsigned_abs());
+            volume.credits += i128::from(change.max(0));
+        }
+    }
+
+    fn close(self, cut: &Cut) -> Recount {
+        let Self { mut found, balances, overdrawn, volumes } = self;
+        found.missing_payments += cut.totals.payments.saturating_sub(found.highest_seq);
+        found.overdrawn_accounts = overdrawn.into_iter().filter(|o| *o).count() as u64;
+        found.wrong_balances = balances
+            .iter()
+            .zip(&cut.accounts)
+            .filter(|((balance, last), a)| *balance != a.balance || *last != a.last_seq)
+            .count() as u64;
+        let told = &cut.totals.volumes;
+        let differ = |a: &[Volume], b: &[Volume]| a.iter().filter(|v| !b.contains(v)).count() as u64;
+        found.wrong_volumes = differ(told, &volumes).max(differ(&volumes, told));
+        found
     }
 }
 

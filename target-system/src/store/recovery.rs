@@ -1,8 +1,8 @@
 //! From rows back to a ledger in memory.
 //!
-//! Accounts' rows are saved in turns, some with every commit, so they lag behind the payments.
-//! Recovery reads them and applies the payments since the oldest of them; each account skips
-//! those that its row already includes.
+//! Accounts' rows are saved with every full segment of the journal, so they lag behind the
+//! payments. Recovery reads them and applies the payments since; each account skips those that its
+//! row already includes.
 
 use super::keyspaces::{Store, StoreError, account, decode_payment, number};
 use super::rows::Meta;

@@ -1,4 +1,4 @@
-//! Rows as bytes: fixed fields, big-endian, behind a format byte; variable ones last.
+//! Rows as bytes, on disk and in the journal's frames: fixed fields, big-endian, behind a format byte; variable ones last.
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
@@ -91,12 +91,11 @@ impl PaymentRow {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = order_head(&self.order, self.created_ms, 48);
-        row.extend(self.links.from_prev.to_be_bytes());
-        row.extend(self.links.to_prev.to_be_bytes());
-        row.extend(self.key.as_bytes());
-        row
+    pub(super) fn encode(&self, row: &mut Vec<u8>) {
+        order_head(row, &self.order, self.created_ms);
+        row.extend_from_slice(&self.links.from_prev.to_be_bytes());
+        row.extend_from_slice(&self.links.to_prev.to_be_bytes());
+        row.extend_from_slice(self.key.as_bytes());
     }
 
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
@@ -118,11 +117,10 @@ impl DeclineRow {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = order_head(&self.order, self.created_ms, 33);
+    pub(super) fn encode(&self, row: &mut Vec<u8>) {
+        order_head(row, &self.order, self.created_ms);
         row.push(self.why as u8);
-        row.extend(self.key.as_bytes());
-        row
+        row.extend_from_slice(self.key.as_bytes());
     }
 
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
@@ -158,13 +156,12 @@ impl KeyRow {
     }
 }
 
-pub(super) fn encode_account(a: &Account) -> Vec<u8> {
-    let mut row = vec![FORMAT];
-    row.extend(a.currency.bytes());
-    row.extend(a.opening.to_be_bytes());
-    row.extend(a.balance.to_be_bytes());
-    row.extend(a.last_seq.to_be_bytes());
-    row
+pub(super) fn encode_account(a: &Account, row: &mut Vec<u8>) {
+    row.push(FORMAT);
+    row.extend_from_slice(&a.currency.bytes());
+    row.extend_from_slice(&a.opening.to_be_bytes());
+    row.extend_from_slice(&a.balance.to_be_bytes());
+    row.extend_from_slice(&a.last_seq.to_be_bytes());
 }
 
 pub(super) fn decode_account(row: &[u8]) -> Option<Account> {
@@ -175,17 +172,16 @@ pub(super) fn decode_account(row: &[u8]) -> Option<Account> {
 }
 
 impl Meta {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = vec![FORMAT];
+    pub(super) fn encode(&self, row: &mut Vec<u8>) {
+        row.push(FORMAT);
         for n in [self.saved_seq, self.declines, self.freed_payments, self.freed_declines, self.at_ms] {
-            row.extend(n.to_be_bytes());
+            row.extend_from_slice(&n.to_be_bytes());
         }
         for v in &self.volumes {
-            row.extend(v.currency.bytes());
-            row.extend(v.debits.to_be_bytes());
-            row.extend(v.credits.to_be_bytes());
+            row.extend_from_slice(&v.currency.bytes());
+            row.extend_from_slice(&v.debits.to_be_bytes());
+            row.extend_from_slice(&v.credits.to_be_bytes());
         }
-        row
     }
 
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
@@ -207,14 +203,19 @@ impl Meta {
     }
 }
 
-fn order_head(order: &Order, created_ms: u64, rest: usize) -> Vec<u8> {
-    let mut row = Vec::with_capacity(28 + rest);
+fn order_head(row: &mut Vec<u8>, order: &Order, created_ms: u64) {
     row.push(FORMAT);
-    row.extend(order.from.0.to_be_bytes());
-    row.extend(order.to.0.to_be_bytes());
-    row.extend(order.amount.to_be_bytes());
-    row.extend(order.currency.bytes());
-    row.extend(created_ms.to_be_bytes());
+    row.extend_from_slice(&order.from.0.to_be_bytes());
+    row.extend_from_slice(&order.to.0.to_be_bytes());
+    row.extend_from_slice(&order.amount.to_be_bytes());
+    row.extend_from_slice(&order.currency.bytes());
+    row.extend_from_slice(&created_ms.to_be_bytes());
+}
+
+/// What `encode` writes, on its own.
+pub(super) fn bytes(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut row = Vec::with_capacity(128);
+    encode(&mut row);
     row
 }
 
@@ -279,17 +280,17 @@ mod tests {
             let key = ScopedKey::new("caller", key.as_bytes()).unwrap();
             let links = Links { from_prev, to_prev };
             let p = PaymentRow { order, created_ms, links, key: key.clone() };
-            prop_assert_eq!(PaymentRow::decode(&p.encode()), Some(p));
+            prop_assert_eq!(PaymentRow::decode(&bytes(|row| p.encode(row))), Some(p));
             let d = DeclineRow { order, created_ms, why: Decline::Fraud, key };
-            prop_assert_eq!(DeclineRow::decode(&d.encode()), Some(d));
+            prop_assert_eq!(DeclineRow::decode(&bytes(|row| d.encode(row))), Some(d));
             for k in [KeyRow::Payment(from_prev), KeyRow::Decline(to_prev)] {
                 prop_assert_eq!(KeyRow::decode(&k.encode()), Some(k));
             }
             let a = Account { currency: order.currency, opening: order.amount, balance: 5, last_seq: to_prev };
-            prop_assert_eq!(decode_account(&encode_account(&a)), Some(a));
+            prop_assert_eq!(decode_account(&bytes(|row| encode_account(&a, row))), Some(a));
             let volumes = vec![Volume { currency: order.currency, debits: -1, credits: i128::MAX }];
             let m = Meta { saved_seq: 1, declines: 2, freed_payments: 3, freed_declines: 4, at_ms: created_ms, volumes };
-            prop_assert_eq!(Meta::decode(&m.encode()), Some(m));
+            prop_assert_eq!(Meta::decode(&bytes(|row| m.encode(row))), Some(m));
         }
 
         #[test]

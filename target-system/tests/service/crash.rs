@@ -1,13 +1,12 @@
 //! kill −9 under load.
 
 use std::collections::HashSet;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Service, command, wait_for};
+use crate::support::{Service, after, command, wait_for};
 
 const CONNECTIONS: u32 = 6;
 const ACKNOWLEDGED_PER_ROUND: u64 = 400;
@@ -111,11 +110,8 @@ fn a_store_that_cannot_write_takes_no_more_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // The signal that comes with a write beyond the file size limit is ignored: the write fails,
     // as it does on a full disk.
-    let plain = command(folder.path());
-    let mut deaf = Command::new("sh");
-    deaf.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    deaf.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    deaf.env("RUST_LOG", "off").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut deaf = after("trap '' XFSZ", &command(folder.path()));
+    deaf.env("RUST_LOG", "off");
     let service = Service::launch(&mut deaf);
     service.limit_file_size(256 * 1024);
     let mut client = service.client();

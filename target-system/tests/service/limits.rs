@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Client, Service};
+use crate::support::{Client, Service, after, command};
 
 #[test]
 fn a_body_above_the_limit_is_refused() {
@@ -69,6 +69,26 @@ fn connections_above_the_cap_are_refused_and_marked() {
         c.stream.write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n").is_ok()
             && c.read().is_ok_and(|r| r.status == 200)
     });
+}
+
+#[test]
+fn the_limit_on_open_files_is_raised_to_what_the_connections_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::launch(&mut after("ulimit -Sn 64", &command(folder.path())));
+    let mut held: Vec<Client> = (0..100).map(|_| service.client()).collect();
+    for c in &mut held {
+        assert_eq!(c.get("/livez").status, 200);
+    }
+    service.kill();
+    let out = after("ulimit -n 600", &command(folder.path())).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        !out.status.success()
+            && said.contains(
+                "--max-connections 4096 needs 4688 open files, above the hard limit of 600: lower it to 8"
+            ),
+        "{said}"
+    );
 }
 
 #[test]

@@ -42,6 +42,15 @@ pub fn command_with(data: &Path, admin: &str, accounts: u32) -> Command {
     c
 }
 
+/// `plain`, started by a shell after `prelude`, which changes what it inherits.
+pub fn after(prelude: &str, plain: &Command) -> Command {
+    let mut c = Command::new("sh");
+    c.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(plain.get_args());
+    c.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    c.stdin(Stdio::null()).stdout(Stdio::piped());
+    c
+}
+
 impl Service {
     /// A service on a new ledger, with further arguments.
     pub fn start(args: &[&str]) -> Self {

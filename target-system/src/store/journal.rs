@@ -1,0 +1,240 @@
+//! The journal on disk: what makes a commit durable.
+//!
+//! A commit is one frame at the end of a segment: one write and one `fdatasync`. A segment is a
+//! file that was filled with zeros and synced before it is used, so that such a sync has data to
+//! write and no metadata: no new size, no newly allocated blocks.
+//!
+//! A frame is `checksum u64, length u32, commit u64`, then `length` bytes of body; the checksum
+//! (XXH3) covers all that follows it. Commits are numbered without gaps through all segments. One
+//! commit is under way at a time, so a crash can break the last frame alone, and that one was not
+//! acknowledged. Whatever else does not fit is damage, and damage is an error: no acknowledged
+//! commit is ever skipped.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::keyspaces::StoreError;
+use crate::limits::SEGMENT_BYTES;
+
+/// Bytes before a frame's body.
+pub const HEAD_BYTES: usize = 20;
+/// How many commits behind a broken frame a whole one is looked for.
+const LOOK_AHEAD: u64 = 1024;
+const SUFFIX: &str = "segment";
+
+/// A segment that takes frames.
+#[derive(Debug)]
+pub struct SegmentFile {
+    file: File,
+    path: PathBuf,
+    end: u64,
+}
+
+impl SegmentFile {
+    /// Makes segment `number` in `folder`, ready to be written without a change of metadata.
+    ///
+    /// # Errors
+    /// When it is there already or the disk refuses.
+    pub fn make(folder: &Path, number: u64) -> io::Result<Self> {
+        let path = folder.join(format!("{number:016x}.{SUFFIX}"));
+        let file = File::create_new(&path)?;
+        let zeros = [0; 64 << 10];
+        for at in (0..SEGMENT_BYTES).step_by(zeros.len()) {
+            file.write_all_at(&zeros, at)?;
+        }
+        file.sync_all()?;
+        sync_folder(folder)?;
+        Ok(Self { file, path, end: 0 })
+    }
+
+    /// Appends commit number `commit` and returns when it is on disk. `frame` is the body behind
+    /// [`HEAD_BYTES`] of room for the head.
+    ///
+    /// # Errors
+    /// When it is not known to be there.
+    pub fn append(&mut self, commit: u64, frame: &mut [u8]) -> io::Result<()> {
+        let length = frame.len() - HEAD_BYTES;
+        frame[8..12].copy_from_slice(&(length as u32).to_be_bytes());
+        frame[12..HEAD_BYTES].copy_from_slice(&commit.to_be_bytes());
+        let checksum = xxh3_64(&frame[8..]);
+        frame[..8].copy_from_slice(&checksum.to_be_bytes());
+        self.file.write_all_at(frame, self.end)?;
+        self.file.sync_data()?;
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes of frames.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The segments in `folder`, the oldest first.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == SUFFIX) {
+            found.push(path);
+        }
+    }
+    // Numbers of one width, so names sort as numbers do.
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Removes a segment whose commits are elsewhere. It is gone for good when this returns, so
+/// segments vanish in the order in which they are removed.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Hands the body of every whole frame of the segment at `path` to `take`, in order. `last` is the
+/// number of the commit before, when there was one, and then that of the last one here.
+///
+/// # Errors
+/// When the segment cannot be read, `take` refuses, or an acknowledged commit is missing.
+pub fn read(
+    path: &Path,
+    last: &mut Option<u64>,
+    mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let damaged = |what: String| Err(StoreError::Contradiction(format!("{}: {what}", path.display())));
+    let bytes = fs::read(path)?;
+    let mut at = 0;
+    while let Some((commit, body)) = frame(&bytes[at..]) {
+        if let Some(before) = *last
+            && commit != before + 1
+        {
+            return damaged(format!("commit {} is missing before {commit}", before + 1));
+        }
+        take(body)?;
+        *last = Some(commit);
+        at += HEAD_BYTES + body.len();
+    }
+    // A commit begins after the one before it is on disk: a whole frame behind a broken one shows
+    // that the broken one had been acknowledged.
+    let broken = last.map_or(0, |last| last + 1);
+    for behind in at + 1..bytes.len().saturating_sub(HEAD_BYTES) {
+        let number = commit_number(&bytes[behind..]);
+        if number > broken && number <= broken.saturating_add(LOOK_AHEAD) && frame(&bytes[behind..]).is_some()
+        {
+            return damaged(format!("byte {at} of a commit is damaged, commit {number} follows it"));
+        }
+    }
+    Ok(())
+}
+
+/// The frame at the front of `bytes`: its commit number and body; `None` when none is whole.
+fn frame(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (checksum, rest) = bytes.split_first_chunk::<8>()?;
+    let length = u32::from_be_bytes(*rest.first_chunk::<4>()?) as usize;
+    let covered = rest.get(..HEAD_BYTES - 8 + length)?;
+    let whole = length > 0 && xxh3_64(covered) == u64::from_be_bytes(*checksum);
+    whole.then(|| (commit_number(bytes), &covered[HEAD_BYTES - 8..]))
+}
+
+/// Where a frame at the front of `bytes` has its commit number.
+fn commit_number(bytes: &[u8]) -> u64 {
+    bytes[12..].first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn write(folder: &Path, number: u64, commits: std::ops::Range<u64>) -> SegmentFile {
+        let mut segment = SegmentFile::make(folder, number).unwrap();
+        for commit in commits {
+            let mut frame = vec![0; HEAD_BYTES];
+            frame.extend(vec![commit as u8; 10 + commit as usize % 7]);
+            segment.append(commit, &mut frame).unwrap();
+        }
+        segment
+    }
+
+    fn read_all(folder: &Path) -> Result<Vec<u8>, StoreError> {
+        let (mut last, mut found) = (None, Vec::new());
+        for path in segments(folder).unwrap() {
+            read(&path, &mut last, |body| {
+                found.push(body[0]);
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn commits_are_read_back_in_order_through_all_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 9, 1..4);
+        let second = write(folder.path(), 10, 4..6);
+        write(folder.path(), 11, 6..6);
+        assert_eq!(read_all(folder.path()).unwrap(), [1, 2, 3, 4, 5]);
+        remove(second.path()).unwrap();
+        assert_eq!(read_all(folder.path()).unwrap(), [1, 2, 3]);
+        write(folder.path(), 12, 6..8);
+        let error = read_all(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("commit 4 is missing before 6"), "{error}");
+    }
+
+    fn damage(segment: &SegmentFile, at: u64) {
+        let mut byte = [0];
+        segment.file.read_exact_at(&mut byte, at).unwrap();
+        segment.file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    }
+
+    // `File::create_new` opens for writing alone.
+    fn reopened(mut segment: SegmentFile) -> SegmentFile {
+        segment.file = File::options().read(true).write(true).open(&segment.path).unwrap();
+        segment
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn only_the_last_commit_may_be_broken(at in 0u64..200) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut ends = vec![0];
+            let mut segment = SegmentFile::make(folder.path(), 1).unwrap();
+            for commit in 1..=6u64 {
+                let mut frame = vec![commit as u8; HEAD_BYTES + 12];
+                segment.append(commit, &mut frame).unwrap();
+                ends.push(segment.end());
+            }
+            let segment = reopened(segment);
+            let at = at.min(segment.end() - 1);
+            damage(&segment, at);
+            let hit = ends.iter().rposition(|end| *end <= at).unwrap();
+            match read_all(folder.path()) {
+                Ok(found) => prop_assert_eq!((hit, found), (5, vec![1, 2, 3, 4, 5])),
+                Err(error) => prop_assert!(hit < 5, "{error}"),
+            }
+        }
+    }
+}
