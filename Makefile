@@ -20,3 +20,4 @@ test:
 bench:
 	benches/closed_loop.sh
 	benches/steady_10k.sh
+	benches/payments.sh

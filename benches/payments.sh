@@ -12,18 +12,18 @@ cargo build --release -q -p payments -p squall
 bin=${CARGO_TARGET_DIR:-target}/release
 out=$(mktemp -d -p "${BENCH_DIR:-.}" bench-payments.XXXXXX)
 export PAYMENTS_TOKEN=benches-service-token PAYMENTS_ADMIN_TOKEN=benches-admin-token
-export SQUALL_TARGET_TOKEN=$PAYMENTS_TOKEN
 trap 'kill "${service_PID:-}" 2>/dev/null || true; rm -rf "$out"' EXIT
 
 echo "# $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | sed 's/^ //'), $(nproc) cpus, $(uname -sr), $(date -u +%F)"
 TIMEFORMAT='%U %S'
 for rate in "$@"; do
   coproc service { exec "$bin/payments" serve --announce --data "$out/data-$rate" --listen 127.0.0.1:0 \
-    --admin 127.0.0.1:0 --accounts 10000 --opening-balance 100000000 2>"$out/service-$rate.err"; }
+    --admin 127.0.0.1:0 --accounts 10000 --opening-balance 100000000000 2>"$out/service-$rate.err"; }
   read -r announced <&"${service[0]}"
   url=http://$(sed 's/.*"listening":"\([^"]*\)".*/\1/' <<<"$announced")
   status=0
-  times=$({ time "$bin/squall" run steady-10k --target "$url" --set phase.warm-up.rate="$rate/s" \
+  times=$({ time "$bin/squall" run steady-10k --target "$url" \
+    --set target.token_env=PAYMENTS_TOKEN --set phase.warm-up.rate="$rate/s" \
     --set phase.steady.rate="$rate/s" --ui none --out "$out/$rate" >"$out/$rate.txt" 2>"$out/$rate.err"; } 2>&1) || status=$?
   health=$(curl -s "$url/health")
   echo "== $rate payments/s: exit $status"

@@ -25,6 +25,8 @@ pub const HEAD_BYTES: usize = 20;
 /// How many commits behind a broken frame a whole one is looked for.
 const LOOK_AHEAD: u64 = 1024;
 const SUFFIX: &str = "segment";
+/// How much of a new segment is synced at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A segment that takes frames.
 #[derive(Debug)]
@@ -42,9 +44,11 @@ impl SegmentFile {
     pub fn make(folder: &Path, number: u64) -> io::Result<Self> {
         let path = folder.join(format!("{number:016x}.{SUFFIX}"));
         let file = File::create_new(&path)?;
-        let zeros = [0; 64 << 10];
-        for at in (0..SEGMENT_BYTES).step_by(zeros.len()) {
+        let zeros = vec![0; PIECE_BYTES];
+        for at in (0..SEGMENT_BYTES).step_by(PIECE_BYTES) {
             file.write_all_at(&zeros, at)?;
+            // In pieces: a commit's sync would have to wait for one of all.
+            file.sync_data()?;
         }
         file.sync_all()?;
         sync_folder(folder)?;
