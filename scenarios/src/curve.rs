@@ -125,6 +125,17 @@ impl Curve {
         self.0.iter().map(|p| p.rps).fold(0.0, f64::max)
     }
 
+    /// Its highest rate from `a_s` to `b_s`.
+    #[must_use]
+    pub fn peak_between(&self, a_s: f64, b_s: f64) -> f64 {
+        let (first, behind) =
+            (self.0.partition_point(|p| p.at_s < a_s), self.0.partition_point(|p| p.at_s < b_s));
+        let inside = self.0.get(first..behind).unwrap_or_default().iter().map(|p| p.rps);
+        // Just before `b_s`, so that a jump there is not counted.
+        let ends = [self.rate_at(a_s), self.rate_at(b_s.next_down())];
+        inside.chain(ends).fold(0.0, f64::max)
+    }
+
     /// The two rates to tell it by: the first and the last when it only rises or only falls, else
     /// the lowest and the highest. They are equal when it holds one rate.
     #[must_use]
@@ -194,6 +205,7 @@ mod tests {
         assert_eq!(c.expected_arrivals(), 50.0);
         assert_eq!(c.expected_between(5.0, 15.0), 5.0 + 22.5);
         assert_eq!((c.peak_rps(), c.duration_s()), (5.0, 20.0));
+        assert_eq!((c.peak_between(0.0, 10.0), c.peak_between(9.0, 11.0)), (1.0, 5.0));
     }
 
     #[test]

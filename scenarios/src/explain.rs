@@ -123,7 +123,10 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
         let rate = if from_rps == to_rps {
             format_rate(from_rps)
         } else {
-            format!("{} → {}", format_rate(from_rps), format_rate(to_rps))
+            let swings = p.curve.points().first().map(|c| c.rps) != Some(from_rps)
+                || p.curve.points().last().map(|c| c.rps) != Some(to_rps);
+            let to = if swings { "to" } else { "→" };
+            format!("{} {to} {}", format_rate(from_rps), format_rate(to_rps))
         };
         writeln!(
             out,
@@ -186,16 +189,17 @@ fn mixes(out: &mut String, plan: &Plan) -> std::fmt::Result {
 /// The rate over time, and a row for each fault under it.
 fn curve(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let (end_s, peak_rps) = (plan.duration_s(), plan.peak_rps());
-    let at = |column: usize| (column as f64 + 0.5) / CURVE_COLUMNS as f64 * end_s;
-    let bar = |column| {
-        let share = plan.rate_at(at(column)).unwrap_or(0.0) / peak_rps;
+    let column_s = end_s / CURVE_COLUMNS as f64;
+    let bar = |column: usize| {
+        // The highest in the column, so that no spike is too short to be seen.
+        let from_s = column as f64 * column_s;
+        let share = plan.peak_between(from_s, from_s + column_s) / peak_rps;
         // Any load at all is seen.
         HEIGHTS[if share > 0.0 { (share * 8.0).round().clamp(1.0, 8.0) as usize } else { 0 }]
     };
     let row: String = (0..CURVE_COLUMNS).map(bar).collect();
     let width = plan.faults.iter().map(|f| f.fault.name.chars().count()).max().unwrap_or(0).max(4);
     writeln!(out, "\n{:width$} |{row}| peak {}", "rate", format_rate(peak_rps))?;
-    let column_s = end_s / CURVE_COLUMNS as f64;
     for f in &plan.faults {
         // A fault shorter than a column still fills the one it lies in.
         let row: String = (0..CURVE_COLUMNS)

@@ -18,7 +18,8 @@ pub fn load(source: &Source, overrides: &[Override]) -> Result<Plan, ScenarioErr
     let mut text = EditedText::new(&source.name, &source.text);
     apply_to_toml(&mut text, source, overrides)?;
     let mut findings = Findings::default();
-    let plan = read(text.as_str(), &mut findings).and_then(|scenario| lower(&scenario, &text, &mut findings));
+    let plan = read(text.as_str(), &mut findings)
+        .and_then(|scenario| lower(&scenario, source.folder(), &text, &mut findings));
     match plan {
         Some(plan) if findings.is_empty() => Ok(plan),
         _ => Err(text.error(findings)),

@@ -7,13 +7,14 @@
 //! * `scalar`: single values and names, the same for every table.
 //! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
 //! * `bursts`: how bursty arrivals are.
-//! * `phase`: rates on the time axis.
+//! * `phase`: rates on the time axis. `curve`: from every shape to straight lines.
 //! * `request`: what is asked, safe to put on a wire.
 //! * `fault`: what goes wrong, on the same time axis.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
 
 mod bursts;
 mod carry;
+mod curve;
 mod data;
 mod fault;
 mod phase;
@@ -24,14 +25,17 @@ mod target;
 
 pub use bursts::{BURST_SHARES, MAX_BURST, MAX_BURST_FACTOR, MIN_BURST};
 pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_SPIN_US, MAX_TIMEOUT_MS, MAX_WORKERS};
+pub use curve::{MAX_CURVE_BYTES, MAX_DEPTH, MAX_FACTOR, MAX_TERMS};
 pub use data::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_AMOUNT_VALUES};
 pub use fault::MAX_FAULTS;
-pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_RUN_S, MAX_STEPS};
+pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_PLAN_POINTS, MAX_RUN_S, MAX_SCALE, MAX_STEPS};
 pub use promise::{MAX_GATES, MAX_SLOS};
 pub use request::{MAX_BODY_LEN, MAX_HEADERS, MAX_PATH_LEN, MAX_REQUESTS};
 pub use scalar::MAX_NAME_LEN;
 
 pub(crate) use data::draws_accounts;
+
+use std::path::Path;
 
 use crate::edited::EditedText;
 use crate::error::tick;
@@ -39,15 +43,26 @@ use crate::file::scalar::At;
 use crate::file::tables::Scenario;
 use crate::findings::Findings;
 use crate::plan::Plan;
+use scalar::within;
 
 /// The plan that `file` means. `None` when something is wrong, which is then in `findings`.
-pub(crate) fn lower(file: &Scenario, text: &EditedText<'_>, findings: &mut Findings) -> Option<Plan> {
+///
+/// A file that the scenario names is looked for in `folder`.
+pub(crate) fn lower(
+    file: &Scenario,
+    folder: &Path,
+    text: &EditedText<'_>,
+    findings: &mut Findings,
+) -> Option<Plan> {
     let name = scenario_name(file, findings);
     let target = target::lower(file.target.as_ref(), text, findings);
     let load = carry::lower(file.load.as_ref(), findings);
     let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
     let requests = request::lower(&file.request, target.as_ref(), findings);
-    let timeline = phase::lower(&file.phase, max_rate_rps, &requests, findings);
+    let scale = file.load.as_ref().and_then(|l| l.scale.as_ref());
+    let scale = within(scale, 1.0, 0.0..=MAX_SCALE, "load.scale", findings).unwrap_or(1.0);
+    let rules = curve::Rules { folder, max_rate_rps, scale };
+    let timeline = phase::lower(&file.phase, &rules, &requests, findings);
     if let (Some(load), true) = (&load, timeline.complete) {
         bursts::check_peak(file.load.as_ref(), load, timeline.peak_rps(), max_rate_rps, findings);
     }

@@ -434,6 +434,16 @@ impl Plan {
         weight(class) / (0..self.requests.len()).map(weight).sum::<f64>()
     }
 
+    /// The highest planned rate from `a_s` to `b_s`, in requests per second.
+    #[must_use]
+    pub fn peak_between(&self, a_s: f64, b_s: f64) -> f64 {
+        self.phases
+            .iter()
+            .filter(|p| p.start_s < b_s && a_s < p.end_s)
+            .map(|p| p.curve.peak_between(a_s.max(p.start_s) - p.start_s, b_s.min(p.end_s) - p.start_s))
+            .fold(0.0, f64::max)
+    }
+
     /// The index of the phase in force at `at_s`; the last one after the end.
     #[must_use]
     pub fn phase_at(&self, at_s: f64) -> usize {

@@ -19,6 +19,15 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// Where the files lie that the scenario names by relative paths: the folder of its own, the
+    /// current one when it is not a file.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        Path::new(&self.name).parent().unwrap_or(Path::new(""))
+    }
+}
+
 /// The scenario called `name_or_path`: a file when one is there, else a shipped one.
 ///
 /// # Errors

@@ -10,20 +10,23 @@ use squall_scenarios::load::load;
 use squall_scenarios::schema::json_schema;
 use squall_scenarios::source::Source;
 
-/// The scenarios of a folder beside this file, in order of their names.
+/// The scenarios of a folder beside this file, in order of their names. Tests run in their crate's
+/// folder, so the files that the scenarios name are found.
 fn folder(name: &str) -> Vec<Source> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let dir = Path::new("tests").join(name);
     let mut sources: Vec<Source> = fs::read_dir(dir)
         .unwrap()
         .map(|e| e.unwrap().path())
         .filter(|p| p.extension().is_some_and(|x| x == "toml"))
-        .map(|p| Source {
-            name: p.file_name().unwrap().to_str().unwrap().to_owned(),
-            text: fs::read_to_string(&p).unwrap(),
-        })
+        .map(|p| Source { name: p.to_str().unwrap().to_owned(), text: fs::read_to_string(&p).unwrap() })
         .collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     sources
+}
+
+/// The name of the file without its folder.
+fn base(source: &Source) -> &str {
+    Path::new(&source.name).file_name().unwrap().to_str().unwrap()
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn every_valid_file_means_what_its_snapshot_says() {
     let validator = jsonschema::validator_for(&json_schema()).unwrap();
     for source in folder("valid") {
         let plan = load(&source, &[]).unwrap_or_else(|e| panic!("{e}"));
-        insta::assert_snapshot!(format!("valid-{}", source.name), explain(&plan));
+        insta::assert_snapshot!(format!("valid-{}", base(&source)), explain(&plan));
         let value: serde_json::Value = toml::from_str(&source.text).unwrap();
         assert!(validator.is_valid(&value), "{}", source.name);
     }
@@ -49,7 +52,7 @@ fn every_invalid_file_is_refused_with_its_place_and_the_way_out() {
         };
         let text = error.to_string();
         assert!(text.contains(&format!("{}:", source.name)), "no place: {text}");
-        told.push_str(&format!("failed to {text}\n\n"));
+        told.push_str(&format!("failed to {}\n\n", text.replace("tests/invalid/", "")));
     }
     insta::assert_snapshot!("invalid", told);
 }
@@ -58,6 +61,6 @@ fn every_invalid_file_is_refused_with_its_place_and_the_way_out() {
 fn each_invalid_file_holds_one_mistake_unless_it_says_so() {
     for source in folder("invalid") {
         let problems = load(&source, &[]).unwrap_err().problems().len();
-        assert_eq!(problems > 1, source.name.starts_with("several"), "{}: {problems}", source.name);
+        assert_eq!(problems > 1, base(&source).starts_with("several"), "{}: {problems}", source.name);
     }
 }

@@ -3,9 +3,11 @@
 //! # Layout
 //!
 //! * [`tables`]: the tables and their keys; the JSON Schema is generated from them.
+//! * [`shapes`]: the shapes that a phase's rate can have.
 //! * [`scalar`]: values that know where they stand, and texts that hold a unit.
 //! * `read`: TOML to tables, telling several mistakes at once.
 
 pub(crate) mod read;
 pub mod scalar;
+pub mod shapes;
 pub mod tables;

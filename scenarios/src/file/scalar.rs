@@ -108,6 +108,61 @@ text!(
     r"^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+$"
 );
 
+/// A rate, or the number that a rate is multiplied by, as typed: `10k/s` or `1.5`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Level {
+    /// `1.5`
+    Factor(f64),
+    /// `"10k/s"`
+    Rate(String),
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Level;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a rate such as \"10k/s\"")
+            }
+
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Level, E> {
+                Ok(Level::Rate(v.to_owned()))
+            }
+
+            fn visit_f64<E: de::Error>(self, v: f64) -> Result<Level, E> {
+                Ok(Level::Factor(v))
+            }
+
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<Level, E> {
+                Ok(Level::Factor(v as f64))
+            }
+
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<Level, E> {
+                Ok(Level::Factor(v as f64))
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Level {
+    fn schema_name() -> Cow<'static, str> {
+        "Level".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A rate such as \"10k/s\"; in the later terms of a product a factor, a number.",
+            "anyOf": [
+                { "type": "number", "minimum": 0, "maximum": 1000 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[kM]?/(s|min|h)$" },
+            ]
+        })
+    }
+}
+
 /// A share, as typed: `99.9%`, or a number from 0 to 1. See [`crate::units::ratio`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ratio {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use squall_record::fault::FaultPoint;
 
 use super::scalar::{At, DurationText, RateText, Ratio};
+use super::shapes::{CurveFile, Daily, Pulse, Ramp, Seasonal, Sine, Spike, Term, Weekly};
 
 /// A squall scenario: what is loaded, how much when, what is asked, what goes wrong, and what
 /// the run must show to pass.
@@ -97,6 +98,9 @@ pub struct Load {
     /// to microseconds from about `100us` on, for CPU that a target on the same machine would use.
     /// Default: 0us.
     pub spin: Option<At<DurationText>>,
+    /// What all rates of all phases are multiplied by, 0 to 1000. Default: 1.
+    #[schemars(range(min = 0, max = 1000))]
+    pub scale: Option<At<f64>>,
     /// A plan above it is refused: a guard against a slip of the finger. Default: 100k/s.
     pub max_rate: Option<At<RateText>>,
 }
@@ -127,7 +131,8 @@ pub struct BurstsTable {
     pub mean: Option<At<DurationText>>,
 }
 
-/// A stretch of time with exactly one of `rate`, `ramp` and `steps`.
+/// A stretch of time with exactly one shape: `rate`, `ramp`, `steps`, `spike`, `pulse`, `sine`, `daily`,
+/// `weekly`, `seasonal`, `curve`, `sum` or `product`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
@@ -145,19 +150,36 @@ pub struct Phase {
     /// Climbs a staircase; each step is a phase of its own, named `stairs 1/10`, and a point of
     /// the scalability fit.
     pub steps: Option<At<Steps>>,
+    /// Rises from a base to a peak, holds it, and falls back.
+    pub spike: Option<At<Spike>>,
+    /// Switches between two rates, again and again.
+    pub pulse: Option<At<Pulse>>,
+    /// Swings between two rates as a sine.
+    pub sine: Option<At<Sine>>,
+    /// A day from midnight to midnight.
+    pub daily: Option<At<Daily>>,
+    /// A week from Monday to Sunday.
+    pub weekly: Option<At<Weekly>>,
+    /// A year from January to December.
+    pub seasonal: Option<At<Seasonal>>,
+    /// Points of time and rate from a CSV file.
+    pub curve: Option<At<CurveFile>>,
+    /// These curves added up.
+    pub sum: Option<At<Vec<At<Term>>>>,
+    /// These curves multiplied: the first is the rate, every other one a factor, written as a number.
+    pub product: Option<At<Vec<At<Term>>>>,
+    /// How much of its own time the shape plays in this phase's duration: `24h` in `10m`. Default:
+    /// `daily` a day, `weekly` a week, `seasonal` a year, `curve` the whole file, anything else the
+    /// duration.
+    pub span: Option<At<DurationText>>,
+    /// Where in its own time the shape begins. Default: 0s.
+    pub offset: Option<At<DurationText>>,
+    /// What all rates of this phase are multiplied by, 0 to 1000. Default: 1.
+    #[schemars(range(min = 0, max = 1000))]
+    pub scale: Option<At<f64>>,
     /// The requests' weights in this phase instead of their own: `{ pay = 3, read = 7 }`. A
     /// request that is not named is not sent in it.
     pub mix: Option<At<BTreeMap<At<String>, At<f64>>>>,
-}
-
-/// A line from one rate to another.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Ramp {
-    /// The rate at its beginning.
-    pub from: At<RateText>,
-    /// The rate at its end.
-    pub to: At<RateText>,
 }
 
 /// A staircase: `count` equal steps, the first at `from`, the last at `to`.

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use super::curve::{self, PhaseShape, Rules};
 use super::request::MAX_WEIGHT;
-use super::scalar::{Names, duration_within, rate_rps, within};
+use super::scalar::{Names, duration_within, within};
 use crate::curve::Curve;
 use crate::error::{did_you_mean, tick};
-use crate::file::scalar::{At, RateText};
+use crate::file::scalar::At;
 use crate::file::tables::{Phase, Steps};
 use crate::findings::Findings;
 use crate::plan::{PhasePlan, RequestPlan};
 use crate::units::duration::format_duration;
 use crate::units::number::grouped;
-use crate::units::rate::format_rate;
 
 /// The longest run, in seconds: a week.
 pub const MAX_RUN_S: u64 = 7 * 24 * 3600;
@@ -20,6 +20,10 @@ pub const MAX_RUN_S: u64 = 7 * 24 * 3600;
 pub const MAX_PHASES: usize = 1000;
 /// The most steps of one staircase.
 pub const MAX_STEPS: u32 = 200;
+/// The most points of all curves together: the manifest, which holds them, stays readable.
+pub const MAX_PLAN_POINTS: usize = 20_000;
+/// The highest factor that scales rates.
+pub const MAX_SCALE: f64 = 1000.0;
 /// The most arrivals of a run: fewer than the digits of `${seq}` can number.
 pub const MAX_ARRIVALS: f64 = 100e9;
 
@@ -54,7 +58,7 @@ impl Timeline {
 
 pub(super) fn lower(
     file: &[At<Phase>],
-    max_rate_rps: f64,
+    rules: &Rules<'_>,
     requests: &[RequestPlan],
     findings: &mut Findings,
 ) -> Timeline {
@@ -68,7 +72,7 @@ pub(super) fn lower(
     for typed in file {
         names.add(&typed.name, findings);
         let first = timeline.phases.len();
-        let stretch = one(typed, &mut timeline.phases, timeline.end, max_rate_rps, findings);
+        let stretch = one(typed, &mut timeline.phases, timeline.end, rules, findings);
         timeline.complete &= stretch.is_some();
         let mix = mix(typed, requests, findings);
         timeline.phases[first..].iter_mut().for_each(|p| p.mix.clone_from(&mix));
@@ -106,6 +110,17 @@ fn whole(timeline: &Timeline, last: &At<Phase>, findings: &mut Findings) {
             format!("the phases last {total} in all, above the limit of 7 days; shorten them"),
         );
     }
+    let points: usize = timeline.phases.iter().map(|p| p.curve.points().len()).sum();
+    if points > MAX_PLAN_POINTS {
+        findings.add(
+            last.span(),
+            format!(
+                "the phases' curves have {} points in all, above the limit of {}; make some coarser or shorter",
+                grouped(points as f64),
+                grouped(MAX_PLAN_POINTS as f64)
+            ),
+        );
+    }
     let arrivals: f64 = timeline.phases.iter().map(PhasePlan::expected_arrivals).sum();
     if arrivals > MAX_ARRIVALS {
         findings.add(
@@ -139,70 +154,48 @@ fn one(
     typed: &At<Phase>,
     phases: &mut Vec<PhasePlan>,
     start: Duration,
-    max_rate_rps: f64,
+    rules: &Rules<'_>,
     findings: &mut Findings,
 ) -> Option<Stretch> {
     let what = format!("phase {}:", tick(&typed.name));
     let week = Duration::from_secs(MAX_RUN_S);
     let duration = duration_within(&typed.duration, week, format_args!("{what} duration"), findings);
-    let mut rate = |text: &At<RateText>, key: &str| {
-        let rps = rate_rps(text, format_args!("{what} {key}"), findings)?;
-        if rps > max_rate_rps {
-            let limit = format_rate(max_rate_rps);
-            findings.add(
-                text.span(),
-                format!(
-                    "{what} {key} {} is above load.max_rate {limit}; raise the limit or spread the load over agents",
-                    &***text
-                ),
-            );
-            return None;
-        }
-        Some(rps)
-    };
-    let mut push = |name: String, start: Duration, end: Duration, from_rps: f64, to_rps: f64, step: bool| {
+    let scale = within(typed.scale.as_ref(), 1.0, 0.0..=MAX_SCALE, &format!("{what} scale"), findings);
+    let rules = Rules { scale: rules.scale * scale.unwrap_or(1.0), ..*rules };
+    let mut push = |name: String, start: Duration, end: Duration, curve: Curve, step: bool| {
         phases.push(PhasePlan {
             name,
             warmup: typed.warmup,
             start_s: start.as_secs_f64(),
             end_s: end.as_secs_f64(),
-            curve: Curve::line((end - start).as_secs_f64(), from_rps, to_rps),
+            curve,
             step,
             mix: Vec::new(),
         });
     };
     let name = typed.name.to_string();
     let mut steps = 1;
-    match (&typed.rate, &typed.ramp, &typed.steps) {
-        (Some(hold), None, None) => {
-            let rps = rate(hold, "rate");
-            let (rps, end) = (rps?, start + duration?);
-            push(name.clone(), start, end, rps, rps, false);
-        }
-        (None, Some(ramp), None) => {
-            let (from, to) = (rate(&ramp.from, "ramp.from"), rate(&ramp.to, "ramp.to"));
-            let (from, to, end) = (from?, to?, start + duration?);
-            push(name.clone(), start, end, from, to, false);
-        }
-        (None, None, Some(stairs)) => {
+    match curve::shape(typed, &what, findings)? {
+        PhaseShape::Steps(stairs) => {
+            let mut rate = |text, key: &str| curve::rate_rps(text, key, &what, &rules, findings);
             let (from, to) = (rate(&stairs.from, "steps.from"), rate(&stairs.to, "steps.to"));
             steps = step_count(stairs, &what, findings)?;
             let (from, to, duration) = (from?, to?, duration?);
             for i in 0..steps {
                 let rps = from + (to - from) * f64::from(i) / f64::from(steps - 1);
                 let (begin, end) = (start + duration * i / steps, start + duration * (i + 1) / steps);
-                push(format!("{name} {}/{steps}", i + 1), begin, end, rps, rps, true);
+                let curve = Curve::hold((end - begin).as_secs_f64(), rps);
+                push(format!("{name} {}/{steps}", i + 1), begin, end, curve, true);
             }
         }
-        (None, None, None) => {
-            findings.add(typed.span(), format!("{what} there is no load; add one of rate, ramp and steps"));
-            return None;
-        }
-        _ => {
-            findings.add(typed.span(), format!("{what} rate, ramp and steps exclude each other; keep one"));
-            return None;
+        PhaseShape::Curve(shape) => {
+            // Without a duration there is no curve, but there may be further mistakes.
+            let length = duration.unwrap_or(Duration::from_secs(1));
+            let curve = curve::lower(typed, &shape, length, &what, &rules, findings);
+            push(name.clone(), start, start + duration?, curve?, false);
         }
     }
+    scale?;
     Some(Stretch { name, start, end: start + duration?, warmup: typed.warmup, steps })
 }
 

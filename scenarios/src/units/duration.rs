@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::number::split;
 use crate::error::tick;
 
-/// The longest duration that can be written.
-pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest duration that can be written: ten years.
+pub const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Units from large to small, with their length in nanoseconds.
 const UNITS: [(&str, u128); 7] = [
@@ -38,7 +38,7 @@ pub enum DurationError {
     #[error("{} is not a whole number of nanoseconds", tick(.0))]
     TooFine(String),
     /// More than [`MAX_DURATION`].
-    #[error("{} is longer than a year", tick(.0))]
+    #[error("{} is longer than 10 years", tick(.0))]
     TooLong(String),
 }
 
@@ -75,7 +75,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if total_ns > MAX_DURATION.as_nanos() {
         return Err(DurationError::TooLong(text.to_owned()));
     }
-    // A year is 3.2e16 ns: the cast cannot truncate.
+    // Ten years are 3.2e17 ns: the cast cannot truncate.
     Ok(Duration::from_nanos(total_ns as u64))
 }
 
@@ -151,7 +151,7 @@ mod tests {
             "`30s1m` has its units out of order; write each once, from large to small, like \"1h30m\""
         );
         assert_eq!(message("0.5ns"), "`0.5ns` is not a whole number of nanoseconds");
-        assert_eq!(message("366d"), "`366d` is longer than a year");
+        assert_eq!(message("3651d"), "`3651d` is longer than 10 years");
         for bad in ["", "-1s", "1s1s", "NaNs", "1e3s", " 1s", "1 s", "99999999999999999999d", "s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
