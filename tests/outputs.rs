@@ -172,3 +172,44 @@ fn the_seconds_of_a_run_open_in_a_spreadsheet() {
     assert_eq!(o.status.code(), Some(0), "{}", told(&o));
     assert!(std::fs::read_to_string(csv).unwrap().lines().count() > 3);
 }
+
+#[test]
+fn a_closed_loop_measures_a_maximum_and_no_response_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = reference_scenario(100, 2).replace("count(failed)==0", "count(failed)==0\", \"p(99)<1s");
+    let file = scenario_file(dir.path(), &text);
+    let run = dir.path().join("run");
+    let args = [
+        "run",
+        file.to_str().unwrap(),
+        "--closed",
+        "2s",
+        "--set",
+        "load.connections=4",
+        "--ui",
+        "plain",
+        "--out",
+        run.to_str().unwrap(),
+    ];
+    let o = squall_runs(&run, args);
+    // As fast as it goes, the generator may well be the limit.
+    assert!(matches!(o.status.code(), Some(0 | 120)), "{}", told(&o));
+    assert!(stderr(&o).contains("left out: 2 phases with their rates, gate `p(99)<1s`"), "{}", told(&o));
+    let s = summary(&run);
+    assert_eq!(s["mode"], "closed");
+    assert!(s["load"]["ok"].as_u64().unwrap() > 0, "{s}");
+    assert_eq!(s["load"]["planned"], s["load"]["sent"]);
+    assert_eq!(s["latency_ms"]["service"]["n"], s["load"]["completed"]);
+    assert_eq!(
+        (&s["latency_ms"]["response"]["n"], &s["latency_ms"]["schedule_lag"]["n"]),
+        (&0.into(), &0.into())
+    );
+    assert!(s["latency_ms"]["response"]["p99"].is_null() && s["generator"]["pacing_p99_us"].is_null(), "{s}");
+    assert_eq!(s["gates"][0]["result"], "pass", "{s}");
+    assert!(s["verdict"]["reasons"].to_string().contains("maximum throughput"), "{s}");
+    for said in [support::stdout(&o), stderr(&o)] {
+        assert!(said.contains("closed loop"), "{said}");
+    }
+    let wrong = squall_ends(["run", "quickstart", "--closed", "0s"]);
+    assert_eq!(wrong.status.code(), Some(104), "{}", told(&wrong));
+}

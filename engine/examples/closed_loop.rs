@@ -12,7 +12,7 @@ use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,6 +61,8 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             max_in_flight: connections,
             timeout_ms: 2000,
             workers,
+            max_rate_rps: 1e6,
+            mode: Mode::Open,
             spin_us: 0,
         },
         phases: vec![PhasePlan {

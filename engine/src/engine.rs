@@ -16,6 +16,7 @@ use squall_scenarios::schedule::Schedule;
 use squall_scenarios::template::TemplateError;
 use squall_scenarios::workload::Workload;
 
+use crate::control::Control;
 use crate::pool::Pool;
 use crate::slice::Slice;
 use crate::source::Source;
@@ -94,6 +95,20 @@ pub enum EngineError {
 pub fn run(
     job: &Job<'_>,
     stop: &AtomicBool,
+    on_tick: impl FnMut(&Tick) -> io::Result<()>,
+) -> Result<(), EngineError> {
+    run_with(job, &Control::new(), stop, on_tick)
+}
+
+/// As [`run`], with a load that `control` may change while it runs. A closed loop has no schedule
+/// to change and takes no notice.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    job: &Job<'_>,
+    control: &Control,
+    stop: &AtomicBool,
     mut on_tick: impl FnMut(&Tick) -> io::Result<()>,
 ) -> Result<(), EngineError> {
     let plan = job.plan;
@@ -120,6 +135,8 @@ pub fn run(
                 connections: share(plan.load.connections, w, workers),
                 max_in_flight: share(plan.load.max_in_flight, w, workers),
                 spin_ns: plan.load.spin_us * 1_000,
+                control,
+                open: job.pace == Pace::Open,
                 end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
             };
             let source = source(job, w, workers);
@@ -305,7 +322,9 @@ fn raise_open_files(needed: u64) -> Result<(), EngineError> {
 mod tests {
     use super::*;
     use squall_scenarios::curve::Curve;
-    use squall_scenarios::plan::{AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, TargetPlan};
+    use squall_scenarios::plan::{
+        AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, TargetPlan,
+    };
     use std::time::Duration;
 
     fn plan() -> Plan {
@@ -320,6 +339,8 @@ mod tests {
                 max_in_flight: 2,
                 timeout_ms: 1,
                 workers: 2,
+                max_rate_rps: 1e6,
+                mode: Mode::Open,
                 spin_us: 0,
             },
             phases: vec![PhasePlan {

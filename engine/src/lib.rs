@@ -12,6 +12,7 @@
 //! # Layout
 //!
 //! * [`engine`]: starts the workers, merges their seconds, ends the run.
+//! * [`control`]: changing the load while it runs.
 //! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
 //! * `source`: where a worker's arrivals come from.
 //! * `tally`: counting what became of them.
@@ -25,6 +26,7 @@
 pub mod answer;
 mod cells;
 mod connection;
+pub mod control;
 pub mod engine;
 mod pool;
 pub mod responder;

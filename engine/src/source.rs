@@ -2,6 +2,8 @@
 
 use squall_scenarios::schedule::{Arrival, Schedule};
 
+use crate::control::Posted;
+
 /// A worker's arrivals, in order of their intended instants.
 pub(crate) enum Source {
     /// A schedule that does not care how the target does.
@@ -59,6 +61,15 @@ impl Source {
         match self {
             Source::Open { schedule, .. } => schedule.next(),
             Source::Closed { .. } => None,
+        }
+    }
+
+    /// Changes the rate of what is still to come. A closed source has none.
+    pub(crate) fn change(&mut self, posted: Posted) {
+        if let Source::Open { schedule, .. } = self {
+            // Refused are rates that are none or beyond the highest there is, and more changes than
+            // a `Control` posts. Every worker refuses alike.
+            let _ = schedule.change(posted.at_ns, posted.change);
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Tally<'a> {
     pub(crate) service: Recent,
     /// Arrivals taken from the source in this second and in the one before.
     pub(crate) planned: [u64; 2],
+    /// Whether requests have an intended instant.
+    pub(crate) open: bool,
 }
 
 /// A mean that follows the newest values, each weighted 1/64, and the least it has been.
@@ -59,7 +61,9 @@ impl Tally<'_> {
         let cell = self.cells.of(flight.phase, flight.class);
         cell.counts.finish(outcome);
         if outcome.is_good() || outcome == Outcome::Failed(Failure::Timeout) {
-            cell.response.record_ns(now_ns.saturating_sub(flight.intended_ns));
+            if self.open {
+                cell.response.record_ns(now_ns.saturating_sub(flight.intended_ns));
+            }
             cell.service.record_ns(service_ns);
         }
         if outcome.is_good() {

@@ -16,6 +16,7 @@ use squall_scenarios::schedule::Arrival;
 use squall_scenarios::workload::Workload;
 
 use crate::cells::Cells;
+use crate::control::Control;
 use crate::slice::Slice;
 use crate::source::Source;
 use crate::tally::{Recent, Tally};
@@ -44,6 +45,11 @@ pub(crate) struct Setup<'a> {
     pub(crate) end_ns: u64,
     /// How long before the next thing is due the loop stops sleeping and polls.
     pub(crate) spin_ns: u64,
+    /// Changes of the load while it runs.
+    pub(crate) control: &'a Control,
+    /// Whether a schedule sets the pace. When the target does, nothing is intended: there is no
+    /// response time and no lag.
+    pub(crate) open: bool,
 }
 
 /// An arrival that waits for a connection.
@@ -68,6 +74,8 @@ pub(crate) struct Worker<'a, T> {
     cpu_wait: CpuWait,
     cpu_wait_ns: u64,
     clocks: ClockOffsets,
+    /// How many changes of the load are with the source.
+    changes: usize,
     stopped: bool,
 }
 
@@ -83,6 +91,7 @@ impl<'a, T: Transport> Worker<'a, T> {
                 cells: Cells::new(setup.plan.phases.len(), setup.plan.requests.len()),
                 service: Recent::new(),
                 planned: [0; 2],
+                open: setup.open,
             },
             waiting: VecDeque::with_capacity(setup.max_in_flight.min(1 << 16) as usize),
             request: Vec::with_capacity(4096),
@@ -93,6 +102,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             cpu_wait: CpuWait::of_this_thread(),
             cpu_wait_ns: 0,
             clocks: ClockOffsets::now(),
+            changes: 0,
             stopped: false,
             setup,
         }
@@ -123,6 +133,9 @@ impl<'a, T: Transport> Worker<'a, T> {
                     return Ok(());
                 }
                 continue;
+            }
+            if self.setup.control.has_news(self.changes) {
+                self.take_changes();
             }
             while let Some(f) =
                 now_ns.checked_sub(self.timeout_ns).and_then(|before| self.transport.expire(before))
@@ -163,6 +176,15 @@ impl<'a, T: Transport> Worker<'a, T> {
         }
     }
 
+    /// Gives the source what was changed. A worker that notices after the instant of a change has
+    /// fired some arrivals of the load before it; that it was so late is in its pacing.
+    fn take_changes(&mut self) {
+        for posted in self.setup.control.news(self.changes) {
+            self.changes += 1;
+            self.source.change(posted);
+        }
+    }
+
     /// When the next thing is due.
     fn next_due_ns(&mut self, now_ns: u64) -> u64 {
         let mut due = self.second_end_ns;
@@ -188,7 +210,9 @@ impl<'a, T: Transport> Worker<'a, T> {
         }
         for _ in 0..ARRIVALS_PER_PASS {
             let Some(arrival) = self.source.take_due(now_ns, self.transport.has_idle()) else { return };
-            self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
+            if self.setup.open {
+                self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
+            }
             self.tally.planned[0] += 1;
             if self.waiting.is_empty() && self.transport.has_idle() {
                 let class = self.setup.workload.class(arrival.index, arrival.phase);
@@ -268,7 +292,9 @@ impl<'a, T: Transport> Worker<'a, T> {
         let cell = self.tally.cells.of(arrival.phase, class);
         cell.counts.sent += 1;
         cell.counts.late += u64::from(lag_ns > LATE_NS);
-        cell.lag.record_ns(lag_ns);
+        if self.setup.open {
+            cell.lag.record_ns(lag_ns);
+        }
         let head_request = self.request.starts_with(b"HEAD ");
         if let Err(f) = self.transport.send(&self.request, flight(arrival, class, now_ns), head_request) {
             self.tally.finish(f, now_ns);

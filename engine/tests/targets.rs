@@ -19,7 +19,7 @@ use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
 };
 use squall_scenarios::schedule::Schedule;
 
@@ -35,6 +35,8 @@ fn plan(rate_rps: f64, duration_s: f64) -> Plan {
             max_in_flight: 10_000,
             timeout_ms: 2_000,
             workers: 1,
+            max_rate_rps: 1e6,
+            mode: Mode::Open,
             spin_us: 0,
         },
         phases: vec![PhasePlan {

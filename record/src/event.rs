@@ -1,5 +1,7 @@
 //! What happened between the seconds: one line of `events.jsonl` each.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::FaultSpec;
@@ -46,6 +48,12 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// The load was changed by hand. The change holds from `at_s` on, a little after it was asked
+    /// for.
+    Steered {
+        /// What became of the load.
+        steer: Steer,
+    },
     /// Something a person wants to find again on the time axis.
     Mark {
         /// What to show there.
@@ -63,4 +71,96 @@ pub enum What {
         /// Whether a person ended it.
         interrupted: bool,
     },
+}
+
+/// A change of the load by hand. It holds until the next one, a pause apart: whatever is asked for
+/// meanwhile holds from its end on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "snake_case")]
+pub enum Steer {
+    /// The plan's rate times this; 1 is the plan itself.
+    Scale {
+        /// 0 or more.
+        factor: f64,
+    },
+    /// A rate of its own, whatever the plan says.
+    Rate {
+        /// Requests per second.
+        rps: f64,
+    },
+    /// No arrivals.
+    Pause,
+    /// The end of the pause.
+    Resume,
+}
+
+impl fmt::Display for Steer {
+    /// `120 % of the plan`, `the plan's rate`, `500/s`, `paused`, `resumed`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Steer::Scale { factor } if (factor - 1.0).abs() < 1e-9 => f.write_str("the plan's rate"),
+            Steer::Scale { factor } => write!(f, "{:.0} % of the plan", factor * 100.0),
+            Steer::Rate { rps } => write!(f, "{rps:.0}/s"),
+            Steer::Pause => f.write_str("paused"),
+            Steer::Resume => f.write_str("resumed"),
+        }
+    }
+}
+
+/// What changes by hand have made of the load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steered {
+    /// No arrivals at the moment.
+    pub paused: bool,
+    /// What holds otherwise.
+    pub form: Form,
+}
+
+/// A rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form {
+    /// The plan's times this.
+    Plan(f64),
+    /// This many requests per second.
+    Rate(f64),
+}
+
+impl Steered {
+    /// The plan as it is.
+    pub const PLAN: Self = Self { paused: false, form: Form::Plan(1.0) };
+
+    /// What holds after `steer`.
+    #[must_use]
+    pub fn after(self, steer: Steer) -> Self {
+        match steer {
+            Steer::Scale { factor } => Self { form: Form::Plan(factor), ..self },
+            Steer::Rate { rps } => Self { form: Form::Rate(rps), ..self },
+            Steer::Pause => Self { paused: true, ..self },
+            Steer::Resume => Self { paused: false, ..self },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_the_load_reads_back_as_written() {
+        for steer in [Steer::Scale { factor: 1.5 }, Steer::Rate { rps: 20.0 }, Steer::Pause, Steer::Resume] {
+            let event = Event { at_s: 1.5, what: What::Steered { steer } };
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+        }
+        let event = Event { at_s: 1.5, what: What::Steered { steer: Steer::Scale { factor: 1.5 } } };
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(text, r#"{"at_s":1.5,"event":"steered","steer":{"to":"scale","factor":1.5}}"#);
+    }
+
+    #[test]
+    fn what_is_asked_for_in_a_pause_holds_after_it() {
+        let s = Steered::PLAN.after(Steer::Pause).after(Steer::Rate { rps: 5.0 });
+        assert!(s.paused);
+        assert_eq!(s.after(Steer::Resume), Steered { paused: false, form: Form::Rate(5.0) });
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use squall_record::counts::Counts;
+use squall_record::event::Event;
 use squall_record::folder::{FolderError, INTERVALS};
 use squall_record::interval::{Interval, Tick};
 use squall_scenarios::plan::Plan;
@@ -58,9 +59,11 @@ pub(crate) fn gather(
     classes: &[String],
     faults: &[FaultWindow],
     pairs: &[(usize, usize)],
+    events: &[Event],
     ticks: impl Iterator<Item = Result<Tick, FolderError>>,
 ) -> Result<Gathered, FolderError> {
     let mut judge = Judge::new(plan);
+    events.iter().for_each(|e| judge.event(e));
     let mut series = SeriesBuilder::new(plan.duration_s());
     let window = |range: &Range<u32>| WindowCell { range: range.clone(), ..WindowCell::default() };
     let mut g = Gathered {

@@ -26,9 +26,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use squall_record::event::Event;
 use squall_record::interval::Tick;
 use squall_record::latency::{Latency, Quantile, human_us};
 use squall_scenarios::plan::Plan;
+
+use crate::steering::Steering;
 
 /// Above this 99th percentile of pacing the run is SUSPECT: a millisecond is the point from which
 /// an arrival counts as late.
@@ -155,6 +158,7 @@ pub struct Judge {
     connections: u32,
     next_second: u32,
     missing_seconds: u32,
+    steering: Steering,
 }
 
 impl Judge {
@@ -181,7 +185,13 @@ impl Judge {
             connections: 0,
             next_second: 0,
             missing_seconds: 0,
+            steering: Steering::default(),
         }
+    }
+
+    /// Takes a change of the load by hand into account. It may be told of ahead of its seconds.
+    pub fn event(&mut self, event: &Event) {
+        self.steering.add(event);
     }
 
     /// Takes one second into account. Seconds come in rising order.
@@ -432,8 +442,7 @@ impl Judge {
             return None;
         }
         let until_s = f64::from(self.next_second.checked_sub(1)?);
-        let asked: f64 =
-            self.plan.phases.iter().filter(|p| !p.warmup).map(|p| p.expected_until(until_s)).sum();
+        let asked = self.steering.asked(&self.plan, until_s);
         let planned = (self.planned - self.planned_newest) as f64;
         let chance = 1.0 + SHORTFALL_SIGMAS * self.plan.count_variance(asked).sqrt();
         (asked > 0.0 && asked - planned > chance + SHORTFALL_SUSPECT_SHARE * asked).then(|| {
@@ -483,6 +492,8 @@ fn p99_us(latency: &Latency) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::testing::{self, phase};
+    use squall_record::counts::Counts;
+    use squall_record::event::{Steer, What};
     use squall_record::interval::{GeneratorSample, Interval};
     use squall_scenarios::bursts::Bursts;
     use squall_scenarios::plan::{Arrivals, LoadPlan};
@@ -646,6 +657,26 @@ mod tests {
         };
         assert_eq!(after(90).run, RunVerdict::Valid);
         expect(&after(30), RunVerdict::Suspect, &["planned 210 arrivals", "asks for 700"]);
+    }
+
+    #[test]
+    fn a_load_changed_by_hand_is_judged_by_what_was_asked_for() {
+        let paused = |told: bool| {
+            let mut judge = Judge::new(&plan());
+            if told {
+                judge.event(&Event { at_s: 6.0, what: What::Steered { steer: Steer::Pause } });
+            }
+            for second in 0..10 {
+                let mut t = tick(second);
+                if second >= 6 {
+                    t.intervals[0].counts = Counts::default();
+                }
+                judge.add(&t);
+            }
+            judge.verdict()
+        };
+        assert_eq!(paused(true).run, RunVerdict::Valid, "{:?}", paused(true).reasons);
+        expect(&paused(false), RunVerdict::Suspect, &["planned 400 arrivals"]);
     }
 
     #[test]

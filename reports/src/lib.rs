@@ -8,6 +8,7 @@
 //! Judging:
 //!
 //! * [`generator`]: whether the generator, rather than the target, was the limit.
+//! * [`steering`]: what changes by hand asked of the run.
 //! * [`windows`], [`seconds`]: when faults acted; the service level of one second.
 //! * `gather`: the one pass over a run's seconds; `stats`: from counts to figures.
 //! * [`slo`], [`gates`], [`faults`], [`steps`]: promises, conditions, faults, capacity.
@@ -38,6 +39,7 @@ pub mod seconds;
 pub mod series;
 pub mod slo;
 mod stats;
+pub mod steering;
 pub mod steps;
 pub mod summary;
 #[cfg(test)]

@@ -13,8 +13,9 @@ use crate::generator::GeneratorVerdict;
 use crate::series::{Series, Spectrum, spectrum};
 use crate::slo::slos;
 use crate::stats::availability;
+use crate::steering::Steering;
 use crate::steps::capacity;
-use crate::summary::{GeneratorSummary, PhaseSummary, RequestSummary, SCHEMA, Summary};
+use crate::summary::{GeneratorSummary, PhaseSummary, RequestSummary, SCHEMA, SteeringSummary, Summary};
 use crate::verdict::{Ending, Grounds};
 use crate::windows::{FaultWindow, fault_windows};
 
@@ -60,7 +61,7 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
     let recorded_s = if ended(&events) { plan.duration_s() } else { last_second(run)? };
     let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), recorded_s);
     let windows = fault_windows(&plan, &events, load_end_s);
-    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), run.ticks()?)?;
+    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), &events, run.ticks()?)?;
     let summary = summarise(&plan, &manifest, &events, &windows, &gathered, ending, load_end_s);
     Ok(Report {
         summary,
@@ -132,6 +133,8 @@ fn summarise(
         duration_s: load_end_s,
         measured_s,
         complete: ending == Ending::Complete,
+        mode: plan.load.mode,
+        steering: steering(events),
         verdict: grounds.conclude(),
         load: gathered.measured.load(measured_s),
         latency_ms: gathered.measured.latencies(),
@@ -142,8 +145,16 @@ fn summarise(
         slos,
         gates,
         generator: generator(&gathered.generator),
-        capacity: capacity(plan, gathered, &phase_s),
+        capacity: capacity(plan, events, gathered, &phase_s),
     }
+}
+
+fn steering(events: &[Event]) -> Vec<SteeringSummary> {
+    Steering::of(events)
+        .changes()
+        .iter()
+        .map(|(at_s, steer)| SteeringSummary { at_s: *at_s, load: steer.to_string() })
+        .collect()
 }
 
 fn requests(manifest: &Manifest, gathered: &Gathered, measured_s: f64) -> Vec<RequestSummary> {

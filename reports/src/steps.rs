@@ -3,17 +3,24 @@
 use squall_capacity::assess::assess;
 use squall_capacity::fit::Fit;
 use squall_capacity::knee::Step;
+use squall_record::event::Event;
 use squall_record::latency::{Latency, Quantile};
 use squall_scenarios::plan::Plan;
 
 use crate::gather::Gathered;
+use crate::steering::Steering;
 use crate::summary::{CapacitySummary, StepSummary, UslSummary};
 
 /// A step that was cut short to less than this share of its length is left out.
 pub const MIN_STEP_SHARE: f64 = 0.9;
 
 /// What the steps of `plan` show. `phase_s` is how long each phase lasted.
-pub(crate) fn capacity(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> CapacitySummary {
+pub(crate) fn capacity(
+    plan: &Plan,
+    events: &[Event],
+    gathered: &Gathered,
+    phase_s: &[f64],
+) -> CapacitySummary {
     let (steps, summaries): (Vec<Step>, Vec<StepSummary>) = plan
         .phases
         .iter()
@@ -27,6 +34,9 @@ pub(crate) fn capacity(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Cap
         .filter(|p| !p.step && !p.warmup)
         .map(|p| p.curve.peak_rps())
         .max_by(f64::total_cmp);
+    let steered = (!Steering::of(events).changes().is_empty()).then(|| {
+        "the load was changed by hand: what a step was asked for is not what the plan says of it".to_owned()
+    });
     let Some(a) = assess(&steps, demand_rps) else { return CapacitySummary::default() };
     CapacitySummary {
         usl: a.fit.as_ref().map(usl),
@@ -34,7 +44,7 @@ pub(crate) fn capacity(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Cap
         knee_reached: a.knee.map(|k| k.reached),
         headroom: a.headroom,
         steps: summaries,
-        caveats: a.caveats.iter().map(ToString::to_string).collect(),
+        caveats: a.caveats.iter().map(ToString::to_string).chain(steered).collect(),
     }
 }
 

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use squall_scenarios::plan::Mode;
+
 use crate::generator::RunVerdict;
 
 /// The current form of `summary.json`.
@@ -31,6 +33,11 @@ pub struct Summary {
     pub measured_s: f64,
     /// Whether the run came to its planned end: false when it was interrupted or killed.
     pub complete: bool,
+    /// Who set the pace: a schedule, or the target (`closed`). A closed loop measures a maximum
+    /// throughput and service times; it has no response time and no schedule lag.
+    pub mode: Mode,
+    /// Changes of the load by hand; empty when the scenario was carried out as it is.
+    pub steering: Vec<SteeringSummary>,
     /// The conclusions.
     pub verdict: Verdict,
     /// What became of the planned arrivals.
@@ -54,6 +61,15 @@ pub struct Summary {
     pub generator: GeneratorSummary,
     /// What the steps of a stepped run say about capacity.
     pub capacity: CapacitySummary,
+}
+
+/// One change of the load by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SteeringSummary {
+    /// From when on it held, in seconds.
+    pub at_s: f64,
+    /// What became of the load: `paused`, `resumed`, `120 % of the plan`, `500/s`.
+    pub load: String,
 }
 
 /// The conclusions of a run.

@@ -3,7 +3,7 @@
 use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
 };
 
 /// 5 s of warm-up and 55 s at 100 requests per second.
@@ -19,6 +19,8 @@ pub(crate) fn plan() -> Plan {
             max_in_flight: 16,
             timeout_ms: 1000,
             workers: 2,
+            max_rate_rps: 1e6,
+            mode: Mode::Open,
             spin_us: 0,
         },
         phases: vec![phase("warm", true, 0.0, 5.0), phase("hold", false, 5.0, 60.0)],

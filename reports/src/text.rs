@@ -185,7 +185,7 @@ fn latency(page: &mut Page, s: &Summary) {
     ] {
         page.line(&format!("{}{}", left(name, 13), latency_row(l)));
     }
-    page.line(&format!("             n = {} timed requests", format::count(s.latency_ms.response.n)));
+    page.line(&format!("             n = {} timed requests", format::count(s.latency_ms.service.n)));
 }
 
 fn latency_row(l: &LatencyStats) -> String {

@@ -6,6 +6,7 @@ use squall_scenarios::plan::Plan;
 use crate::exit;
 use crate::format;
 use crate::generator::GeneratorVerdict;
+use crate::steering::Steering;
 use crate::summary::{
     AuditVerdict, FaultSummary, GateResult, GateSummary, GatesVerdict, SloSummary, Verdict,
 };
@@ -106,9 +107,32 @@ impl Grounds<'_> {
         }
     }
 
+    /// That the load was not only the scenario's.
+    fn steered(&self) -> Option<String> {
+        let steering = Steering::of(self.events);
+        let (at_s, steer) = steering.changes().first()?;
+        let times = match steering.changes().len() {
+            1 => "once".to_owned(),
+            n => format!("{n} times"),
+        };
+        Some(format!(
+            "the load was changed by hand {times}, first at {} ({steer}): gates and SLOs judge what was asked for \
+             then, which is not the scenario's load",
+            format::seconds(*at_s)
+        ))
+    }
+
     fn reasons(&self) -> Vec<String> {
         let mut reasons: Vec<String> =
             self.ending.reason(self.load_end_s, self.plan.duration_s()).into_iter().collect();
+        if self.plan.load.mode.is_closed() {
+            reasons.push(
+                "closed loop: the target set the pace, so this is a maximum throughput; the times are service \
+                 times and say nothing about the response time under a load"
+                    .to_owned(),
+            );
+        }
+        reasons.extend(self.steered());
         reasons.extend(self.generator.reasons.iter().cloned());
         for g in self.gates {
             match (g.result, &g.reason) {

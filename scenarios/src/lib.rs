@@ -21,6 +21,7 @@
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
 pub mod bursts;
+pub mod closed;
 pub mod content;
 pub mod curve;
 pub mod draw;

@@ -5,6 +5,7 @@
 //! A plan serialises into the manifest of its run, so that a report can be rebuilt from the
 //! folder alone.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_record::fault::FaultSpec;
 
@@ -73,10 +74,45 @@ pub struct LoadPlan {
     pub timeout_ms: u64,
     /// Worker threads.
     pub workers: u32,
+    /// The highest rate that may be asked for, also while the run goes on.
+    #[serde(default = "highest_rate_rps")]
+    pub max_rate_rps: f64,
+    /// Who sets the pace.
+    #[serde(default, skip_serializing_if = "Mode::is_open")]
+    pub mode: Mode,
     /// How long before an arrival is due a worker stops sleeping and polls, in microseconds: more
     /// punctual, for CPU that a target on the same machine would use.
     #[serde(default)]
     pub spin_us: u64,
+}
+
+/// Of a plan that does not say: that of a manifest written before there was a field for it.
+fn highest_rate_rps() -> f64 {
+    crate::units::rate::MAX_RATE_RPS
+}
+
+/// Who sets the pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The plan's schedule, whatever the target does.
+    #[default]
+    Open,
+    /// The target: each connection sends its next request when the last is answered. What it
+    /// measures is a maximum throughput and says nothing about response time under a load.
+    Closed,
+}
+
+impl Mode {
+    fn is_open(&self) -> bool {
+        *self == Mode::Open
+    }
+
+    /// Whether the target sets the pace.
+    #[must_use]
+    pub fn is_closed(self) -> bool {
+        self == Mode::Closed
+    }
 }
 
 /// How arrivals are spaced around the planned rate.
@@ -518,6 +554,8 @@ pub(crate) mod tests_support {
                 max_in_flight: 100,
                 timeout_ms: 1000,
                 workers: 1,
+                max_rate_rps: 1e6,
+                mode: Mode::Open,
                 spin_us: 0,
             },
             phases,

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use squall_scenarios::overrides::Override;
+use squall_scenarios::units::duration::parse_duration;
 use squall_scenarios::units::rate::parse_rate_rps;
 
 use crate::outputs::exporter::CollectorUrl;
@@ -34,7 +36,8 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  squall run quickstart\n  squall run soak --set phase.hold.duration=10m --ui plain\n  \
                       squall run checkout.toml --target http://127.0.0.1:8080 --seed 7 --out runs/before\n  \
-                      squall run soak --prometheus 127.0.0.1:9464 --otlp http://127.0.0.1:4318"
+                      squall run soak --prometheus 127.0.0.1:9464 --otlp http://127.0.0.1:4318\n  \
+                      squall run steady-10k --closed 10s"
     )]
     Run(RunArgs),
     /// Validate a scenario without sending anything
@@ -112,6 +115,10 @@ pub struct RunArgs {
     /// The run folder [default: runs/UTC-TIME-NAME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Instead of the scenario's load: as fast as load.connections allow, for this long, as in 10s.
+    /// Measures a maximum throughput and service times, and no response time
+    #[arg(long, value_name = "DURATION", value_parser = closed_duration)]
+    pub closed: Option<Duration>,
     /// Keep the reference service's data here instead of removing it after the run
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -131,6 +138,20 @@ pub struct OutputArgs {
     /// http://127.0.0.1:4318
     #[arg(long, value_name = "URL")]
     pub otlp: Option<CollectorUrl>,
+}
+
+/// The longest closed loop.
+const MAX_CLOSED: Duration = Duration::from_secs(24 * 3600);
+
+fn closed_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).map_err(|e| e.to_string())?;
+    if duration.is_zero() || duration > MAX_CLOSED {
+        return Err(format!(
+            "a closed loop lasts more than 0s and at most {} h",
+            MAX_CLOSED.as_secs() / 3600
+        ));
+    }
+    Ok(duration)
 }
 
 /// Where to listen: never beyond loopback unless an address says so.

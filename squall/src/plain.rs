@@ -103,8 +103,9 @@ impl<W: Write + Send> Plain<W> {
             Some(v) => v.word(),
             None => "warm-up",
         };
+        let what = if view.closed { "service " } else { "" };
         let text = format!(
-            "{:<5} {phase:<PHASE_WIDTH$}  planned {:>8}/s  achieved {:>8}/s  p50 {p50:>8}  p99 {p99:>8}  \
+            "{:<5} {phase:<PHASE_WIDTH$}  planned {:>8}/s  achieved {:>8}/s  {what}p50 {p50:>8}  p99 {p99:>8}  \
              failed {:>6}  shed {:>6}  dropped {:>6}  late {:>6}  gen CPU {cpu:>4}  {verdict}",
             clock(f64::from(view.elapsed_s)),
             rate(w.counts.planned),
@@ -178,7 +179,8 @@ impl<W: Write + Send> Sink for Plain<W> {
         w.seconds += 1;
         for i in &tick.intervals {
             w.counts += &i.counts;
-            w.response.merge(&i.response);
+            // A closed loop has no response time.
+            w.response.merge(if self.live.view().closed { &i.service } else { &i.response });
         }
         w.cpu_ns += tick.generator.cpu_ns;
         w.wall_ns += tick.generator.wall_ns;

@@ -1,9 +1,10 @@
 //! A coordinate system over a run's time, with warm-ups and faults shaded and named.
 
 use plotters::style::text_anchor::HPos;
+use squall_record::event::What;
 
 use crate::charts::axis::Axis;
-use crate::charts::palette::{FAULT, MUTED, WARM_UP};
+use crate::charts::palette::{Dash, FAULT, MUTED, Pen, WARM_UP};
 use crate::charts::plot::{Drawn, LEFT, Plot, RIGHT, Sheet, WIDTH, text_width};
 use crate::report::Report;
 use crate::series::Slot;
@@ -11,6 +12,10 @@ use crate::series::Slot;
 /// Lines of names above a plot at most; a name that fits in none of them is left to the table of
 /// faults.
 const MAX_BANDS: usize = 3;
+/// Marks drawn at most; the table of events has all of them.
+const MAX_MARKS: usize = 20;
+/// A mark: a line upwards.
+const MARK: Pen = Pen::new(MUTED, Dash::Dotted, 1);
 /// Characters of a name above a plot at most.
 const MAX_NAME: usize = 28;
 
@@ -40,7 +45,20 @@ pub(crate) fn timeline<'p, 's>(sheet: &'p Sheet<'_, 's>, report: &Report, y: Axi
             sheet.write(at, &s.name, if s.fault { FAULT } else { MUTED }, HPos::Center)?;
         }
     }
+    for (at_s, words) in marks(report).into_iter().filter(|(at_s, _)| (0.0..=end_s).contains(at_s)) {
+        plot.mark(at_s, &short(&words), MARK)?;
+    }
     Ok(plot)
+}
+
+/// What a person did to the run or wanted to find again, with its words.
+fn marks(report: &Report) -> Vec<(f64, String)> {
+    let told = report.events.iter().filter_map(|e| match &e.what {
+        What::Mark { text } => Some((e.at_s, text.clone())),
+        What::Steered { steer } => Some((e.at_s, format!("load: {steer}"))),
+        _ => None,
+    });
+    told.take(MAX_MARKS).collect()
 }
 
 /// Where the time axis ends: with the last recorded second or the planned load.

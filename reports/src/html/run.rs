@@ -2,7 +2,7 @@
 
 use squall_record::event::What;
 use squall_scenarios::explain::pick;
-use squall_scenarios::plan::{Arrivals, FaultPlan, TargetPlan};
+use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, TargetPlan};
 
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
@@ -31,6 +31,10 @@ pub(crate) fn what_was_run(report: &Report) -> String {
             b.mean_s
         ),
     };
+    let pace = match plan.load.mode {
+        Mode::Open => format!("open loop, {arrivals} arrivals"),
+        Mode::Closed => "closed loop, as fast as the connections allow".to_owned(),
+    };
     let machine =
         format!("{}, {} CPUs, {} MiB, {}", m.machine.cpu, m.machine.cpus, m.machine.memory_mib, m.machine.os);
     let mut body = facts(&[
@@ -38,7 +42,7 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         (
             "Load",
             format!(
-                "open loop, {arrivals} arrivals, {} connections, at most {} in flight, time-out {}, {}",
+                "{pace}, {} connections, at most {} in flight, time-out {}, {}",
                 plan.load.connections,
                 plan.load.max_in_flight,
                 format::ms(plan.load.timeout_ms as f64),
@@ -161,7 +165,8 @@ fn told(what: &What) -> String {
         }
         What::FaultOff { name, affected: None } => format!("fault `{name}` off"),
         What::FaultFailed { name, reason } => format!("fault `{name}` failed: {reason}"),
-        What::Mark { text } => text.clone(),
+        What::Steered { steer } => format!("the load was changed by hand: {steer}"),
+        What::Mark { text } => format!("mark: {text}"),
         What::Target { up: true, reason } => format!("the target answers its health check: {reason}"),
         What::Target { up: false, reason } => {
             format!("the target stopped answering its health check: {reason}")

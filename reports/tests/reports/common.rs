@@ -14,8 +14,8 @@ use squall_record::manifest::{Machine, Manifest};
 use squall_record::outcome::{Failure, Outcome};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Op, PhasePlan, Pick,
-    Plan, RequestPlan, SloPlan, Tally, TargetPlan,
+    AmountLaw, Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Mode, Op, PhasePlan,
+    Pick, Plan, RequestPlan, SloPlan, Tally, TargetPlan,
 };
 
 /// What happened to the arrivals of one second.
@@ -109,6 +109,8 @@ pub fn quickstart() -> Plan {
             max_in_flight: 512,
             timeout_ms: 2_000,
             workers: 1,
+            max_rate_rps: 1e6,
+            mode: Mode::Open,
             spin_us: 0,
         },
         phases: vec![

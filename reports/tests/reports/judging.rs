@@ -3,12 +3,15 @@
 use crate::common::{
     CALM, End, FAILED, P99, Script, gate, quickstart, quickstart_second, stepped, stepped_second,
 };
+use std::io::Write;
+
+use squall_record::event::{Event, Steer, What};
 use squall_record::fault::Effect;
 use squall_record::interval::{Interval, Sink, Tick};
 use squall_reports::generator::RunVerdict;
 use squall_reports::summary::{AuditVerdict, GateResult, GatesVerdict, JudgedBy, Summary};
 use squall_reports::{build, exit};
-use squall_scenarios::plan::{Metric, Op, Plan};
+use squall_scenarios::plan::{Metric, Mode, Op, Plan};
 
 fn judged(script: &Script) -> Summary {
     let dir = tempfile::tempdir().unwrap();
@@ -333,4 +336,44 @@ fn a_hang_is_detected_although_nothing_fails_while_it_lasts() {
     let s = build(&squall_record::folder::RunFolder::open(&path).unwrap()).unwrap().summary;
     assert!((s.faults[0].detect_s.unwrap() - 0.996).abs() < 1e-6, "{:?}", s.faults[0]);
     assert_eq!(s.faults[0].during.as_ref().unwrap().availability, Some(0.0));
+}
+
+#[test]
+fn a_run_whose_load_was_changed_by_hand_says_so_and_is_judged_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Script::new(quickstart(), |_| CALM).write(dir.path());
+    let untouched = build(&run).unwrap();
+    assert!(untouched.summary.steering.is_empty());
+    let mut events = std::fs::File::options().append(true).open(run.path().join("events.jsonl")).unwrap();
+    for (at_s, steer) in [(20.5, Steer::Scale { factor: 1.1 }), (30.0, Steer::Pause)] {
+        let event = Event { at_s, what: What::Steered { steer } };
+        writeln!(events, "{}", serde_json::to_string(&event).unwrap()).unwrap();
+    }
+    let report = build(&run).unwrap();
+    let s = &report.summary;
+    assert_eq!((s.steering[0].at_s, s.steering[0].load.as_str()), (20.5, "110 % of the plan"));
+    assert_eq!(s.steering[1].load, "paused");
+    let reasons = s.verdict.reasons.join("\n");
+    assert!(reasons.contains("changed by hand 2 times, first at 20 s (110 % of the plan)"), "{reasons}");
+    assert_eq!(s.gates, untouched.summary.gates);
+    let html = squall_reports::html::render_html(&report).unwrap();
+    assert!(html.contains("load: 110 % of the plan"), "the charts have no mark");
+}
+
+#[test]
+fn a_closed_loop_is_labelled_as_one_wherever_its_figures_are() {
+    let mut plan = quickstart();
+    plan.load.mode = Mode::Closed;
+    plan.faults.clear();
+    let dir = tempfile::tempdir().unwrap();
+    let report = build(&Script::new(plan, |_| CALM).write(dir.path())).unwrap();
+    assert_eq!(serde_json::to_value(&report.summary).unwrap()["mode"], "closed");
+    for text in [
+        squall_reports::render_text(&report, false),
+        squall_reports::markdown::render_markdown(&report),
+        squall_reports::html::render_html(&report).unwrap(),
+    ] {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("closed loop: the target set the pace"), "{text}");
+    }
 }

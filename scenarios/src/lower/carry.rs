@@ -8,7 +8,7 @@ use crate::error::tick;
 use crate::file::scalar::{At, DurationText};
 use crate::file::tables::Load;
 use crate::findings::Findings;
-use crate::plan::LoadPlan;
+use crate::plan::{LoadPlan, Mode};
 
 /// The most keep-alive connections.
 pub const MAX_CONNECTIONS: u32 = 10_000;
@@ -27,7 +27,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 2_000;
 const DEFAULT_SPIN_US: u64 = 0;
 const DEFAULT_MAX_RATE_RPS: f64 = 100_000.0;
 
-pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<LoadPlan> {
+pub(super) fn lower(file: Option<&Load>, max_rate_rps: f64, findings: &mut Findings) -> Option<LoadPlan> {
     let none = Load::default();
     let file = file.unwrap_or(&none);
     let connections = within(
@@ -86,7 +86,16 @@ pub(super) fn lower(file: Option<&Load>, findings: &mut Findings) -> Option<Load
             format!("load.workers {workers} is above load.connections {connections}: each worker needs its own; lower it"),
         );
     }
-    Some(LoadPlan { arrivals, connections, max_in_flight, timeout_ms, workers, spin_us })
+    Some(LoadPlan {
+        arrivals,
+        connections,
+        max_in_flight,
+        timeout_ms,
+        workers,
+        max_rate_rps,
+        mode: Mode::Open,
+        spin_us,
+    })
 }
 
 /// Unlike other durations, this one may be zero.

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use squall::live::Live;
+use squall::run::control::Command;
 use squall::tui::{self, Commands};
 use squall_record::event::{Event, What};
 use squall_record::interval::Sink;
@@ -30,15 +31,20 @@ fn main() -> std::io::Result<()> {
     let view = live.shared();
     let stops = Arc::new(AtomicU32::new(0));
     let done = Arc::new(AtomicBool::new(false));
-    let (marks_in, marks) = mpsc::channel();
+    let (asked_in, asked) = mpsc::channel();
     let screen = {
         let (stops, done) = (Arc::clone(&stops), Arc::clone(&done));
         let commands = Commands::new(move || {
             stops.fetch_add(1, Ordering::Relaxed);
         })
-        .with_mark(move |text| {
-            // A mark set after the end has nobody to go to.
-            let _ = marks_in.send(text.to_owned());
+        .with_pilot(move |command| {
+            let what = match command {
+                Command::Mark(text) => What::Mark { text },
+                Command::Steer(steer) => What::Steered { steer },
+            };
+            // What is asked after the end has nobody to go to.
+            let _ = asked_in.send(what);
+            Ok(())
         });
         thread::spawn(move || tui::run(&view, &commands, &done))
     };
@@ -49,8 +55,8 @@ fn main() -> std::io::Result<()> {
                 thread::sleep(SECOND);
                 live.tick(&tick)?;
                 let at_s = f64::from(tick.second) + 1.0;
-                for text in marks.try_iter() {
-                    live.event(&Event { at_s, what: What::Mark { text } })?;
+                for what in asked.try_iter() {
+                    live.event(&Event { at_s, what })?;
                 }
                 if stops.load(Ordering::Relaxed) > 0 {
                     live.event(&Event { at_s, what: What::Ended { interrupted: true } })?;

@@ -12,7 +12,7 @@ use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, PhasePlan, Pick, Plan, RequestPlan, SloPlan,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, SloPlan,
     TargetPlan,
 };
 
@@ -39,6 +39,8 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             max_in_flight: 1024,
             timeout_ms: 2000,
             workers: 1,
+            max_rate_rps: 1e6,
+            mode: Mode::Open,
             spin_us: 0,
         },
         phases: vec![phase("hold", 0.0, duration_s, rps, rps, false)],

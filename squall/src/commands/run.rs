@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use squall_engine::control::Control;
 use squall_engine::engine::{self, Job, Pace};
 use squall_record::clock::{self, Clock};
 use squall_record::event::What;
@@ -17,8 +18,9 @@ use squall_record::manifest::{Machine, Manifest, SCHEMA};
 use squall_reports::report::build;
 use squall_reports::text::render_text;
 use squall_reports::write::write_all;
+use squall_scenarios::closed::closed_loop;
 use squall_scenarios::host::HttpUrl;
-use squall_scenarios::plan::{Plan, TargetPlan};
+use squall_scenarios::plan::{Mode, Plan, TargetPlan};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Stop, scenario};
@@ -29,6 +31,7 @@ use crate::outputs::Outputs;
 use crate::plain::Plain;
 use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, Wanted};
+use crate::run::control::Pilot;
 use crate::run::stream::Stream;
 use crate::run::{interrupt, preflight, timeline, watch};
 use crate::stdout::{print, remark, wants_colour};
@@ -52,7 +55,15 @@ struct Target {
 /// # Errors
 /// When the scenario is invalid, or the run cannot be carried out or recorded.
 pub fn run(args: &RunArgs) -> Result<u8, Stop> {
-    let plan = scenario::plan(&args.scenario)?;
+    let mut plan = scenario::plan(&args.scenario)?;
+    if let Some(duration) = args.closed {
+        let (closed, left_out) = closed_loop(plan, duration.as_secs_f64());
+        plan = closed;
+        remark(&format!(
+            "closed loop for {duration:?}: a maximum throughput, not a load; left out: {}",
+            left_out.join(", ")
+        ));
+    }
     let out = args.out.clone().unwrap_or_else(|| default_folder(&plan));
     let ui = match args.ui {
         Some(Ui::Tui) if !has_screen() => {
@@ -228,7 +239,9 @@ fn load(
     // May take seconds, and so comes before the clock starts.
     let unreachable = preflight::unreachable(target.addr);
     let clock = Clock::starting_in(LEAD);
-    let screen = view.map(|v| show(v, &stream, clock, stop, &done)).transpose()?;
+    let control = Control::new();
+    let pilot = Pilot::new(plan, control.clone(), clock, stream.clone());
+    let screen = view.map(|v| show(v, pilot, stop, &done)).transpose()?;
     if let Some(reason) = unreachable {
         let reason = format!("{} does not accept connections: {reason}", target.addr);
         stream.event(0.0, What::Target { up: false, reason })?;
@@ -254,9 +267,9 @@ fn load(
             host: &target.host,
             token: &target.token,
             clock,
-            pace: Pace::Open,
+            pace: pace(plan),
         };
-        let loaded = engine::run(&job, stop, |tick| {
+        let loaded = engine::run_with(&job, &control, stop, |tick| {
             if tick.intervals.iter().any(|i| i.counts.planned > 0) {
                 load_end_s = f64::from(tick.second) + 1.0;
             }
@@ -282,6 +295,14 @@ fn load(
     Ok(interrupted)
 }
 
+/// Who sets the pace, as the engine has it.
+fn pace(plan: &Plan) -> Pace {
+    match plan.load.mode {
+        Mode::Open => Pace::Open,
+        Mode::Closed => Pace::Closed { duration_s: plan.duration_s() },
+    }
+}
+
 /// Sets its flag when it goes out of scope.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
@@ -294,16 +315,13 @@ impl Drop for SetOnDrop<'_> {
 /// Shows the run on the terminal, on a thread of its own.
 fn show(
     view: SharedView,
-    stream: &Stream,
-    clock: Clock,
+    pilot: Pilot,
     stop: &Arc<AtomicBool>,
     done: &Arc<AtomicBool>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-    let (stop, done, marks) = (Arc::clone(stop), Arc::clone(done), stream.clone());
-    let commands = Commands::new(move || interrupt::ask(&stop)).with_mark(move |text| {
-        // A record that fails ends the run through the next tick.
-        let _ = marks.event(clock.now_s(), What::Mark { text: text.to_owned() });
-    });
+    let (stop, done) = (Arc::clone(stop), Arc::clone(done));
+    let commands = Commands::new(move || interrupt::ask(&stop))
+        .with_pilot(move |command| pilot.ask(&command).map(|_| ()).map_err(|e| e.to_string()));
     thread::Builder::new()
         .name("tui".into())
         .spawn(move || tui::run(&view, &commands, &done))

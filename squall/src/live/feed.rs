@@ -3,7 +3,7 @@
 use std::io;
 
 use squall_record::counts::Counts;
-use squall_record::event::{Event, What};
+use squall_record::event::{Event, Steered, What};
 use squall_record::fault::{Delay, Effect, FaultSpec};
 use squall_record::interval::{Sink, TargetSample, Tick};
 use squall_record::latency::{Latency, human_us};
@@ -58,6 +58,8 @@ impl Live {
             total_s: plan.duration_s(),
             phases: plan.phases.iter().cloned().collect(),
             phase: None,
+            steered: Steered::PLAN,
+            closed: plan.load.mode.is_closed(),
             measured: Counts::default(),
             warmup: Counts::default(),
             last: Counts::default(),
@@ -115,6 +117,13 @@ impl Live {
         self.view.notes.push(Note { at_s, text: printable(text), tone });
     }
 
+    fn mark(&mut self, at_s: f64) {
+        if self.view.marks_s.len() == MAX_MARKS {
+            self.view.marks_s.remove(0);
+        }
+        self.view.marks_s.push(at_s);
+    }
+
     /// The newest window of the fault called `name` that is not over; a new one when the plan
     /// knows of none.
     fn window(&mut self, name: &str, at_s: f64) -> &mut FaultWindow {
@@ -138,12 +147,14 @@ impl Live {
         let mut response = Latency::new();
         for i in &tick.intervals {
             all += &i.counts;
-            response.merge(&i.response);
+            // A closed loop has no response time.
+            let timed = if self.view.closed { &i.service } else { &i.response };
+            response.merge(timed);
             if self.is_warmup(i.phase) {
                 self.view.warmup += &i.counts;
             } else {
                 self.view.measured += &i.counts;
-                self.response.merge(&i.response);
+                self.response.merge(timed);
             }
         }
         for (seen, n) in self.last_seen_s.iter_mut().zip(bad_ends(&all)) {
@@ -206,10 +217,16 @@ impl Sink for Live {
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let at_s = event.at_s;
+        self.judge.event(event);
         match &event.what {
             What::Started => {
                 self.view.stage = Stage::Running;
-                self.note(at_s, Tone::Info, "load began");
+                let text = if self.view.closed {
+                    "a closed loop began: a maximum throughput, and service times"
+                } else {
+                    "load began"
+                };
+                self.note(at_s, Tone::Info, text);
             }
             What::Phase { index, name } => {
                 self.view.phase = Some(usize::from(*index));
@@ -236,11 +253,13 @@ impl Sink for Live {
                 w.end_s = at_s.max(w.start_s);
                 self.note(at_s, Tone::Bad, &format!("fault {name} failed: {reason}"));
             }
+            What::Steered { steer } => {
+                self.view.steered = self.view.steered.after(*steer);
+                self.mark(at_s);
+                self.note(at_s, Tone::Warning, &format!("load changed by hand: {steer}"));
+            }
             What::Mark { text } => {
-                if self.view.marks_s.len() == MAX_MARKS {
-                    self.view.marks_s.remove(0);
-                }
-                self.view.marks_s.push(at_s);
+                self.mark(at_s);
                 self.note(at_s, Tone::Info, &format!("mark: {text}"));
             }
             What::Target { up, reason } => {
@@ -293,6 +312,9 @@ impl Live {
     fn phase_note(&self, index: usize, name: &str) -> String {
         let count = self.plan.phases.len();
         let rate = self.plan.phases.get(index).map_or(String::new(), |p| {
+            if self.view.closed {
+                return format!(": as fast as the connections allow, for {:.0} s", p.duration_s());
+            }
             let warmup = if p.warmup { ", warm-up" } else { "" };
             let (from_rps, to_rps) = p.curve.ends_rps();
             let rate = if from_rps == to_rps {

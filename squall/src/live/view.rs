@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_record::counts::Counts;
+use squall_record::event::Steered;
 use squall_record::latency::{Latency, Quantile};
 use squall_reports::generator::RunVerdict;
 use squall_scenarios::plan::PhasePlan;
@@ -162,6 +163,10 @@ pub struct View {
     pub phases: Arc<[PhasePlan]>,
     /// The phase in force; `None` before the load begins.
     pub phase: Option<usize>,
+    /// What changes by hand have made of the load.
+    pub steered: Steered,
+    /// The target sets the pace: nothing is intended, and the times are service times.
+    pub closed: bool,
     /// Arrivals outside warm-up, since the beginning.
     pub measured: Counts,
     /// Arrivals of warm-up phases.

@@ -17,10 +17,12 @@ macro_rules! families {
 }
 
 families! {
-    RUN = "squall.run", None, Info, "The run: scenario, seed and version of squall";
+    RUN = "squall.run", None, Info, "The run: scenario, mode (open or closed loop), seed and version of squall";
     PHASE = "squall.phase", None, Info, "The phase in force";
     ELAPSED = "squall.elapsed", Seconds, Gauge, "Whole seconds of load on record";
     VERDICT = "squall.verdict", None, Gauge, "1 for what the generator says of the run so far, 0 for the others; all 0 in warm-up";
+    PAUSED = "squall.load.paused", None, Gauge, "1 while the load is paused by hand";
+    CHANGES = "squall.load.changes", None, Counter, "Changes of the load by hand";
     PLANNED = "squall.requests.planned", None, Counter, "Arrivals that the schedule asked for";
     SENT = "squall.requests.sent", None, Counter, "Requests put on a connection, or on one that could not be made";
     ENDED = "squall.requests.ended", None, Counter, "Requests that ended, by outcome: ok, declined, shed or the kind of failure";

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_record::counts::Counts;
-use squall_record::event::{Event, What};
+use squall_record::event::{Event, Steered, What};
 use squall_record::interval::{GeneratorSample, Sink, TargetSample, Tick};
 use squall_record::outcome::Failure;
 use squall_reports::generator::{Judge, RunVerdict};
@@ -29,6 +29,9 @@ struct State {
     elapsed_s: u32,
     phase: Option<usize>,
     measured: bool,
+    /// What changes by hand have made of the load, and how many there were.
+    steered: Steered,
+    changes: u64,
     classes: Vec<Class>,
     pacing: Distribution,
     generator: GeneratorSample,
@@ -58,6 +61,8 @@ impl Figures {
             elapsed_s: 0,
             phase: None,
             measured: false,
+            steered: Steered::PLAN,
+            changes: 0,
             classes: vec![Class::default(); plan.requests.len()],
             pacing: Distribution::default(),
             generator: GeneratorSample::default(),
@@ -139,9 +144,15 @@ impl State {
 
     fn event(&mut self, event: &Event) {
         self.version += 1;
+        self.judge.event(event);
         let (name, armed) = match &event.what {
             What::Phase { index, .. } => {
                 self.phase = Some(usize::from(*index));
+                return;
+            }
+            What::Steered { steer } => {
+                self.steered = self.steered.after(*steer);
+                self.changes += 1;
                 return;
             }
             What::FaultOn { fault } => (&fault.name, true),
@@ -163,6 +174,8 @@ impl State {
             all.push(one(&c::PHASE, labels, Value::Count(1)));
         }
         all.push(self.verdict());
+        all.push(one(&c::PAUSED, vec![], Value::Count(u64::from(self.steered.paused))));
+        all.push(one(&c::CHANGES, vec![], Value::Count(self.changes)));
         all.extend(self.requests());
         let g = &self.generator;
         let seconds = |ns: u64| Value::Number(ns as f64 / 1e9);
@@ -192,6 +205,7 @@ impl State {
     fn run_labels(&self) -> Labels {
         vec![
             ("scenario", self.plan.name.clone()),
+            ("mode", if self.plan.load.mode.is_closed() { "closed" } else { "open" }.to_owned()),
             ("seed", self.plan.seed.to_string()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ]

@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`stream`]: one stream of ticks, events and samples to every sink.
+//! * [`control`]: changing the run while it goes on.
 //! * [`child`]: the reference service as a child of the run.
 //! * [`admin`]: arming and ending faults over the service's admin port.
 //! * [`timeline`]: phases and faults, each at its time.
@@ -12,6 +13,7 @@
 
 pub mod admin;
 pub mod child;
+pub mod control;
 pub mod interrupt;
 pub mod preflight;
 pub mod stream;

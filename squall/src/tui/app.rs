@@ -12,6 +12,7 @@ use super::screen::Screen;
 use super::state::State;
 use super::theme::Theme;
 use crate::live::SharedView;
+use crate::run::control::Command;
 use crate::text::Charset;
 
 /// The least time between two pictures that nobody asked for with a key, in nanoseconds.
@@ -21,13 +22,13 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 /// The most keys taken between two pictures: a held key must not starve the picture.
 const MAX_KEYS: usize = 64;
 
-/// Takes the text of a mark.
-type Mark = Box<dyn Fn(&str) + Send + Sync>;
+/// Does what is asked of the run, or says why not.
+type Pilot = Box<dyn Fn(Command) -> Result<(), String> + Send + Sync>;
 
 /// What the keyboard may ask of the run.
 pub struct Commands {
     stop: Box<dyn Fn() + Send + Sync>,
-    mark: Option<Mark>,
+    pilot: Option<Pilot>,
 }
 
 impl Commands {
@@ -35,19 +36,20 @@ impl Commands {
     /// means what a second Ctrl-C means. It must return at once.
     #[must_use]
     pub fn new(stop: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { stop: Box::new(stop), mark: None }
+        Self { stop: Box::new(stop), pilot: None }
     }
 
-    /// With someone who takes marks. Without, there is no key for them. It must return at once.
+    /// With someone who changes the load and sets marks. Without, there are no keys for that. It
+    /// must return at once.
     #[must_use]
-    pub fn with_mark(self, mark: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { mark: Some(Box::new(mark)), ..self }
+    pub fn with_pilot(self, pilot: impl Fn(Command) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { pilot: Some(Box::new(pilot)), ..self }
     }
 
-    /// Whether marks are taken.
+    /// Whether the run can be changed.
     #[must_use]
-    pub fn can_mark(&self) -> bool {
-        self.mark.is_some()
+    pub fn can_steer(&self) -> bool {
+        self.pilot.is_some()
     }
 
     /// Ends the run.
@@ -55,11 +57,12 @@ impl Commands {
         (self.stop)();
     }
 
-    /// Sets a mark.
-    pub fn mark(&self, text: &str) {
-        if let Some(mark) = &self.mark {
-            mark(text);
-        }
+    /// Changes the run.
+    ///
+    /// # Errors
+    /// Why it was not changed.
+    pub fn ask(&self, command: Command) -> Result<(), String> {
+        self.pilot.as_ref().map_or(Ok(()), |pilot| pilot(command))
     }
 }
 
@@ -76,7 +79,7 @@ pub fn run(view: &SharedView, commands: &Commands, done: &AtomicBool) -> io::Res
     let theme = Theme::of_environment();
     let charset = Charset::of_environment();
     let clock = Clock::start();
-    let mut state = State::new(commands.can_mark());
+    let mut state = State::new(commands.can_steer());
     let mut asked = true;
     let mut drawn: Option<(u64, u64)> = None;
 

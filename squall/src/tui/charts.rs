@@ -141,7 +141,9 @@ fn response_title(view: &View, width: u16, theme: &Theme) -> Line<'static> {
     let values = view.last_response.map_or([None; 3], |p| [Some(p.p50), Some(p.p99), enough(&p)]);
     let (name, gap) = match width {
         0..40 => ("time", " "),
+        40..55 if view.closed => ("service", " "),
         40..55 => ("response", " "),
+        _ if view.closed => ("service time", "  "),
         _ => ("response time", "  "),
     };
     let mut spans = vec![Span::styled(name, theme.strong())];

@@ -29,7 +29,7 @@ fn panels(buf: &mut Buffer, area: Rect, view: &View, state: &State, theme: &Them
     header::verdict(buf, at.verdict, view, state, theme);
     header::counters(buf, at.counters, view, theme);
     header::health(buf, at.health, view, theme);
-    header::note(buf, at.note, view, theme);
+    header::note(buf, at.note, view, state, theme);
     header::key_bar(buf, at.keys, state, theme);
     let span = state.span_s(view);
     match state.panel {

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use squall_record::counts::Counts;
+use squall_record::event::{Form, Steered};
 use squall_reports::generator::RunVerdict;
 
 use super::keys::KEYS;
@@ -58,8 +59,11 @@ pub(super) fn verdict(buf: &mut Buffer, area: Rect, view: &View, state: &State, 
     pieces.push((4, plain(phase)));
     pieces.push((2, plain(format!("{}/{}", clock(f64::from(view.elapsed_s)), clock(view.total_s)))));
     pieces.push((6, plain(format!("seed {}", view.seed))));
+    if let Some(load) = load_words(view) {
+        pieces.push((1, vec![Span::styled(load, theme.key())]));
+    }
     if state.held.is_some() {
-        pieces.push((3, vec![Span::styled("VIEW PAUSED", theme.key())]));
+        pieces.push((3, vec![Span::styled("VIEW FROZEN", theme.key())]));
     }
     if state.sight == Sight::Recent {
         pieces.push((7, plain("last 2 min".to_owned())));
@@ -70,6 +74,19 @@ pub(super) fn verdict(buf: &mut Buffer, area: Rect, view: &View, state: &State, 
         Line::from(vec![verdict_span(view, theme), Span::raw("  "), slo_span(view.slo_state(), theme)]);
     let x = area.right().saturating_sub(VERDICTS).max(area.x);
     buf.set_line(x, area.y, &verdicts, VERDICTS.min(area.width));
+}
+
+/// What the load is, when it is not the plan's.
+fn load_words(view: &View) -> Option<String> {
+    match view.steered {
+        _ if view.closed => Some("CLOSED LOOP".to_owned()),
+        Steered { paused: true, .. } => Some("LOAD PAUSED".to_owned()),
+        Steered { form: Form::Rate(rps), .. } => Some(format!("LOAD {rps:.0}/s")),
+        Steered { form: Form::Plan(factor), .. } => {
+            let percent = (factor * 100.0).round();
+            (percent != 100.0).then(|| format!("LOAD {percent:.0} %"))
+        }
+    }
 }
 
 fn verdict_span<'a>(view: &View, theme: &Theme) -> Span<'a> {
@@ -170,8 +187,19 @@ pub(super) fn health(buf: &mut Buffer, area: Rect, view: &View, theme: &Theme) {
     buf.set_line(area.x, area.y, &fitted(pieces, area.width, "  "), area.width);
 }
 
-/// What happened last.
-pub(super) fn note(buf: &mut Buffer, area: Rect, view: &View, theme: &Theme) {
+/// What happened last, or why the last key did nothing.
+pub(super) fn note(buf: &mut Buffer, area: Rect, view: &View, state: &State, theme: &Theme) {
+    if let Some(why) = &state.refused {
+        let text = format!("not done: {why}");
+        buf.set_stringn(
+            area.x,
+            area.y,
+            cut(&text, area.width.into()),
+            area.width.into(),
+            theme.tone(Tone::Bad),
+        );
+        return;
+    }
     let Some(note) = view.notes.last() else { return };
     let text = format!("{} {}", clock(note.at_s), note.text);
     buf.set_stringn(area.x, area.y, cut(&text, area.width.into()), area.width.into(), theme.tone(note.tone));

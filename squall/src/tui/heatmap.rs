@@ -16,7 +16,8 @@ const DENSITY: [&str; 5] = [" ", "░", "▒", "▓", "█"];
 
 /// Time × response time, on the axes of the charts.
 pub(super) fn heatmap(buf: &mut Buffer, area: Rect, view: &View, span: (f64, f64), theme: &Theme) {
-    let mut title = vec![Span::styled("response time heatmap", theme.strong()), Span::raw("  few ")];
+    let what = if view.closed { "service time heatmap" } else { "response time heatmap" };
+    let mut title = vec![Span::styled(what, theme.strong()), Span::raw("  few ")];
     for (level, glyph) in DENSITY.iter().enumerate().skip(1) {
         let share = (level - 1) as f64 / (DENSITY.len() - 2) as f64;
         title.push(match theme.heat(share) {

@@ -16,6 +16,14 @@ pub enum Action {
     PreviousPanel,
     /// The whole run, or its newest two minutes.
     Sight,
+    /// Pauses the load, or lets it go on.
+    PauseLoad,
+    /// More load.
+    MoreLoad,
+    /// Less load.
+    LessLoad,
+    /// The plan's load again.
+    PlanLoad,
     /// Sets a mark on the time axis.
     Mark,
     /// Asks whether to end the run.
@@ -28,6 +36,15 @@ pub enum Action {
     Back,
 }
 
+impl Action {
+    /// Whether it changes the run: the load, or the marks on its record.
+    #[must_use]
+    pub fn steers(self) -> bool {
+        use Action::{LessLoad, Mark, MoreLoad, PauseLoad, PlanLoad};
+        matches!(self, Mark | PauseLoad | MoreLoad | LessLoad | PlanLoad)
+    }
+}
+
 /// A key and what it does.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -38,7 +55,7 @@ pub struct Key {
     /// What it does, in a word for the key bar, after a number: where not all fit, the highest goes
     /// first. Keys without one are in the help only.
     pub short: Option<(u8, &'static str)>,
-    /// What it does, in a sentence for the help.
+    /// What it does, in a sentence for the help; empty for a key that the line of another tells of.
     pub long: &'static str,
     /// What it does.
     pub action: Action,
@@ -60,29 +77,45 @@ pub const KEYS: &[Key] = &[
     key(
         KeyCode::Char(' '),
         "space",
-        Some((1, "pause")),
+        Some((3, "freeze")),
         "hold the picture still; the run goes on",
         Action::Pause,
     ),
     key(
+        KeyCode::Char('p'),
+        "p",
+        Some((1, "pause")),
+        "pause the load, or let it go on; the plan's time goes on",
+        Action::PauseLoad,
+    ),
+    key(
+        KeyCode::Char('+'),
+        "+ -",
+        Some((2, "load")),
+        "10 % of the plan's load more, or less",
+        Action::MoreLoad,
+    ),
+    key(KeyCode::Char('-'), "-", None, "", Action::LessLoad),
+    key(KeyCode::Char('0'), "0", None, "the plan's load again", Action::PlanLoad),
+    key(
         KeyCode::Tab,
         "tab",
-        Some((2, "panel")),
-        "next panel in full, then all of them again",
+        Some((4, "panel")),
+        "next panel in full, then all again; shift-tab: the one before",
         Action::NextPanel,
     ),
-    key(KeyCode::BackTab, "shift-tab", None, "previous panel in full", Action::PreviousPanel),
+    key(KeyCode::BackTab, "shift-tab", None, "", Action::PreviousPanel),
     key(
         KeyCode::Char('w'),
         "w",
-        Some((4, "time")),
+        Some((6, "time")),
         "the whole run, or its newest two minutes",
         Action::Sight,
     ),
     key(
         KeyCode::Char('m'),
         "m",
-        Some((3, "mark")),
+        Some((5, "mark")),
         "set a mark, to find this moment in the report",
         Action::Mark,
     ),
@@ -101,9 +134,9 @@ pub const KEYS: &[Key] = &[
         long: "end the run without a question; twice: leave at once",
         action: Action::Stop,
     },
-    key(KeyCode::Char('y'), "y", None, "yes, to a question", Action::Yes),
-    key(KeyCode::Char('n'), "n", None, "no, to a question", Action::Back),
-    key(KeyCode::Esc, "esc", None, "no; close the help; all panels again", Action::Back),
+    key(KeyCode::Char('y'), "y", None, "", Action::Yes),
+    key(KeyCode::Char('n'), "n", None, "", Action::Back),
+    key(KeyCode::Esc, "esc", None, "close the help; all panels again; no, to a question", Action::Back),
 ];
 
 /// What `event` asks for, if it asks for anything.

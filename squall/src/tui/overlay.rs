@@ -5,7 +5,7 @@ use ratatui::layout::{Alignment, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Widget};
 
-use super::keys::{Action, Key};
+use super::keys::Key;
 use super::state::State;
 use super::theme::Theme;
 
@@ -24,8 +24,8 @@ const WORDS: [(&str, &str); 9] = [
 
 /// Keys that do something in this session.
 pub(super) fn keys_in_force<'a>(keys: &'a [Key], state: &State) -> impl Iterator<Item = &'a Key> {
-    let can_mark = state.can_mark;
-    keys.iter().filter(move |k| can_mark || k.action != Action::Mark)
+    let can_steer = state.can_steer;
+    keys.iter().filter(move |k| can_steer || !k.action.steers())
 }
 
 /// The lines of the help: every key in force, then the words.
@@ -33,7 +33,8 @@ pub(super) fn help_lines(keys: &[Key], state: &State, theme: &Theme) -> Vec<Line
     let row = |name: &str, text: &'static str| {
         Line::from(vec![Span::styled(format!(" {name:<9} "), theme.strong()), Span::raw(text)])
     };
-    let mut lines: Vec<Line> = keys_in_force(keys, state).map(|k| row(k.name, k.long)).collect();
+    let mut lines: Vec<Line> =
+        keys_in_force(keys, state).filter(|k| !k.long.is_empty()).map(|k| row(k.name, k.long)).collect();
     lines.push(Line::default());
     lines.extend(WORDS.map(|(word, meaning)| row(word, meaning)));
     lines

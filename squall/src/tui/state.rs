@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
+use squall_record::event::{Form, Steer, Steered};
+
 use super::app::Commands;
 use super::keys::Action;
 use crate::live::{RECENT_S, View};
+use crate::run::control::Command;
+
+/// How much one key press changes the load.
+const STEP: f64 = 0.1;
 
 /// What fills the space between the counters and the key bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,24 +73,27 @@ pub struct State {
     pub held: Option<Arc<View>>,
     /// The run was asked to end.
     pub stopping: bool,
-    /// Marks can be set.
-    pub can_mark: bool,
+    /// The run can be changed: its load, and the marks on its record.
+    pub can_steer: bool,
     /// How many marks were set.
     pub marks: u32,
+    /// Why the last key did not change the run, until the next one.
+    pub refused: Option<String>,
 }
 
 impl State {
-    /// Everything in sight. `can_mark`: whether there is anyone who takes marks.
+    /// Everything in sight. `can_steer`: whether there is anyone who changes the run.
     #[must_use]
-    pub fn new(can_mark: bool) -> Self {
+    pub fn new(can_steer: bool) -> Self {
         Self {
             panel: Panel::Overview,
             overlay: Overlay::None,
             sight: Sight::Whole,
             held: None,
             stopping: false,
-            can_mark,
+            can_steer,
             marks: 0,
+            refused: None,
         }
     }
 
@@ -109,6 +118,14 @@ impl State {
 
     /// Does what was asked for.
     pub fn apply(&mut self, action: Action, newest: &Arc<View>, commands: &Commands) {
+        self.refused = None;
+        if action.steers() {
+            if self.can_steer {
+                let command = self.command(action, newest.steered);
+                self.refused = commands.ask(command).err();
+            }
+            return;
+        }
         match action {
             Action::Help if self.overlay == Overlay::Help => self.overlay = Overlay::None,
             Action::Help => self.overlay = Overlay::Help,
@@ -118,23 +135,43 @@ impl State {
             Action::Sight => {
                 self.sight = if self.sight == Sight::Whole { Sight::Recent } else { Sight::Whole };
             }
-            Action::Mark if self.can_mark => {
-                self.marks += 1;
-                commands.mark(&format!("mark {}", self.marks));
-            }
             Action::AskStop if !self.stopping => self.overlay = Overlay::AskStop,
             Action::Yes if self.overlay == Overlay::AskStop => self.stop(commands),
             Action::Stop => self.stop(commands),
             Action::Back if self.overlay != Overlay::None => self.overlay = Overlay::None,
             Action::Back => self.panel = Panel::Overview,
-            Action::Mark | Action::AskStop | Action::Yes => {}
+            _ => {}
         }
+    }
+
+    /// What `action` asks of a run whose load is `now`.
+    fn command(&mut self, action: Action, now: Steered) -> Command {
+        Command::Steer(match action {
+            Action::PauseLoad if now.paused => Steer::Resume,
+            Action::PauseLoad => Steer::Pause,
+            Action::MoreLoad => stepped(now.form, 1.0),
+            Action::LessLoad => stepped(now.form, -1.0),
+            Action::PlanLoad => Steer::Scale { factor: 1.0 },
+            _ => {
+                self.marks += 1;
+                return Command::Mark(format!("mark {}", self.marks));
+            }
+        })
     }
 
     fn stop(&mut self, commands: &Commands) {
         self.stopping = true;
         self.overlay = Overlay::None;
         commands.stop();
+    }
+}
+
+/// `form` by [`STEP`]s more: of the plan's rate, or of a rate of its own.
+fn stepped(form: Form, steps: f64) -> Steer {
+    match form {
+        // In whole steps, so that as many up as down lead back to the plan.
+        Form::Plan(factor) => Steer::Scale { factor: (((factor / STEP).round() + steps) * STEP).max(STEP) },
+        Form::Rate(rps) => Steer::Rate { rps: rps * (1.0 + steps * STEP) },
     }
 }
 
@@ -182,14 +219,50 @@ mod tests {
     }
 
     #[test]
-    fn marks_go_to_whoever_takes_them() {
-        let marks = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&marks);
-        let commands = Commands::new(|| {}).with_mark(move |m| kept.lock().unwrap().push(m.to_owned()));
-        let mut s = State::new(commands.can_mark());
-        s.apply(Action::Mark, &newest(), &commands);
-        s.apply(Action::Mark, &newest(), &commands);
-        assert_eq!(*marks.lock().unwrap(), ["mark 1", "mark 2"]);
+    fn keys_change_the_load_in_tenths_of_the_plan_and_back() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&asked);
+        let commands = Commands::new(|| {}).with_pilot(move |command| {
+            keep.lock().unwrap().push(command);
+            Ok(())
+        });
+        let mut s = State::new(commands.can_steer());
+        let mut press = |action, steered| {
+            let view = View { steered, ..View::clone(&newest()) };
+            s.apply(action, &Arc::new(view), &commands);
+            asked.lock().unwrap().pop().unwrap()
+        };
+        let plan = |factor| Steered { paused: false, form: Form::Plan(factor) };
+        let factor = |c| match c {
+            Command::Steer(Steer::Scale { factor }) => (factor * 1000.0_f64).round(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(factor(press(Action::MoreLoad, plan(1.0))), 1100.0);
+        assert_eq!(factor(press(Action::MoreLoad, plan(1.1))), 1200.0);
+        assert_eq!(factor(press(Action::LessLoad, plan(1.1))), 1000.0);
+        assert_eq!(factor(press(Action::LessLoad, plan(0.1))), 100.0);
+        assert_eq!(factor(press(Action::PlanLoad, plan(3.0))), 1000.0);
+        assert_eq!(press(Action::PauseLoad, plan(1.0)), Command::Steer(Steer::Pause));
+        let paused = Steered { paused: true, ..plan(1.0) };
+        assert_eq!(press(Action::PauseLoad, paused), Command::Steer(Steer::Resume));
+        let rate = Steered { paused: false, form: Form::Rate(200.0) };
+        let Command::Steer(Steer::Rate { rps }) = press(Action::MoreLoad, rate) else { panic!() };
+        assert!((rps - 220.0).abs() < 1e-9);
+        assert_eq!(press(Action::Mark, plan(1.0)), Command::Mark("mark 1".into()));
+        assert_eq!(press(Action::Mark, plan(1.0)), Command::Mark("mark 2".into()));
+    }
+
+    #[test]
+    fn why_a_key_did_nothing_is_told_until_the_next_one() {
+        let commands = Commands::new(|| {}).with_pilot(|_| Err("too high".to_owned()));
+        let mut s = State::new(true);
+        s.apply(Action::MoreLoad, &newest(), &commands);
+        assert_eq!(s.refused.as_deref(), Some("too high"));
+        s.apply(Action::NextPanel, &newest(), &commands);
+        assert_eq!(s.refused, None);
+        let mut without = State::new(false);
+        without.apply(Action::MoreLoad, &newest(), &commands);
+        assert_eq!(without.refused, None, "nobody was asked");
     }
 
     #[test]

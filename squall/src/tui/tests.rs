@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use squall_record::event::{Event, What};
+use squall_record::event::{Event, Steer, What};
 use squall_record::interval::Sink;
 
 use super::keys::Action;
@@ -29,7 +29,7 @@ fn view_after(seconds: u32) -> Arc<View> {
 
 fn state(actions: &[Action], view: &Arc<View>) -> State {
     let mut state = State::new(true);
-    let commands = Commands::new(|| {}).with_mark(|_| {});
+    let commands = Commands::new(|| {}).with_pilot(|_| Ok(()));
     actions.iter().for_each(|a| state.apply(*a, view, &commands));
     state
 }
@@ -88,6 +88,20 @@ fn overlays() {
 }
 
 #[test]
+fn a_load_that_is_not_the_plans_is_told_in_the_first_line() {
+    let shown = |change: fn(&mut View)| {
+        let mut view = View::clone(&view_after(20));
+        change(&mut view);
+        picture_in(&view, &State::new(true), (80, 24), Charset::Utf8).lines().next().unwrap().to_owned()
+    };
+    assert!(!shown(|_| {}).contains("LOAD"));
+    assert!(shown(|v| v.steered = v.steered.after(Steer::Pause)).contains("LOAD PAUSED"));
+    assert!(shown(|v| v.steered = v.steered.after(Steer::Scale { factor: 1.2 })).contains("LOAD 120 %"));
+    assert!(shown(|v| v.steered = v.steered.after(Steer::Rate { rps: 500.0 })).contains("LOAD 500/s"));
+    assert!(shown(|v| v.closed = true).contains("CLOSED LOOP"));
+}
+
+#[test]
 fn without_utf_8() {
     let mut view = View::clone(&view_after(37));
     view.marks_s.push(12.0);
@@ -121,15 +135,15 @@ fn nothing_jumps_when_errors_appear() {
 }
 
 #[test]
-fn the_help_lists_every_key_and_the_mark_only_where_there_are_marks() {
+fn the_help_lists_every_key_and_those_that_change_the_run_only_where_it_can_be_changed() {
     let theme = Theme::new(Depth::Mono);
-    let help = |can_mark| {
-        help_lines(KEYS, &State::new(can_mark), &theme).iter().map(ToString::to_string).collect::<Vec<_>>()
+    let help = |can_steer| {
+        help_lines(KEYS, &State::new(can_steer), &theme).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    for key in KEYS {
+    for key in KEYS.iter().filter(|k| !k.long.is_empty()) {
         assert!(help(true).iter().any(|l| l.contains(key.name) && l.contains(key.long)), "{}", key.name);
     }
-    assert!(help(false).iter().all(|l| !l.contains("set a mark")));
+    assert!(help(false).iter().all(|l| !l.contains("set a mark") && !l.contains("pause the load")));
     let shown = picture(14, (80, 24), &[Action::Help]);
     assert!(KEYS.iter().all(|k| shown.contains(k.long)), "cut off at 80×24:\n{shown}");
     assert!(shown.contains("burn      1×"), "cut off at 80×24:\n{shown}");
