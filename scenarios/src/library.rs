@@ -1,32 +1,93 @@
 //! What is shipped: the scenarios of `library/`, and the commented one to begin from.
 
+use crate::edited::EditedText;
+use crate::overrides::{Override, apply};
 use crate::source::Source;
 
-/// A shipped scenario.
+/// A shipped scenario: a file of `library/`, with some of its values set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shipped {
     /// What `squall run` calls it.
     pub name: &'static str,
-    /// TOML.
+    /// The file's TOML.
     pub text: &'static str,
+    /// Key paths and the values that they are set to, as by `--set`.
+    pub set: &'static [(&'static str, &'static str)],
 }
 
 impl Shipped {
     /// The scenario as a source to load.
     #[must_use]
     pub fn source(&self) -> Source {
-        Source { name: format!("{}.toml", self.name), text: self.text.to_owned() }
+        let name = format!("{}.toml", self.name);
+        let mut set: Vec<Override> =
+            self.set.iter().map(|(key, value)| Override::new(*key, *value)).collect();
+        if !set.is_empty() {
+            set.push(Override::new("name", self.name));
+        }
+        let mut text = EditedText::new(&name, self.text);
+        // Tests load every one, so a value that cannot be set is never shipped.
+        let _ = apply(&mut text, &name, &set);
+        let text = text.as_str().to_owned();
+        Source { name, text }
     }
 }
 
+/// Files as they are, and profiles: files whose highest rate is set to 10,000, 50,000 and 100,000 requests
+/// a second by the three factors given, with the connections, the room and the threads that they need.
 macro_rules! shipped {
-    ($($name:literal),* $(,)?) => {
-        &[$(Shipped { name: $name, text: include_str!(concat!("../library/", $name, ".toml")) }),*]
+    (
+        files: $($file:literal),*;
+        profiles: $($base:literal as $name:literal: $summary:literal, by $k10:literal $k50:literal $k100:literal;)*
+    ) => {
+        &[
+            $(Shipped { name: $file, text: shipped!(text $file), set: &[] },)*
+            $(
+                Shipped {
+                    name: concat!($name, "-10k"),
+                    text: shipped!(text $base),
+                    set: &[("summary", concat!($summary, ", up to 10,000 a second")), ("load.scale", $k10)],
+                },
+                Shipped {
+                    name: concat!($name, "-50k"),
+                    text: shipped!(text $base),
+                    set: &[
+                        ("summary", concat!($summary, ", up to 50,000 a second")),
+                        ("load.scale", $k50),
+                        ("load.connections", "1024"),
+                        ("load.max_in_flight", "100000"),
+                        ("load.workers", "2"),
+                    ],
+                },
+                Shipped {
+                    name: concat!($name, "-100k"),
+                    text: shipped!(text $base),
+                    set: &[
+                        ("summary", concat!($summary, ", up to 100,000 a second")),
+                        ("load.scale", $k100),
+                        ("load.connections", "2048"),
+                        ("load.max_in_flight", "200000"),
+                        ("load.workers", "4"),
+                    ],
+                },
+            )*
+        ]
     };
+    (text $file:literal) => { include_str!(concat!("../library/", $file, ".toml")) };
 }
 
 /// Every shipped scenario, the one to begin with first.
-pub const SHIPPED: &[Shipped] = shipped!["quickstart", "steady-10k", "ramp-to-knee", "spike-10x", "soak"];
+pub const SHIPPED: &[Shipped] = shipped! {
+    files: "quickstart", "ramp-to-knee", "spike-10x", "soak";
+    profiles:
+        "steady-10k" as "steady": "A constant rate for half a minute, nothing broken", by "1" "5" "10";
+        "ramp" as "ramp": "From a tenth of the peak to the peak along a line, and back", by "1" "5" "10";
+        "spike-10x" as "spike-10x": "Ten times the load within a second, and back", by "1" "5" "10";
+        "black-friday" as "black-friday": "A sale opens at five times its eve, and a busy day follows", by "1" "5" "10";
+        "payday" as "payday": "A day in five minutes: salaries at six, spent in the evening", by "1" "5" "10";
+        "lunch-and-evening" as "lunch-and-evening": "A day in five minutes, with two peaks", by "1" "5" "10";
+        "soak" as "soak": "An hour at one rate, to find leaks and drift", by "5" "25" "50";
+};
 
 /// The commented scenario that `squall init` writes.
 pub const TEMPLATE: &str = include_str!("../library/template/scenario.toml");

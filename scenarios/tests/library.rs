@@ -12,7 +12,7 @@ const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/scenar
 /// Everything shipped, the template included.
 fn all() -> Vec<Shipped> {
     let mut all = SHIPPED.to_vec();
-    all.push(Shipped { name: "template", text: TEMPLATE });
+    all.push(Shipped { name: "template", text: TEMPLATE, set: &[] });
     all
 }
 
@@ -34,8 +34,27 @@ fn every_shipped_scenario_loads_and_is_named_like_its_file() {
 #[test]
 fn every_shipped_scenario_is_explained() {
     for s in all() {
-        insta::assert_snapshot!(format!("explain-{}", s.name), explain(&plan(&s)));
+        // The three rates of a profile differ in figures only; one of them is shown.
+        if s.set.is_empty() || s.name.ends_with("-50k") {
+            insta::assert_snapshot!(format!("explain-{}", s.name), explain(&plan(&s)));
+        }
     }
+}
+
+#[test]
+fn every_profile_peaks_at_the_rate_in_its_name() {
+    let mut profiles = 0;
+    for (suffix, peak_rps, workers) in [("-10k", 10_000.0, 1), ("-50k", 50_000.0, 2), ("-100k", 100_000.0, 4)]
+    {
+        for s in SHIPPED.iter().filter(|s| s.name.ends_with(suffix)) {
+            let plan = plan(s);
+            // A sum's peak lies between the turning points of its terms.
+            assert!((plan.peak_rps() / peak_rps - 1.0).abs() < 1e-3, "{}: {}", s.name, plan.peak_rps());
+            assert_eq!(plan.load.workers, workers, "{}", s.name);
+            profiles += 1;
+        }
+    }
+    assert_eq!(profiles, 7 * 3);
 }
 
 #[test]
@@ -75,11 +94,11 @@ fn the_committed_schema_is_the_generated_one() {
 fn every_shipped_scenario_is_valid_by_the_schema_and_a_misspelt_one_is_not() {
     let validator = jsonschema::validator_for(&json_schema()).unwrap();
     for s in all() {
-        let value: serde_json::Value = toml::from_str(s.text).unwrap();
+        let value: serde_json::Value = toml::from_str(&s.source().text).unwrap();
         let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new(), "{}", s.name);
         for (from, to) in [("rate = \"", "rat = \""), ("k/s\"", "k\""), ("method = ", "methode = ")] {
-            let broken: serde_json::Value = toml::from_str(&s.text.replace(from, to)).unwrap();
+            let broken: serde_json::Value = toml::from_str(&s.source().text.replace(from, to)).unwrap();
             assert!(!validator.is_valid(&broken), "{}: {from} as {to}", s.name);
         }
     }

@@ -87,7 +87,7 @@ pub fn list() -> Result<u8, Stop> {
     let mut text = "Scenarios (squall run NAME)\n".to_owned();
     for shipped in library::SHIPPED {
         let plan = load(&shipped.source(), &[])?;
-        text += &format!("  {:<14} {}\n", shipped.name, plan.summary);
+        text += &format!("  {:<22} {}\n", shipped.name, plan.summary);
     }
     text += "\nFaults ([[fault]] in a scenario)\n  points   ";
     text += &FaultPoint::ALL.map(FaultPoint::name).join(", ");
