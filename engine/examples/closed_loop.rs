@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use squall_engine::endpoint::Endpoint;
 use squall_engine::engine::{Job, Pace, run};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, TargetPlan,
+    AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, TargetPlan, Transport,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,9 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers: u32 = args.next().map_or(Ok(1), |a| a.parse())?;
     let plan = plan(connections, workers, duration_s);
     let host = addr.to_string();
+    let endpoint = Endpoint::Tcp(addr);
     let job = Job {
         plan: &plan,
-        addr,
+        endpoint: &endpoint,
         host: &host,
         token: "",
         clock: Clock::starting_in(Duration::from_millis(200)),
@@ -54,7 +56,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
         name: "closed-loop".into(),
         summary: String::new(),
         seed: 1,
-        target: TargetPlan::Url { url: String::new(), token_env: None, allow: vec![] },
+        target: TargetPlan::Url { url: String::new(), ca_file: None, token_env: None, allow: vec![] },
         load: LoadPlan {
             arrivals: Arrivals::Uniform,
             connections,
@@ -64,6 +66,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            transport: Transport::Own,
         },
         phases: vec![PhasePlan {
             name: "all".into(),

@@ -1,9 +1,8 @@
 //! One socket and what it is doing.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{SockAddr, Socket, Type};
 
 use crate::answer::{Answer, Scan, Scanner};
 use crate::transport::Flight;
@@ -37,7 +36,7 @@ pub(crate) enum Progress {
 /// A keep-alive connection that carries one request at a time.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) socket: Option<TcpStream>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) state: State,
     /// Counts sockets, so that an event of an earlier one is recognised.
     pub(crate) generation: u32,
@@ -75,16 +74,18 @@ impl Connection {
     }
 
     /// Begins to connect. The socket is writable when that has succeeded or failed.
-    pub(crate) fn connect(&mut self, addr: SocketAddr, now_ns: u64) -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    pub(crate) fn connect(&mut self, addr: &SockAddr, now_ns: u64) -> io::Result<()> {
+        let socket = Socket::new(addr.domain(), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&addr.into()) {
+        if !addr.is_unix() {
+            socket.set_tcp_nodelay(true)?;
+        }
+        match socket.connect(addr) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(e) => return Err(e),
         }
-        self.socket = Some(socket.into());
+        self.socket = Some(socket);
         self.state = State::Connecting(now_ns);
         self.generation = self.generation.wrapping_add(1);
         Ok(())
@@ -92,7 +93,7 @@ impl Connection {
 
     /// Whether connecting succeeded, once the socket is writable.
     pub(crate) fn connected(&self) -> io::Result<()> {
-        match self.socket.as_ref().map(TcpStream::take_error) {
+        match self.socket.as_ref().map(Socket::take_error) {
             Some(Ok(None)) => Ok(()),
             Some(Ok(Some(e)) | Err(e)) => Err(e),
             None => Err(io::ErrorKind::NotConnected.into()),
@@ -177,7 +178,7 @@ impl Connection {
         }
     }
 
-    fn stream(&mut self) -> io::Result<&mut TcpStream> {
+    fn stream(&mut self) -> io::Result<&mut Socket> {
         self.socket.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::interval::{GeneratorSample, Interval, Tick};
 use squall_record::latency::Latency;
-use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::{self, Plan};
 use squall_scenarios::schedule::Schedule;
 use squall_scenarios::template::TemplateError;
 use squall_scenarios::workload::Workload;
 
 use crate::control::Control;
+use crate::endpoint::Endpoint;
+use crate::general::General;
 use crate::pool::Pool;
 use crate::slice::Slice;
 use crate::source::Source;
@@ -26,6 +28,8 @@ use crate::worker::{Setup, Worker};
 const SLICES_BEHIND: usize = 128;
 /// File descriptors that a run needs beside its connections.
 const SPARE_FILES: u64 = 128;
+/// What each worker needs to wait with: its pool's, or its runtime's.
+const FILES_PER_WORKER: u64 = 4;
 /// A request class's index is written in one byte of `ops.bin`.
 pub const MAX_CLASSES: usize = 256;
 
@@ -35,7 +39,7 @@ pub struct Job<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// Where the target listens.
-    pub addr: SocketAddr,
+    pub endpoint: &'a Endpoint,
     /// What goes into `Host`.
     pub host: &'a str,
     /// What `${token}` becomes.
@@ -115,7 +119,8 @@ pub fn run_with(
     if plan.requests.len() > MAX_CLASSES {
         return Err(EngineError::TooManyClasses(plan.requests.len()));
     }
-    raise_open_files(u64::from(plan.load.connections) + SPARE_FILES)?;
+    let waiting = u64::from(plan.load.workers) * FILES_PER_WORKER;
+    raise_open_files(u64::from(plan.load.connections) + waiting + SPARE_FILES)?;
     let workload = Workload::new(plan, job.host, job.token)?;
     let workers = plan.load.workers.clamp(1, plan.load.connections.min(plan.load.max_in_flight).max(1));
     thread::scope(|scope| {
@@ -143,7 +148,7 @@ pub fn run_with(
             let out = slices_tx.clone();
             let thread = thread::Builder::new()
                 .name(format!("load-{w}"))
-                .spawn_scoped(scope, move || work(setup, job.addr, source, &out, &back_rx, stop))
+                .spawn_scoped(scope, move || work(setup, job, source, &out, &back_rx, stop))
                 .map_err(EngineError::Worker)?;
             threads.push(thread);
         }
@@ -169,16 +174,26 @@ pub fn run_with(
 
 fn work(
     setup: Setup<'_>,
-    addr: SocketAddr,
+    job: &Job<'_>,
     source: Source,
     out: &SyncSender<Slice>,
     back: &Receiver<Slice>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let ends_all = StopUnlessDone(stop);
-    let timeout_ns = setup.plan.load.timeout_ms * 1_000_000;
-    let result = Pool::new(addr, setup.connections, timeout_ns)
-        .and_then(|pool| Worker::new(setup, source, pool).run(out, back));
+    let timeout = Duration::from_millis(setup.plan.load.timeout_ms);
+    let connections = setup.connections;
+    let result = match setup.plan.load.transport {
+        plan::Transport::Own => job
+            .endpoint
+            .address()
+            .and_then(|addr| Pool::new(addr, connections, timeout.as_nanos() as u64))
+            .and_then(|pool| Worker::new(setup, source, pool).run(out, back)),
+        plan::Transport::General { http } => {
+            General::new(job.endpoint, job.host, http, connections, setup.max_in_flight, timeout)
+                .and_then(|general| Worker::new(setup, source, general).run(out, back))
+        }
+    };
     if result.is_ok() {
         ends_all.done();
     }
@@ -325,14 +340,13 @@ mod tests {
     use squall_scenarios::plan::{
         AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, TargetPlan,
     };
-    use std::time::Duration;
 
     fn plan() -> Plan {
         Plan {
             name: "t".into(),
             summary: String::new(),
             seed: 1,
-            target: TargetPlan::Url { url: String::new(), token_env: None, allow: vec![] },
+            target: TargetPlan::Url { url: String::new(), ca_file: None, token_env: None, allow: vec![] },
             load: LoadPlan {
                 arrivals: Arrivals::Uniform,
                 connections: 2,
@@ -342,6 +356,7 @@ mod tests {
                 max_rate_rps: 1e6,
                 mode: Mode::Open,
                 spin_us: 0,
+                transport: plan::Transport::Own,
             },
             phases: vec![PhasePlan {
                 name: "all".into(),

@@ -19,19 +19,25 @@
 //! * `transport`: what a worker needs of whatever carries its requests.
 //! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
 //!   again.
+//! * `general`, [`client`]: the general transport: reqwest, for TLS, HTTP/2 and everything else.
+//! * [`endpoint`], [`tls`]: where the target listens, and whom to trust there.
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
 //! * [`responder`]: the smallest server, for measuring the generator itself.
 //! * `cells`, `slice`: a second's counts and histograms, reused.
 
 pub mod answer;
 mod cells;
+pub mod client;
 mod connection;
 pub mod control;
+pub mod endpoint;
 pub mod engine;
+mod general;
 mod pool;
 pub mod responder;
 mod slice;
 mod source;
 mod tally;
+pub mod tls;
 mod transport;
 mod worker;

@@ -6,18 +6,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
+use socket2::SockAddr;
 use squall_record::outcome::Failure;
 
 use crate::connection::{Connection, Progress, State};
 use crate::transport::{Finished, Flight, Transport};
 
 /// How long to wait before connecting again after a connection failed.
-const RETRY_NS: u64 = 20_000_000;
+pub(crate) const RETRY_NS: u64 = 20_000_000;
 /// The wait doubles up to this many times while a connection's sockets end before they carry a
 /// request, as they do at a target that accepts and hangs up: 1.28 s at most.
 const MAX_DOUBLINGS: u32 = 6;
@@ -28,7 +28,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// A worker's connections.
 pub(crate) struct Pool {
-    addr: SocketAddr,
+    addr: SockAddr,
     epoll: OwnedFd,
     connections: Vec<Connection>,
     /// Free connections, the longest unused first, so that all of them carry requests: a target
@@ -54,7 +54,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(addr: SocketAddr, connections: u32, connect_timeout_ns: u64) -> io::Result<Self> {
+    pub(crate) fn new(addr: SockAddr, connections: u32, connect_timeout_ns: u64) -> io::Result<Self> {
         let mut pool = Self {
             addr,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -95,7 +95,7 @@ impl Pool {
 
     fn connect(&mut self, id: u32, now_ns: u64) {
         let connection = &mut self.connections[id as usize];
-        let begun = connection.connect(self.addr, now_ns);
+        let begun = connection.connect(&self.addr, now_ns);
         self.connecting += u32::from(begun.is_ok());
         let watched = begun.and_then(|()| {
             let data = event_data(id, self.connections[id as usize].generation);
@@ -352,7 +352,7 @@ impl Transport for Pool {
 }
 
 /// Whether connecting failed for want of something on this machine.
-fn is_local(e: &io::Error) -> bool {
+pub(crate) fn is_local(e: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::PERM, Errno::ACCESS]
         .iter()

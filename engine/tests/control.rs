@@ -64,7 +64,7 @@ struct Seen {
 /// Carries out `plan`; `each` is told of every second.
 fn carried(plan: &Plan, control: &Control, stop: &AtomicBool, mut each: impl FnMut(u32, Clock)) -> Seen {
     let clock = Clock::starting_in(Duration::from_millis(100));
-    let job = Job { plan, addr: target(), host: "t", token: "", clock, pace: Pace::Open };
+    let job = Job { plan, endpoint: &target().into(), host: "t", token: "", clock, pace: Pace::Open };
     let mut seen = Seen::default();
     run_with(&job, control, stop, |tick| {
         seen.planned.push(tick.intervals.iter().map(|i| i.counts.planned).sum());

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use squall_record::event::Event;
 use squall_record::interval::Tick;
 use squall_record::latency::{Latency, Quantile, human_us};
-use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::{Http, Plan, Transport};
 
 use crate::steering::Steering;
 
@@ -119,6 +119,8 @@ pub struct GeneratorVerdict {
     pub workers: u32,
     /// Most connections open at the end of a second.
     pub connections: u32,
+    /// What carried the requests.
+    pub transport: Transport,
 }
 
 /// CPU and wall time of one phase.
@@ -271,6 +273,7 @@ impl Judge {
             pacing_p99_us: p99_us(&self.pacing),
             workers: self.workers,
             connections: self.connections,
+            transport: self.plan.load.transport,
         }
     }
 
@@ -296,7 +299,7 @@ impl Judge {
         Some((
             verdict,
             format!(
-                "the generator's own loop was late: pacing p99 {} is above the limit of {}{}; {}",
+                "the generator's own loop was late: pacing p99 {} is above the limit of {}{}; {}{}",
                 human_us(p99 as f64),
                 human_us(limit as f64),
                 self.why_late().unwrap_or_default(),
@@ -310,6 +313,7 @@ impl Judge {
                         self.plan.load.workers
                     )
                 },
+                self.costly_transport(),
             ),
         ))
     }
@@ -428,12 +432,28 @@ impl Judge {
             verdict,
             format!(
                 "the generator's workers used {:.0} % of their CPU{place} (limit {:.0} %); raise \
-                 load.workers (now {}), lower the rate, or use a faster machine",
+                 load.workers (now {}), lower the rate, or use a faster machine{}",
                 busiest * 100.0,
                 limit * 100.0,
                 self.plan.load.workers,
+                self.costly_transport(),
             ),
         ))
+    }
+
+    /// What a general transport has to do with a generator that is too slow; nothing for the own one.
+    fn costly_transport(&self) -> &'static str {
+        match self.plan.load.transport {
+            Transport::Own => "",
+            Transport::General { http: Http::V1 } => {
+                ". The general transport (HTTP/1.1) costs several times the CPU per request of the own \
+                 one, which carries http:// and unix:// targets"
+            }
+            Transport::General { http: Http::V2 } => {
+                ". The general transport (HTTP/2) costs several times the CPU per request of the own one, \
+                 which carries http:// and unix:// targets over HTTP/1.1"
+            }
+        }
     }
 
     /// Compares with the plan over the seconds before the newest one, which may be incomplete.
@@ -603,6 +623,28 @@ mod tests {
         assert_eq!(judged(|t| t.generator.starved = 1).run, RunVerdict::Valid);
         let v = judged(|t| t.generator.starved = 2);
         expect(&v, RunVerdict::Suspect, &["2.0 %", "limit 1 %", "load.connections (now 8)"]);
+    }
+
+    #[test]
+    fn a_generator_at_its_limit_is_told_what_the_general_transport_costs() {
+        let over = |transport| {
+            let mut plan = plan();
+            plan.load.transport = transport;
+            let mut judge = Judge::new(&plan);
+            for second in 0..10 {
+                let mut t = tick(second);
+                t.generator.cpu_ns = t.generator.wall_ns;
+                (0..RATE).for_each(|_| t.pacing.record_us(20_000));
+                judge.add(&t);
+            }
+            judge.verdict().reasons
+        };
+        assert!(over(Transport::Own).iter().all(|reason| !reason.contains("transport")));
+        for (http, version) in [(Http::V1, "HTTP/1.1"), (Http::V2, "HTTP/2")] {
+            let reasons = over(Transport::General { http });
+            let told = format!("The general transport ({version}) costs several times the CPU");
+            assert_eq!(reasons.iter().filter(|r| r.contains(&told)).count(), 2, "{reasons:?}");
+        }
     }
 
     #[test]

@@ -343,9 +343,12 @@ fn generator(out: &mut String, s: &Summary) {
     let us = |v: Option<u64>| v.map_or_else(|| NONE.to_owned(), |us| format::ms(us as f64 / 1000.0));
     let _ = writeln!(
         out,
-        "\n### Generator\n\n{}, {} connections, CPU {}, {} per request, p99 of pacing {}, of schedule lag {}.",
+        "\n### Generator\n\n{}, {} connections, {} transport over HTTP/{}, CPU {}, {} per request, p99 of pacing {}, of \
+         schedule lag {}.",
         format::several(g.workers, "worker"),
         g.connections,
+        g.transport,
+        g.http,
         g.cpu_utilisation.map_or_else(|| NONE.to_owned(), |u| format!("{:.0} %", u * 100.0)),
         g.cpu_us_per_request.map_or_else(|| NONE.to_owned(), |us| format!("{us:.1} µs")),
         us(g.pacing_p99_us),

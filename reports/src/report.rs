@@ -196,5 +196,7 @@ fn generator(v: &GeneratorVerdict) -> GeneratorSummary {
         pacing_p99_us: v.pacing_p99_us,
         workers: v.workers,
         connections: v.connections,
+        transport: v.transport.name().to_owned(),
+        http: v.transport.http().version().to_owned(),
     }
 }

@@ -393,6 +393,10 @@ pub struct GeneratorSummary {
     pub workers: u32,
     /// Most connections open at once.
     pub connections: u32,
+    /// What carried the requests: `own` or `general`. Their CPU per request does not compare.
+    pub transport: String,
+    /// The version of HTTP that was spoken: `1.1` or `2`.
+    pub http: String,
 }
 
 /// What the steps of a stepped run say about capacity.

@@ -4,6 +4,7 @@ use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
+    Transport,
 };
 
 /// 5 s of warm-up and 55 s at 100 requests per second.
@@ -22,6 +23,7 @@ pub(crate) fn plan() -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            transport: Transport::Own,
         },
         phases: vec![phase("warm", true, 0.0, 5.0), phase("hold", false, 5.0, 60.0)],
         requests: vec![],

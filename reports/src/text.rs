@@ -379,6 +379,7 @@ fn generator(page: &mut Page, s: &Summary) {
         g.cpu_utilisation.map_or_else(|| NONE.to_owned(), |u| format!("{:.0} %", u * 100.0)),
         g.cpu_us_per_request.map_or_else(|| NONE.to_owned(), |us| format!("{us:.1} µs")),
     ));
+    page.line(&format!("             transport {}, HTTP/{}", g.transport, g.http));
     page.line(&format!(
         "             p99 of pacing {}   of schedule lag {}",
         us(g.pacing_p99_us),

@@ -3,7 +3,7 @@
 
 use squall_scenarios::explain::explain;
 use squall_scenarios::gate::parse_gate;
-use squall_scenarios::host::{Host, HttpUrl};
+use squall_scenarios::host::{Host, TargetUrl};
 use squall_scenarios::load::load;
 use squall_scenarios::overrides::Override;
 use squall_scenarios::plan::Plan;
@@ -78,8 +78,8 @@ pub fn parsers(input: &str) {
     if let Ok(ratio) = parse_ratio(input) {
         assert!((0.0..=1.0).contains(&ratio));
     }
-    if let Ok(url) = HttpUrl::parse(input) {
-        assert_eq!(HttpUrl::parse(&url.to_string()).as_ref(), Ok(&url));
+    if let Ok(url) = TargetUrl::parse(input) {
+        assert_eq!(TargetUrl::parse(&url.to_string()).as_ref(), Ok(&url));
     }
     let _ = (parse_duration(input), Host::parse(input));
 }

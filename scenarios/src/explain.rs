@@ -5,7 +5,7 @@ use std::fmt::Write;
 use squall_record::fault::{Delay, Effect};
 
 use crate::lower::draws_accounts;
-use crate::plan::{AmountLaw, Arrivals, DataPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan};
+use crate::plan::{AmountLaw, Arrivals, DataPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan, Transport};
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
 use crate::units::rate::format_rate;
@@ -43,9 +43,10 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
             grouped(*accounts as f64),
             grouped(*opening_balance as f64)
         )?,
-        TargetPlan::Url { url, token_env, .. } => {
+        TargetPlan::Url { url, ca_file, token_env, .. } => {
             let token = token_env.as_ref().map_or_else(String::new, |t| format!(", bearer token from ${t}"));
-            writeln!(out, "target    {url}{token}")?;
+            let trust = ca_file.as_ref().map_or_else(String::new, |f| format!(", trusting {f}"));
+            writeln!(out, "target    {url}{token}{trust}")?;
         }
     }
     let load = &plan.load;
@@ -70,6 +71,13 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
             format_ratio(b.share),
             format_seconds(b.mean_s),
             trimmed(b.calm_factor(), 2),
+        )?;
+    }
+    if let Transport::General { http } = load.transport {
+        writeln!(
+            out,
+            "transport general, HTTP/{}: several times the CPU of the own one per request",
+            http.version()
         )?;
     }
     if plan.requests.iter().any(draws_accounts) {

@@ -12,6 +12,8 @@ use crate::error::tick;
 
 /// The longest URL, in bytes.
 pub const MAX_URL_LEN: usize = 300;
+/// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) less its end.
+pub const MAX_SOCKET_PATH_LEN: usize = 107;
 
 /// A host: an address, or a name in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +27,20 @@ pub enum Host {
 /// Why a text is not a host or a URL to load. Reads on after the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// TLS is not there.
-    #[error("needs TLS, which this transport does not speak; use http:// and end TLS in front of the target")]
-    Tls,
     /// Something else than HTTP.
-    #[error("is not an HTTP URL; write it like http://127.0.0.1:8080")]
+    #[error(
+        "is not a URL that can be loaded; write it like http://127.0.0.1:8080, https://localhost:8443 or \
+         unix:///run/payments.sock"
+    )]
     NotHttp,
+    /// `unix://relative`
+    #[error("does not name a socket by its whole path; write it like unix:///run/payments.sock")]
+    Socket,
+    /// Longer than the system takes.
+    #[error(
+        "names a socket by {0} bytes, and the system takes at most {MAX_SOCKET_PATH_LEN}; use a shorter path"
+    )]
+    SocketTooLong(usize),
     /// More than scheme, host and port.
     #[error("holds more than scheme, host and port; put the path into the requests")]
     MoreThanOrigin,
@@ -101,29 +111,78 @@ impl fmt::Display for Host {
     }
 }
 
-/// An HTTP origin: `http://host:port`.
+/// Where load goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetUrl {
+    /// A host and a port.
+    Http(HttpUrl),
+    /// The path of a socket on this machine: `unix:///run/payments.sock`. HTTP without TLS.
+    Unix(String),
+}
+
+impl TargetUrl {
+    /// The target that `url` names.
+    ///
+    /// # Errors
+    /// When it is neither an HTTP origin nor a socket's whole path.
+    pub fn parse(url: &str) -> Result<Self, HostError> {
+        if !url.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("unix:")) {
+            return HttpUrl::parse(url).map(Self::Http);
+        }
+        let path = url["unix:".len()..].strip_prefix("//").ok_or(HostError::Socket)?;
+        if !path.starts_with('/') || path.ends_with('/') || path.chars().any(char::is_control) {
+            return Err(HostError::Socket);
+        }
+        if path.len() > MAX_SOCKET_PATH_LEN {
+            return Err(HostError::SocketTooLong(path.len()));
+        }
+        Ok(Self::Unix(path.to_owned()))
+    }
+}
+
+impl fmt::Display for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetUrl::Http(url) => url.fmt(f),
+            TargetUrl::Unix(path) => write!(f, "unix://{path}"),
+        }
+    }
+}
+
+/// An HTTP origin: `http://host:port` or `https://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl {
+    /// Whether TLS is spoken.
+    pub tls: bool,
     /// Where to connect.
     pub host: Host,
-    /// 80 when the URL has none.
+    /// 80 or, with TLS, 443 when the URL has none.
     pub port: u16,
 }
 
 impl HttpUrl {
+    /// Host and port, as they stand in `Host`.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The origin in `url`; a single `/` after it is allowed.
     ///
     /// # Errors
     /// When `url` is anything else.
     pub fn parse(url: &str) -> Result<Self, HostError> {
-        let lower = url.get(..8).map(str::to_ascii_lowercase).unwrap_or_default();
-        if lower == "https://" {
-            return Err(HostError::Tls);
-        }
-        if !lower.starts_with("http://") || url.len() > MAX_URL_LEN {
+        if url.len() > MAX_URL_LEN {
             return Err(HostError::NotHttp);
         }
-        let rest = &url["http://".len()..];
+        let after = |scheme: &str| {
+            url.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme)).map(|s| &url[s.len()..])
+        };
+        let (tls, rest) = match (after("http://"), after("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            (None, None) => return Err(HostError::NotHttp),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('@') {
             return Err(HostError::UserInfo);
@@ -141,6 +200,7 @@ impl HttpUrl {
             return Err(HostError::Host(host.to_owned()));
         }
         let port = match port {
+            None if tls => 443,
             None => 80,
             Some(digits) => digits
                 .parse::<u16>()
@@ -148,14 +208,14 @@ impl HttpUrl {
                 .filter(|p| *p > 0 && digits.bytes().all(|b| b.is_ascii_digit()))
                 .ok_or_else(|| HostError::Port(digits.to_owned()))?,
         };
-        Ok(Self { host: Host::parse(host)?, port })
+        Ok(Self { tls, host: Host::parse(host)?, port })
     }
 }
 
 impl fmt::Display for HttpUrl {
     /// `http://host:port`, the port always written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority())
     }
 }
 
@@ -172,11 +232,13 @@ mod tests {
             "http://localhost:1/",
             "HTTP://LOCALHOST",
             "http://[::1]:65535",
+            "https://localhost",
         ] {
             assert!(HttpUrl::parse(url).unwrap().host.is_loopback(), "{url}");
         }
         assert_eq!(HttpUrl::parse("http://LocalHost/").unwrap().to_string(), "http://localhost:80");
         assert_eq!(HttpUrl::parse("http://[::1]:8").unwrap().to_string(), "http://[::1]:8");
+        assert_eq!(HttpUrl::parse("HTTPS://LocalHost/").unwrap().to_string(), "https://localhost:443");
     }
 
     #[test]
@@ -189,6 +251,7 @@ mod tests {
             "http://[::]",
             "http://[::ffff:127.0.0.1]",
             "http://128.0.0.1",
+            "https://localhost.evil.com",
         ] {
             assert!(!HttpUrl::parse(url).unwrap().host.is_loopback(), "{url}");
         }
@@ -224,7 +287,8 @@ mod tests {
             "http:///",
             "//localhost",
             "localhost:80",
-            "https://localhost",
+            "https:/localhost",
+            "httpss://localhost",
             "ftp://localhost",
             "http://ⓛocalhost",
             "http://a..b",
@@ -237,10 +301,10 @@ mod tests {
     fn every_refusal_says_what_to_write() {
         let message = |t: &str| HttpUrl::parse(t).unwrap_err().to_string();
         assert_eq!(
-            message("https://localhost"),
-            "needs TLS, which this transport does not speak; use http:// and end TLS in front of the target"
+            message("localhost:80"),
+            "is not a URL that can be loaded; write it like http://127.0.0.1:8080, https://localhost:8443 or \
+             unix:///run/payments.sock"
         );
-        assert_eq!(message("localhost:80"), "is not an HTTP URL; write it like http://127.0.0.1:8080");
         assert_eq!(
             message("http://127.1"),
             "has the host `127.1`, an address in a form that programs read differently; \
@@ -252,11 +316,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_socket_is_named_by_its_whole_path() {
+        let path = |url: &str| TargetUrl::parse(url).map(|t| t.to_string());
+        assert_eq!(path("unix:///run/pay.sock"), Ok("unix:///run/pay.sock".to_owned()));
+        assert_eq!(path("UNIX:///run/pay.sock"), Ok("unix:///run/pay.sock".to_owned()));
+        for url in [
+            "unix://pay.sock",
+            "unix:/run/pay.sock",
+            "unix:",
+            "unix://",
+            "unix:///",
+            "unix:///run/",
+            "unix:///a\nb",
+        ] {
+            assert_eq!(path(url), Err(HostError::Socket), "{url}");
+        }
+        let long = format!("unix:///{}", "a".repeat(MAX_SOCKET_PATH_LEN));
+        assert_eq!(path(&long), Err(HostError::SocketTooLong(MAX_SOCKET_PATH_LEN + 1)));
+    }
+
     proptest! {
         #[test]
-        fn what_is_accepted_reads_back_the_same(url in "http://[a-z0-9.:\\[\\]@/x]{0,20}|\\PC*") {
-            if let Ok(parsed) = HttpUrl::parse(&url) {
-                prop_assert_eq!(HttpUrl::parse(&parsed.to_string()), Ok(parsed));
+        fn what_is_accepted_reads_back_the_same(url in "https?://[a-z0-9.:\\[\\]@/x]{0,20}|unix://[/a-z]{0,9}|\\PC*") {
+            if let Ok(parsed) = TargetUrl::parse(&url) {
+                prop_assert_eq!(TargetUrl::parse(&parsed.to_string()), Ok(parsed));
             }
         }
     }

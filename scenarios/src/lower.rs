@@ -55,9 +55,9 @@ pub(crate) fn lower(
     findings: &mut Findings,
 ) -> Option<Plan> {
     let name = scenario_name(file, findings);
-    let target = target::lower(file.target.as_ref(), text, findings);
+    let target = target::lower(file.target.as_ref(), folder, text, findings);
     let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
-    let load = carry::lower(file.load.as_ref(), max_rate_rps, findings);
+    let load = carry::lower(file.load.as_ref(), target.as_ref(), max_rate_rps, findings);
     let requests = request::lower(&file.request, target.as_ref(), findings);
     let scale = file.load.as_ref().and_then(|l| l.scale.as_ref());
     let scale = within(scale, 1.0, 0.0..=MAX_SCALE, "load.scale", findings).unwrap_or(1.0);

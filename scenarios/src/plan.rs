@@ -52,8 +52,11 @@ pub enum TargetPlan {
     },
     /// A service that runs already.
     Url {
-        /// Scheme, host and port: `http://127.0.0.1:8080`.
+        /// Scheme, host and port, or a socket: `http://127.0.0.1:8080`, `unix:///run/pay.sock`.
         url: String,
+        /// A file of certificate authorities to trust besides this machine's, in PEM.
+        #[serde(default)]
+        ca_file: Option<String>,
         /// The environment variable that holds the bearer token; its value is never recorded.
         token_env: Option<String>,
         /// Hosts beyond loopback to which the scenario allows load.
@@ -84,6 +87,66 @@ pub struct LoadPlan {
     /// punctual, for CPU that a target on the same machine would use.
     #[serde(default)]
     pub spin_us: u64,
+    /// What carries the requests.
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+/// What carries the requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Transport {
+    /// squall's own HTTP/1.1, over TCP or a Unix socket.
+    #[default]
+    Own,
+    /// reqwest: TLS, HTTP/2 and everything else, for several times the CPU per request.
+    General {
+        /// The version spoken.
+        http: Http,
+    },
+}
+
+impl Transport {
+    /// The name used in every record and report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Own => "own",
+            Transport::General { .. } => "general",
+        }
+    }
+
+    /// The version of HTTP that it speaks.
+    #[must_use]
+    pub fn http(self) -> Http {
+        match self {
+            Transport::Own => Http::V1,
+            Transport::General { http } => http,
+        }
+    }
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Http {
+    /// HTTP/1.1: one request at a time on a connection.
+    #[serde(rename = "1.1")]
+    V1,
+    /// HTTP/2: many at a time. Without TLS the target must know that it comes (h2c with prior
+    /// knowledge).
+    #[serde(rename = "2")]
+    V2,
+}
+
+impl Http {
+    /// `1.1` or `2`.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Http::V1 => "1.1",
+            Http::V2 => "2",
+        }
+    }
 }
 
 /// Of a plan that does not say: that of a manifest written before there was a field for it.
@@ -557,6 +620,7 @@ pub(crate) mod tests_support {
                 max_rate_rps: 1e6,
                 mode: Mode::Open,
                 spin_us: 0,
+                transport: Transport::Own,
             },
             phases,
             requests: vec![pay()],

@@ -2,7 +2,7 @@
 
 use squall_record::event::What;
 use squall_scenarios::explain::pick;
-use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, TargetPlan};
+use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, TargetPlan, Transport};
 
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
@@ -49,6 +49,7 @@ pub(crate) fn what_was_run(report: &Report) -> String {
                 format::several(plan.load.workers, "worker")
             ),
         ),
+        ("Transport", transport(plan.load.transport)),
         ("Accounts", format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick))),
         ("Machine", machine),
         ("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)),
@@ -63,6 +64,17 @@ pub(crate) fn what_was_run(report: &Report) -> String {
     }
     body.push_str(&events(report));
     section("run", "What was run", &body)
+}
+
+fn transport(transport: Transport) -> String {
+    let http = transport.http().version();
+    match transport {
+        Transport::Own => format!("own, HTTP/{http}"),
+        Transport::General { .. } => format!(
+            "general, HTTP/{http}: several times the CPU of the own transport per request, and the first request \
+             on each connection opens it"
+        ),
+    }
 }
 
 fn phases(s: &Summary) -> String {

@@ -15,7 +15,7 @@ use squall_record::outcome::{Failure, Outcome};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Mode, Op, PhasePlan,
-    Pick, Plan, RequestPlan, SloPlan, Tally, TargetPlan,
+    Pick, Plan, RequestPlan, SloPlan, Tally, TargetPlan, Transport,
 };
 
 /// What happened to the arrivals of one second.
@@ -112,6 +112,7 @@ pub fn quickstart() -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            transport: Transport::Own,
         },
         phases: vec![
             phase("warm up", true, 0.0, 5.0, 200.0, 200.0),

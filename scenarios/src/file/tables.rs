@@ -58,9 +58,13 @@ pub struct Target {
     pub accounts: Option<At<u64>>,
     /// What each account holds at first, in minor units. Default: 100000000000.
     pub opening_balance: Option<At<i64>>,
-    /// A service that runs already: `http://127.0.0.1:8080`. A host beyond loopback must be listed
-    /// in `allow`.
+    /// A service that runs already: `http://127.0.0.1:8080`, `https://localhost:8443`, or
+    /// `unix:///run/payments.sock` for a socket of this machine. A host beyond loopback must be
+    /// listed in `allow`.
     pub url: Option<At<String>>,
+    /// Of an `https://` url: a PEM file of certificate authorities to trust besides those that
+    /// this machine trusts; a relative path begins at the scenario's folder.
+    pub ca_file: Option<At<String>>,
     /// The environment variable that holds the bearer token for `url`.
     pub token_env: Option<At<String>>,
     /// Hosts beyond loopback that this scenario may load: names or addresses, without port.
@@ -101,6 +105,13 @@ pub struct Load {
     /// What all rates of all phases are multiplied by, 0 to 1000. Default: 1.
     #[schemars(range(min = 0, max = 1000))]
     pub scale: Option<At<f64>>,
+    /// What carries the requests: `own` (squall's own HTTP/1.1: fast, without TLS), `general`
+    /// (reqwest: everything, for several times the CPU per request), or `auto`: the own one where
+    /// it will do. Default: auto.
+    pub transport: Option<At<TransportText>>,
+    /// The version of HTTP: `1.1` or `2`. HTTP/2 to an `http://` url is h2c with prior knowledge.
+    /// Default: 1.1.
+    pub http: Option<At<HttpText>>,
     /// A plan above it is refused: a guard against a slip of the finger. Default: 100k/s.
     pub max_rate: Option<At<RateText>>,
 }
@@ -129,6 +140,29 @@ pub struct BurstsTable {
     pub share: Option<At<Ratio>>,
     /// How long a burst lasts on average, 10ms to 1h; lengths are exponential. Default: 1s.
     pub mean: Option<At<DurationText>>,
+}
+
+/// What carries the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportText {
+    /// The own one where it will do.
+    Auto,
+    /// squall's own HTTP/1.1.
+    Own,
+    /// reqwest.
+    General,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum HttpText {
+    /// HTTP/1.1.
+    #[serde(rename = "1.1")]
+    V1,
+    /// HTTP/2.
+    #[serde(rename = "2")]
+    V2,
 }
 
 /// A stretch of time with exactly one shape: `rate`, `ramp`, `steps`, `spike`, `pulse`, `sine`, `daily`,

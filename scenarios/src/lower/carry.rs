@@ -6,9 +6,9 @@ use super::bursts;
 use super::scalar::{duration, duration_within, rate_rps, within};
 use crate::error::tick;
 use crate::file::scalar::{At, DurationText};
-use crate::file::tables::Load;
+use crate::file::tables::{HttpText, Load, TransportText};
 use crate::findings::Findings;
-use crate::plan::{LoadPlan, Mode};
+use crate::plan::{Http, LoadPlan, Mode, TargetPlan, Transport};
 
 /// The most keep-alive connections.
 pub const MAX_CONNECTIONS: u32 = 10_000;
@@ -27,7 +27,12 @@ const DEFAULT_TIMEOUT_MS: u64 = 2_000;
 const DEFAULT_SPIN_US: u64 = 0;
 const DEFAULT_MAX_RATE_RPS: f64 = 100_000.0;
 
-pub(super) fn lower(file: Option<&Load>, max_rate_rps: f64, findings: &mut Findings) -> Option<LoadPlan> {
+pub(super) fn lower(
+    file: Option<&Load>,
+    target: Option<&TargetPlan>,
+    max_rate_rps: f64,
+    findings: &mut Findings,
+) -> Option<LoadPlan> {
     let none = Load::default();
     let file = file.unwrap_or(&none);
     let connections = within(
@@ -95,6 +100,7 @@ pub(super) fn lower(file: Option<&Load>, max_rate_rps: f64, findings: &mut Findi
         max_rate_rps,
         mode: Mode::Open,
         spin_us,
+        transport: transport(file, target, findings),
     })
 }
 
@@ -109,6 +115,34 @@ fn spin_us(typed: &At<DurationText>, findings: &mut Findings) -> Option<u64> {
         return None;
     }
     Some(spin.as_micros() as u64)
+}
+
+/// What can carry the requests to `target`: the own transport unless it will not do.
+fn transport(file: &Load, target: Option<&TargetPlan>, findings: &mut Findings) -> Transport {
+    let http = match file.http.as_deref() {
+        Some(HttpText::V2) => Http::V2,
+        Some(HttpText::V1) | None => Http::V1,
+    };
+    let tls = matches!(target, Some(TargetPlan::Url { url, .. }) if url.starts_with("https:"));
+    if let (Some(typed), Http::V2, Some(TargetPlan::Reference { .. })) = (&file.http, http, target) {
+        findings.add(
+            typed.span(),
+            "load.http `2`: the reference service speaks HTTP/1.1; remove it, or load a target.url",
+        );
+    }
+    match &file.transport {
+        Some(typed) if **typed == TransportText::Own && (tls || http == Http::V2) => {
+            let what = if tls { "TLS" } else { "HTTP/2" };
+            findings.add(
+                typed.span(),
+                format!("load.transport `own` does not speak {what}; write `general`, or leave it out"),
+            );
+            Transport::Own
+        }
+        Some(typed) if **typed == TransportText::General => Transport::General { http },
+        _ if tls || http == Http::V2 => Transport::General { http },
+        _ => Transport::Own,
+    }
 }
 
 /// `load.max_rate` in requests per second. What is wrong with it is told and the highest rate

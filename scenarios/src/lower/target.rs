@@ -1,5 +1,7 @@
 //! `[target]`: what is loaded, and whether it may be.
 
+use std::path::Path;
+
 use super::data::{MAX_ACCOUNTS, MAX_AMOUNT};
 use super::scalar::within;
 use crate::edited::EditedText;
@@ -7,7 +9,7 @@ use crate::error::tick;
 use crate::file::scalar::At;
 use crate::file::tables::Target;
 use crate::findings::Findings;
-use crate::host::{Host, HttpUrl};
+use crate::host::{Host, TargetUrl};
 use crate::plan::TargetPlan;
 
 pub(super) const DEFAULT_ACCOUNTS: u64 = 10_000;
@@ -18,6 +20,7 @@ const MAX_ALLOW: usize = 64;
 
 pub(super) fn lower(
     file: Option<&Target>,
+    folder: &Path,
     text: &EditedText<'_>,
     findings: &mut Findings,
 ) -> Option<TargetPlan> {
@@ -32,7 +35,7 @@ pub(super) fn lower(
         (Some(url), Some(system)) => {
             // What is set on the command line wins over what the file says.
             match (text.is_set(&url.span()), text.is_set(&system.span())) {
-                (true, false) => at_url(file, url, &allowed, findings),
+                (true, false) => at_url(file, url, &allowed, base(file, folder, text), findings),
                 (false, true) => reference(file, findings),
                 _ => {
                     findings.add(
@@ -55,10 +58,14 @@ pub(super) fn lower(
                     );
                 }
             }
-            at_url(file, url, &allowed, findings)
+            at_url(file, url, &allowed, base(file, folder, text), findings)
         }
         (None, _) => {
-            for (key, typed) in [("token_env", file.token_env.as_ref()), ("allow", file.allow.first())] {
+            for (key, typed) in [
+                ("token_env", file.token_env.as_ref()),
+                ("ca_file", file.ca_file.as_ref()),
+                ("allow", file.allow.first()),
+            ] {
                 if let Some(typed) = typed {
                     findings.add(
                         typed.span(),
@@ -97,7 +104,13 @@ fn reference(file: &Target, findings: &mut Findings) -> Option<TargetPlan> {
     Some(TargetPlan::Reference { accounts, opening_balance })
 }
 
-fn at_url(file: &Target, url: &At<String>, allowed: &[Host], findings: &mut Findings) -> Option<TargetPlan> {
+fn at_url(
+    file: &Target,
+    url: &At<String>,
+    allowed: &[Host],
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<TargetPlan> {
     if let Some(name) = &file.token_env {
         let safe = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if name.is_empty() || !name.bytes().all(safe) || name.as_bytes()[0].is_ascii_digit() {
@@ -110,9 +123,13 @@ fn at_url(file: &Target, url: &At<String>, allowed: &[Host], findings: &mut Find
             );
         }
     }
-    let parsed = findings.check(url.span(), format_args!("target.url {}", tick(url)), HttpUrl::parse(url))?;
-    if !parsed.host.is_loopback() && !allowed.contains(&parsed.host) {
-        let host = parsed.host.to_string();
+    let parsed =
+        findings.check(url.span(), format_args!("target.url {}", tick(url)), TargetUrl::parse(url))?;
+    if let TargetUrl::Http(at) = &parsed
+        && !at.host.is_loopback()
+        && !allowed.contains(&at.host)
+    {
+        let host = at.host.to_string();
         let host = host.trim_matches(['[', ']']);
         findings.add(
             url.span(),
@@ -126,9 +143,33 @@ fn at_url(file: &Target, url: &At<String>, allowed: &[Host], findings: &mut Find
     }
     Some(TargetPlan::Url {
         url: parsed.to_string(),
+        ca_file: ca_file(file, &parsed, folder, findings),
         token_env: file.token_env.as_deref().cloned(),
         allow: allowed.iter().map(Host::to_string).collect(),
     })
+}
+
+/// Where relative paths begin: at the scenario's `folder`, and what is set on the command line
+/// where that was typed.
+fn base<'a>(file: &Target, folder: &'a Path, text: &EditedText<'_>) -> &'a Path {
+    match &file.ca_file {
+        Some(typed) if text.is_set(&typed.span()) => Path::new(""),
+        _ => folder,
+    }
+}
+
+fn ca_file(file: &Target, url: &TargetUrl, folder: &Path, findings: &mut Findings) -> Option<String> {
+    let typed = file.ca_file.as_ref()?;
+    if !matches!(url, TargetUrl::Http(at) if at.tls) {
+        findings.add(
+            typed.span(),
+            "target.ca_file says whom TLS trusts, and only an https:// url speaks it; remove it or change the url",
+        );
+    }
+    if typed.is_empty() || typed.chars().any(char::is_control) {
+        findings.add(typed.span(), format!("target.ca_file {} must be the path of a PEM file", tick(typed)));
+    }
+    Some(folder.join(typed.as_str()).to_string_lossy().into_owned())
 }
 
 fn allowed(typed: &[At<String>], findings: &mut Findings) -> Vec<Host> {

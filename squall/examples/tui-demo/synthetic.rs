@@ -13,7 +13,7 @@ use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, SloPlan,
-    TargetPlan,
+    TargetPlan, Transport,
 };
 
 /// What a sink is fed, in order.
@@ -42,6 +42,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            transport: Transport::Own,
         },
         phases: vec![phase("hold", 0.0, duration_s, rps, rps, false)],
         requests: vec![RequestPlan {

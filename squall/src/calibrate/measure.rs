@@ -97,7 +97,7 @@ impl Settings {
         let plan = self.plan(rate_rps)?;
         let host = self.addr.to_string();
         let clock = Clock::starting_in(LEAD);
-        let job = Job { plan: &plan, addr: self.addr, host: &host, token: "", clock, pace };
+        let job = Job { plan: &plan, endpoint: &self.addr.into(), host: &host, token: "", clock, pace };
         let mut seen = Seen::default();
         let measured = WARMUP_S..WARMUP_S + self.seconds;
         engine::run(&job, &AtomicBool::new(false), |tick| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use squall_engine::control::Control;
+use squall_engine::endpoint::Endpoint;
 use squall_engine::engine::{self, Job, Pace};
 use squall_record::clock::{self, Clock};
 use squall_record::event::What;
@@ -19,7 +20,7 @@ use squall_reports::report::build;
 use squall_reports::text::render_text;
 use squall_reports::write::write_all;
 use squall_scenarios::closed::closed_loop;
-use squall_scenarios::host::HttpUrl;
+use squall_scenarios::host::TargetUrl;
 use squall_scenarios::plan::{Mode, Plan, TargetPlan};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -33,7 +34,8 @@ use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, Wanted};
 use crate::run::control::Pilot;
 use crate::run::stream::Stream;
-use crate::run::{interrupt, preflight, timeline, watch};
+use crate::run::watch::Watch;
+use crate::run::{interrupt, preflight, timeline};
 use crate::stdout::{print, remark, wants_colour};
 use crate::tui::{self, Commands};
 
@@ -42,7 +44,7 @@ const LEAD: Duration = Duration::from_millis(500);
 
 /// What is loaded, once it is there.
 struct Target {
-    addr: std::net::SocketAddr,
+    endpoint: Endpoint,
     host: String,
     token: String,
     admin: Option<Admin>,
@@ -159,7 +161,7 @@ fn manifest(plan: &Plan) -> anyhow::Result<Manifest> {
 /// The target that is not squall's own, when the plan names one: everything about it that can be
 /// wrong shows before the run folder is made.
 fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
-    let TargetPlan::Url { url, token_env, allow } = &plan.target else { return Ok(None) };
+    let TargetPlan::Url { url, ca_file, token_env, allow } = &plan.target else { return Ok(None) };
     let invalid = |problem: String| Stop::Invalid(format!("failed to run {}: {problem}", plan.name));
     if !plan.faults.is_empty() {
         return Err(invalid(format!(
@@ -177,10 +179,12 @@ fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
         let name = token_env.as_deref().unwrap_or_default();
         return Err(invalid(format!("the bearer token in {name} holds control characters")));
     }
-    let parsed = HttpUrl::parse(url).map_err(|e| invalid(e.to_string()))?;
-    let host = parsed.to_string().trim_start_matches("http://").to_owned();
-    let addr = preflight::address(&host, allow).map_err(|e| invalid(format!("{e:#}")))?;
-    Ok(Some(Target { addr, host, token, admin: None, service: None }))
+    let parsed = TargetUrl::parse(url).map_err(|e| invalid(e.to_string()))?;
+    let http = plan.load.transport.http();
+    let (endpoint, host) = preflight::endpoint(&parsed, allow, ca_file.as_ref().map(Path::new), http)
+        .and_then(|(endpoint, host)| preflight::trust(&endpoint).map(|()| (endpoint, host)))
+        .map_err(|e| invalid(format!("{e:#}")))?;
+    Ok(Some(Target { endpoint, host, token, admin: None, service: None }))
 }
 
 /// The stranger, or the reference service once it listens.
@@ -204,7 +208,7 @@ fn start_target(
     let service = ReferenceService::start(wanted)?;
     remark(&format!("it listens on {} (process {})", service.addr, service.pid()));
     Ok(Target {
-        addr: service.addr,
+        endpoint: Endpoint::Tcp(service.addr),
         host: service.addr.to_string(),
         token: service.token.clone(),
         admin: Some(Admin::new(service.admin, &service.admin_token)),
@@ -237,13 +241,14 @@ fn load(
     }
     let stream = Stream::new(sinks);
     // May take seconds, and so comes before the clock starts.
-    let unreachable = preflight::unreachable(target.addr);
+    let unreachable = preflight::unreachable(&target.endpoint);
+    let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
     let clock = Clock::starting_in(LEAD);
     let control = Control::new();
     let pilot = Pilot::new(plan, control.clone(), clock, stream.clone());
     let screen = view.map(|v| show(v, pilot, stop, &done)).transpose()?;
     if let Some(reason) = unreachable {
-        let reason = format!("{} does not accept connections: {reason}", target.addr);
+        let reason = format!("{} does not accept connections: {reason}", target.endpoint);
         stream.event(0.0, What::Target { up: false, reason })?;
     }
 
@@ -260,10 +265,10 @@ fn load(
             }
             kept
         });
-        scope.spawn(|| watch::watch(target.addr, clock, stream, done));
+        scope.spawn(|| watch.keep(clock, stream, done));
         let job = Job {
             plan,
-            addr: target.addr,
+            endpoint: &target.endpoint,
             host: &target.host,
             token: &target.token,
             clock,

@@ -1,11 +1,14 @@
 //! What can be known to fail before the first request.
 
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use squall_scenarios::plan::{Plan, TargetPlan};
+use squall_engine::endpoint::{Endpoint, Unreachable};
+use squall_engine::tls::Tls;
+use squall_scenarios::host::TargetUrl;
+use squall_scenarios::plan::{Http, Plan, TargetPlan};
 
 /// How long the target may take to accept a connection before the run begins.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -97,10 +100,50 @@ pub fn address(host_port: &str, allow: &[String]) -> anyhow::Result<SocketAddr> 
     Ok(addr)
 }
 
+/// Where the target called `url` listens, and what it calls itself.
+///
+/// # Errors
+/// When its name leads where it must not, or nobody could be trusted there.
+pub fn endpoint(
+    url: &TargetUrl,
+    allow: &[String],
+    ca_file: Option<&Path>,
+    http: Http,
+) -> anyhow::Result<(Endpoint, String)> {
+    match url {
+        TargetUrl::Unix(path) => Ok((Endpoint::Unix(path.into()), "localhost".to_owned())),
+        TargetUrl::Http(at) => {
+            let authority = at.authority();
+            let addr = address(&authority, allow)?;
+            let endpoint = if at.tls {
+                Endpoint::Tls(addr, Tls::new(&at.host.to_string(), ca_file, http)?)
+            } else {
+                Endpoint::Tcp(addr)
+            };
+            Ok((endpoint, authority))
+        }
+    }
+}
+
 /// Whether the target accepts a connection now; if not, why.
 #[must_use]
-pub fn unreachable(addr: SocketAddr) -> Option<String> {
-    TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT).err().map(|e| e.to_string())
+pub fn unreachable(endpoint: &Endpoint) -> Option<String> {
+    endpoint.try_connect(CONNECT_TIMEOUT).err().map(|e| e.to_string())
+}
+
+/// Refuses a target that accepts connections and with which TLS fails on them: that is nothing
+/// that time mends, and every request would fail of it.
+///
+/// # Errors
+/// What is wrong, and the way out.
+pub fn trust(endpoint: &Endpoint) -> anyhow::Result<()> {
+    match endpoint {
+        Endpoint::Tls(..) => match endpoint.try_connect(CONNECT_TIMEOUT) {
+            Err(Unreachable::Tls(e)) => Err(e.into()),
+            Ok(()) | Err(Unreachable::Connect(_)) => Ok(()),
+        },
+        Endpoint::Tcp(_) | Endpoint::Unix(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
