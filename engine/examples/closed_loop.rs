@@ -86,6 +86,8 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             body: None,
             expect: vec![],
             declined: vec![],
+            check: vec![],
+            retry: None,
         }],
         data: DataPlan {
             accounts: 2,

@@ -78,6 +78,14 @@ impl Scanner {
     /// # Errors
     /// [`BadAnswer`] when they cannot be part of an answer.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, BadAnswer> {
+        self.scan_with(bytes, |_| {})
+    }
+
+    /// [`scan`](Self::scan)s and gives each piece of the body to `body`, without its framing.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn scan_with(&mut self, bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<Scan, BadAnswer> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -93,6 +101,7 @@ impl Scanner {
                 },
                 State::Length(left) => {
                     let take = left.min(rest.len() as u64);
+                    body(&rest[..take as usize]);
                     at += take as usize;
                     if take == left {
                         return Ok(Scan::Complete(self.answer, at));
@@ -108,6 +117,7 @@ impl Scanner {
                 }
                 State::ChunkData(left) => {
                     let take = left.min(rest.len() as u64);
+                    body(&rest[..take as usize]);
                     at += take as usize;
                     if take < left {
                         self.state = State::ChunkData(left - take);
@@ -130,7 +140,10 @@ impl Scanner {
                         return Ok(Scan::Complete(self.answer, at));
                     }
                 }
-                State::UntilClose => return Ok(Scan::Partial(bytes.len())),
+                State::UntilClose => {
+                    body(rest);
+                    return Ok(Scan::Partial(bytes.len()));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use socket2::{SockAddr, Socket, Type};
+use squall_scenarios::check::MAX_CHECKED_BYTES;
 
 use crate::answer::{Answer, Scan, Scanner};
 use crate::transport::Flight;
@@ -54,6 +55,9 @@ pub(crate) struct Connection {
     partial: Vec<u8>,
     /// What the socket would not take yet.
     unsent: Vec<u8>,
+    /// The answer's body as far as it is wanted.
+    body: Vec<u8>,
+    keep_body: bool,
 }
 
 impl Connection {
@@ -70,6 +74,8 @@ impl Connection {
             scanner: Scanner::default(),
             partial: Vec::new(),
             unsent: Vec::new(),
+            body: Vec::new(),
+            keep_body: false,
         }
     }
 
@@ -108,11 +114,19 @@ impl Connection {
         self.unsent.clear();
     }
 
+    /// The body of the last answer, when its request wanted it: one byte longer than is checked when
+    /// it is too long.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Puts a request on the wire. `Ok(false)` when the socket did not take all of it: call
     /// [`flush`](Self::flush) when it is writable.
     pub(crate) fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> io::Result<bool> {
         self.state = State::Busy(flight);
         self.scanner.reset(head_request);
+        self.keep_body = flight.keep_body;
+        self.body.clear();
         self.partial.clear();
         self.unsent.clear();
         let n = match self.stream()?.write(bytes) {
@@ -161,7 +175,17 @@ impl Connection {
         }
         let bytes = if copied { &self.partial[..] } else { &scratch[..n] };
         let len = bytes.len();
-        match self.scanner.scan(bytes) {
+        let scanned = if self.keep_body {
+            let body = &mut self.body;
+            // One byte too many shows that the body is too long.
+            self.scanner.scan_with(bytes, |piece| {
+                let room = (MAX_CHECKED_BYTES + 1).saturating_sub(body.len());
+                body.extend_from_slice(&piece[..room.min(piece.len())]);
+            })
+        } else {
+            self.scanner.scan(bytes)
+        };
+        match scanned {
             Err(_) => Progress::Garbage,
             // Bytes beyond the answer were never asked for: the connection is not trusted on.
             Ok(Scan::Complete(answer, used)) => {

@@ -302,6 +302,7 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
         generator.connections += slice.connections;
         generator.in_flight += slice.in_flight;
         generator.waiting += slice.waiting;
+        generator.pausing += slice.pausing;
         generator.cpu_ns += slice.cpu_ns;
         generator.wall_ns += slice.wall_ns;
         generator.starved += slice.starved;

@@ -25,6 +25,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 use squall_record::outcome::Failure;
+use squall_scenarios::check::MAX_CHECKED_BYTES;
 use squall_scenarios::plan::Http;
 use tokio::net::unix::pipe;
 use tokio::runtime::Runtime;
@@ -50,7 +51,7 @@ pub(crate) struct General {
     /// Ends the wait: a timer, of which tokio knows that it can be read like a pipe.
     alarm: pipe::Receiver,
     /// Each gives its serial number and how it ended.
-    tasks: JoinSet<(u64, Result<Answer, Broken>)>,
+    tasks: JoinSet<(u64, Result<Answered, Broken>)>,
     base: Url,
     /// HTTP/2 has a pseudo-header in the place of `Host`.
     keeps_host: bool,
@@ -76,6 +77,9 @@ struct OnWire {
     connection: u32,
     task: AbortHandle,
 }
+
+/// An answer, and its body when that was wanted.
+type Answered = (Answer, Vec<u8>);
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,19 +179,24 @@ impl General {
     /// How a task ended; `None` when it was given up before.
     fn ended(
         &mut self,
-        ended: Result<(u64, Result<Answer, Broken>), JoinError>,
+        ended: Result<(u64, Result<Answered, Broken>), JoinError>,
         now_ns: u64,
-    ) -> io::Result<Option<Finished>> {
+    ) -> io::Result<Option<(Finished, Vec<u8>)>> {
         let (serial, result) = match ended {
             Ok(ended) => ended,
             Err(e) if e.is_cancelled() => return Ok(None),
             Err(e) => return Err(io::Error::other(format!("the general transport: {e}"))),
         };
+        let (result, body) = match result {
+            Ok((answer, body)) => (Ok(answer), body),
+            Err(broken) => (Err(broken), Vec::new()),
+        };
         if result.is_err_and(|broken| broken.local) {
             self.exhausted_until_ns = Some(now_ns + RETRY_NS);
         }
         let gone = self.remove(serial, result.is_ok());
-        Ok(gone.map(|w| Finished { flight: w.flight, result: result.map_err(|broken| broken.failure) }))
+        let result = result.map_err(|broken| broken.failure);
+        Ok(gone.map(|w| (Finished { flight: w.flight, result }, body)))
     }
 }
 
@@ -232,9 +241,10 @@ impl Transport for General {
         let serial = self.serial;
         self.serial += 1;
         let client = self.connections[connection as usize].client.clone();
-        let task = self
-            .tasks
-            .spawn_on(async move { (serial, exchange(client, request).await) }, self.runtime.handle());
+        let task = self.tasks.spawn_on(
+            async move { (serial, exchange(client, request, flight.keep_body).await) },
+            self.runtime.handle(),
+        );
         self.on_wire.insert(serial, OnWire { flight, connection, task });
         Ok(())
     }
@@ -243,7 +253,7 @@ impl Transport for General {
         &mut self,
         timeout: Duration,
         clock: impl FnOnce() -> u64,
-        done: &mut impl FnMut(Finished, u64),
+        done: &mut impl FnMut(Finished, &[u8], u64),
     ) -> io::Result<u64> {
         // A timer of nothing would be no timer.
         let timeout = timeout.max(Duration::from_nanos(1));
@@ -262,8 +272,8 @@ impl Transport for General {
         let now_ns = clock();
         let mut next = first;
         while let Some(ended) = next {
-            if let Some(finished) = self.ended(ended, now_ns)? {
-                done(finished, now_ns);
+            if let Some((finished, body)) = self.ended(ended, now_ns)? {
+                done(finished, &body, now_ns);
             }
             next = self.tasks.try_join_next();
         }
@@ -301,7 +311,7 @@ async fn rung(alarm: &pipe::Receiver) -> io::Result<()> {
 }
 
 /// One request and its answer, read to its end.
-async fn exchange(client: Client, request: Request) -> Result<Answer, Broken> {
+async fn exchange(client: Client, request: Request, keep_body: bool) -> Result<Answered, Broken> {
     let mut response = client.execute(request).await.map_err(|e| broken(&e))?;
     let status = response.status().as_u16();
     if status == 101 {
@@ -310,8 +320,15 @@ async fn exchange(client: Client, request: Request) -> Result<Answer, Broken> {
     }
     let not_executed =
         response.headers().get("not-executed").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"));
-    while response.chunk().await.map_err(|e| broken(&e))?.is_some() {}
-    Ok(Answer { status, not_executed, keep_alive: true })
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|e| broken(&e))? {
+        if keep_body {
+            // One byte too many shows that the body is too long.
+            let room = (MAX_CHECKED_BYTES + 1).saturating_sub(body.len());
+            body.extend_from_slice(&piece[..room.min(piece.len())]);
+        }
+    }
+    Ok((Answer { status, not_executed, keep_alive: true }, body))
 }
 
 /// What reqwest's error means in squall's words.

@@ -15,7 +15,7 @@
 //! * [`control`]: changing the load while it runs.
 //! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
 //! * `source`: where a worker's arrivals come from.
-//! * `tally`: counting what became of them.
+//! * `tally`: counting what became of them. `retries`: those that failed and will be asked again.
 //! * `transport`: what a worker needs of whatever carries its requests.
 //! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
 //!   again.
@@ -35,6 +35,7 @@ pub mod engine;
 mod general;
 mod pool;
 pub mod responder;
+mod retries;
 mod slice;
 mod source;
 mod tally;

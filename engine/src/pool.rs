@@ -303,7 +303,7 @@ impl Transport for Pool {
         &mut self,
         timeout: Duration,
         clock: impl FnOnce() -> u64,
-        done: &mut impl FnMut(Finished, u64),
+        done: &mut impl FnMut(Finished, &[u8], u64),
     ) -> io::Result<u64> {
         self.events.clear();
         let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
@@ -318,7 +318,7 @@ impl Transport for Pool {
             if self.connections[id as usize].generation == generation {
                 let flags = event.flags;
                 if let Some(finished) = self.ready(id, flags, now_ns) {
-                    done(finished, now_ns);
+                    done(finished, self.connections[id as usize].body(), now_ns);
                 }
             }
         }

@@ -30,6 +30,8 @@ pub(crate) struct Slice {
     pub(crate) in_flight: u32,
     /// Waiting for a connection at its end.
     pub(crate) waiting: u32,
+    /// Between two attempts at its end.
+    pub(crate) pausing: u32,
     /// Waited or dropped because the pool was too small, not because the target was slow.
     pub(crate) starved: u64,
     /// Of those, dropped.
@@ -70,6 +72,7 @@ impl Slice {
             connections: 0,
             in_flight: 0,
             waiting: 0,
+            pausing: 0,
             starved: 0,
             starved_drops: 0,
             loop_health: LoopHealth::default(),

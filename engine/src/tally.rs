@@ -2,12 +2,14 @@
 
 use squall_record::ops::Op;
 use squall_record::outcome::{Failure, Outcome};
+use squall_scenarios::check::holds;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::workload::Workload;
 
 use crate::answer::Answer;
 use crate::cells::Cells;
-use crate::transport::Finished;
+use crate::retries::{Pending, Retries};
+use crate::transport::{Finished, Flight};
 
 /// Counting, apart from the pool so that the pool can report while it is borrowed.
 pub(crate) struct Tally<'a> {
@@ -16,10 +18,14 @@ pub(crate) struct Tally<'a> {
     pub(crate) cells: Cells,
     /// Recent service times.
     pub(crate) service: Recent,
-    /// Arrivals taken from the source in this second and in the one before.
-    pub(crate) planned: [u64; 2],
     /// Whether requests have an intended instant.
     pub(crate) open: bool,
+    /// Failed requests that will be asked again.
+    pub(crate) retries: Retries,
+    /// The load is ending: nothing more is tried again.
+    pub(crate) closing: bool,
+    /// Requests that wanted a connection in this second and in the one before.
+    pub(crate) asked: [u64; 2],
 }
 
 /// A mean that follows the newest values, each weighted 1/64, and the least it has been.
@@ -49,15 +55,50 @@ impl Recent {
 }
 
 impl Tally<'_> {
-    /// Counts a request that ended.
+    /// Counts an attempt that ended, and its arrival with it unless it is tried again.
     #[inline]
-    pub(crate) fn finish(&mut self, finished: Finished, now_ns: u64) {
+    pub(crate) fn finish(&mut self, finished: Finished, body: &[u8], now_ns: u64) {
         let Finished { flight, result } = finished;
         let outcome = match result {
-            Ok(answer) => self.classify(flight.class, answer),
+            Ok(answer) => self.classify(flight.class, answer, body),
             Err(failure) => Outcome::Failed(failure),
         };
+        let status = result.map_or(0, |a| a.status);
         let service_ns = now_ns.saturating_sub(flight.fired_ns);
+        if self.workload.has_key(flight.class) {
+            self.cells.slice.ops.push(Op {
+                index: flight.index,
+                attempt: flight.attempt,
+                fired_ns: flight.fired_ns,
+                took_us: u32::try_from(service_ns.div_ceil(1000)).unwrap_or(u32::MAX),
+                status,
+                class: flight.class as u8,
+                outcome,
+            });
+        }
+        if outcome.is_good() {
+            self.service.add(service_ns);
+        } else if let Some(pause_ns) = self.pause_ns(flight, outcome, status) {
+            self.retries.push(Pending { due_ns: now_ns + pause_ns, flight, outcome, service_ns });
+            return;
+        }
+        self.settle(flight, outcome, service_ns, now_ns);
+    }
+
+    /// Counts an arrival that will not be tried again as what its last attempt ended as.
+    pub(crate) fn give_up(&mut self, pending: Pending, now_ns: u64) {
+        self.settle(pending.flight, pending.outcome, pending.service_ns, now_ns);
+    }
+
+    /// How long the client waits before it tries again; `None` when it does not.
+    fn pause_ns(&self, flight: Flight, outcome: Outcome, status: u16) -> Option<u64> {
+        let retry = self.plan.requests[usize::from(flight.class)].retry.as_ref()?;
+        (!self.closing && flight.attempt < retry.attempts && retry.covers(outcome, status))
+            .then(|| retry.pause_ns(self.plan.seed, flight.index, flight.attempt))
+    }
+
+    #[inline]
+    fn settle(&mut self, flight: Flight, outcome: Outcome, service_ns: u64, now_ns: u64) {
         let cell = self.cells.of(flight.phase, flight.class);
         cell.counts.finish(outcome);
         if outcome.is_good() || outcome == Outcome::Failed(Failure::Timeout) {
@@ -66,22 +107,9 @@ impl Tally<'_> {
             }
             cell.service.record_ns(service_ns);
         }
-        if outcome.is_good() {
-            self.service.add(service_ns);
-        }
-        if self.workload.has_key(flight.class) {
-            self.cells.slice.ops.push(Op {
-                index: flight.index,
-                fired_ns: flight.fired_ns,
-                took_us: u32::try_from(service_ns.div_ceil(1000)).unwrap_or(u32::MAX),
-                status: result.map_or(0, |a| a.status),
-                class: flight.class as u8,
-                outcome,
-            });
-        }
     }
 
-    fn classify(&self, class: u16, answer: Answer) -> Outcome {
+    fn classify(&self, class: u16, answer: Answer, body: &[u8]) -> Outcome {
         let request = &self.plan.requests[usize::from(class)];
         let status = answer.status;
         let expected = if request.expect.is_empty() {
@@ -90,7 +118,11 @@ impl Tally<'_> {
             request.expect.contains(&status)
         };
         if expected {
-            Outcome::Ok
+            if request.check.is_empty() || holds(&request.check, body) {
+                Outcome::Ok
+            } else {
+                Outcome::Failed(Failure::CheckFailed)
+            }
         } else if request.declined.contains(&status) {
             Outcome::Declined
         } else if answer.not_executed && matches!(status, 429 | 503) {

@@ -18,6 +18,10 @@ pub(crate) struct Flight {
     pub(crate) fired_ns: u64,
     pub(crate) phase: u16,
     pub(crate) class: u16,
+    /// Which attempt of its arrival it is, from 1.
+    pub(crate) attempt: u8,
+    /// Whether the answer's body is wanted.
+    pub(crate) keep_body: bool,
 }
 
 /// How a request on the wire ended.
@@ -55,12 +59,14 @@ pub(crate) trait Transport {
     fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished>;
 
     /// Waits up to `timeout` for something to end; the time is read by `clock` after the wait,
-    /// once. Every request that ended is given to `done`. Returns that time.
+    /// once. Every request that ended is given to `done`, with the body when it was wanted: whole
+    /// up to [`MAX_CHECKED_BYTES`](squall_scenarios::check::MAX_CHECKED_BYTES), longer when it is
+    /// too long. Returns that time.
     fn poll(
         &mut self,
         timeout: Duration,
         clock: impl FnOnce() -> u64,
-        done: &mut impl FnMut(Finished, u64),
+        done: &mut impl FnMut(Finished, &[u8], u64),
     ) -> io::Result<u64>;
 
     /// Gives up on the oldest request on the wire when it was sent before `before_ns`.

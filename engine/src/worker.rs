@@ -17,6 +17,7 @@ use squall_scenarios::workload::Workload;
 
 use crate::cells::Cells;
 use crate::control::Control;
+use crate::retries::{Pending, Retries};
 use crate::slice::Slice;
 use crate::source::Source;
 use crate::tally::{Recent, Tally};
@@ -52,11 +53,13 @@ pub(crate) struct Setup<'a> {
     pub(crate) open: bool,
 }
 
-/// An arrival that waits for a connection.
+/// What waits for a connection.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
-    arrival: Arrival,
-    class: u16,
+enum Waiting {
+    /// An arrival, and its class.
+    First(Arrival, u16),
+    /// One that was sent before and failed.
+    Again(Pending),
 }
 
 pub(crate) struct Worker<'a, T> {
@@ -90,8 +93,10 @@ impl<'a, T: Transport> Worker<'a, T> {
                 workload: setup.workload,
                 cells: Cells::new(setup.plan.phases.len(), setup.plan.requests.len()),
                 service: Recent::new(),
-                planned: [0; 2],
                 open: setup.open,
+                retries: Retries::default(),
+                closing: false,
+                asked: [0; 2],
             },
             waiting: VecDeque::with_capacity(setup.max_in_flight.min(1 << 16) as usize),
             request: Vec::with_capacity(4096),
@@ -126,7 +131,9 @@ impl<'a, T: Transport> Worker<'a, T> {
             };
             let (clock, tally) = (self.setup.clock, &mut self.tally);
             let before_ns = now_ns;
-            now_ns = self.transport.poll(wait, || clock.now_ns(), &mut |f, now| tally.finish(f, now))?;
+            now_ns = self.transport.poll(wait, || clock.now_ns(), &mut |f, body, now| {
+                tally.finish(f, body, now);
+            })?;
             self.notice_sleep(before_ns, wait, now_ns);
             if now_ns == 0 {
                 if self.setup.stop.load(Ordering::Relaxed) {
@@ -140,13 +147,14 @@ impl<'a, T: Transport> Worker<'a, T> {
             while let Some(f) =
                 now_ns.checked_sub(self.timeout_ns).and_then(|before| self.transport.expire(before))
             {
-                self.tally.finish(f, now_ns);
+                self.tally.finish(f, &[], now_ns);
             }
             self.transport.maintain(now_ns);
             if !self.stopped && self.setup.stop.load(Ordering::Relaxed) {
                 self.stop(now_ns);
             }
             self.send_waiting(now_ns);
+            self.retry_due(now_ns);
             self.fire_due(now_ns);
             while now_ns >= self.second_end_ns {
                 self.turn_second(out, back, self.second_end_ns);
@@ -192,7 +200,10 @@ impl<'a, T: Transport> Worker<'a, T> {
             return now_ns;
         }
         if !self.stopped {
-            due = due.min(self.source.next_ns(now_ns, self.transport.has_idle()).unwrap_or(u64::MAX));
+            due = due.min(self.source.next_ns(now_ns, self.is_free()).unwrap_or(u64::MAX));
+        }
+        if let Some(at) = self.tally.retries.next_due_ns() {
+            due = due.min(at);
         }
         if let Some(oldest) = self.transport.oldest_fired_ns() {
             due = due.min(oldest + self.timeout_ns);
@@ -209,18 +220,47 @@ impl<'a, T: Transport> Worker<'a, T> {
             return;
         }
         for _ in 0..ARRIVALS_PER_PASS {
-            let Some(arrival) = self.source.take_due(now_ns, self.transport.has_idle()) else { return };
+            let Some(arrival) = self.source.take_due(now_ns, self.is_free()) else { return };
             if self.setup.open {
                 self.tally.cells.slice.pacing.record_ns(now_ns - arrival.at_ns);
             }
-            self.tally.planned[0] += 1;
-            if self.waiting.is_empty() && self.transport.has_idle() {
+            self.tally.asked[0] += 1;
+            if self.waiting.is_empty() && self.is_free() {
                 let class = self.setup.workload.class(arrival.index, arrival.phase);
                 self.setup.workload.fill(arrival.index, class, &mut self.request);
                 self.tally.cells.of(arrival.phase, class).counts.planned += 1;
-                self.fire(arrival, class, now_ns);
+                self.fire(first(arrival, class), now_ns);
             } else {
                 self.hold(arrival, now_ns);
+            }
+        }
+    }
+
+    /// Whether an arrival can be sent at once.
+    fn is_free(&self) -> bool {
+        self.transport.has_idle() && self.has_room()
+    }
+
+    /// Whether another arrival may be in flight: waiting, on the wire, or between two attempts.
+    fn has_room(&self) -> bool {
+        let in_flight = self.waiting.len() + self.tally.retries.len() + self.transport.in_flight() as usize;
+        in_flight < self.setup.max_in_flight as usize
+    }
+
+    /// Tries again what is due.
+    fn retry_due(&mut self, now_ns: u64) {
+        for _ in 0..ARRIVALS_PER_PASS {
+            let Some(pending) = self.tally.retries.take_due(now_ns) else { return };
+            self.tally.asked[0] += 1;
+            if self.transport.is_exhausted() {
+                // The target cannot be asked, and that is not its doing.
+                self.tally.cells.slice.starved += 1;
+                self.tally.give_up(pending, now_ns);
+            } else if self.transport.is_refusing() || self.waiting.is_empty() && self.transport.has_idle() {
+                self.send(Waiting::Again(pending), now_ns);
+            } else {
+                self.waiting.push_back(Waiting::Again(pending));
+                self.tally.cells.slice.starved += u64::from(self.is_pool_too_small(now_ns));
             }
         }
     }
@@ -237,18 +277,14 @@ impl<'a, T: Transport> Worker<'a, T> {
             self.tally.cells.slice.starved_drops += 1;
             return;
         }
-        if self.transport.is_refusing() {
-            counts.sent += 1;
-            let flight = flight(arrival, class, now_ns);
-            self.tally.finish(Finished { flight, result: Err(Failure::Refused) }, now_ns);
-            return;
-        }
-        let dropped =
-            self.waiting.len() + self.transport.in_flight() as usize >= self.setup.max_in_flight as usize;
+        let dropped = !self.has_room();
         if dropped {
-            counts.dropped += 1;
+            self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
+        } else if self.transport.is_refusing() {
+            self.send(Waiting::First(arrival, class), now_ns);
+            return;
         } else {
-            self.waiting.push_back(Waiting { arrival, class });
+            self.waiting.push_back(Waiting::First(arrival, class));
         }
         if self.is_pool_too_small(now_ns) {
             self.tally.cells.slice.starved += 1;
@@ -268,7 +304,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             return false;
         }
         let usual = |ns: u64| (ns * USUAL_FACTOR).max(USUAL_NS);
-        let rate = u128::from(self.tally.planned[0].max(self.tally.planned[1]));
+        let rate = u128::from(self.tally.asked[0].max(self.tally.asked[1]));
         let needed = rate * u128::from(service_ns);
         needed > u128::from(self.setup.connections) * u128::from(NANOS_PER_SEC)
             && service_ns <= usual(least_ns)
@@ -280,31 +316,51 @@ impl<'a, T: Transport> Worker<'a, T> {
             if self.waiting.is_empty() || !(self.transport.has_idle() || self.transport.is_refusing()) {
                 return;
             }
-            let Some(Waiting { arrival, class }) = self.waiting.pop_front() else { return };
-            self.setup.workload.fill(arrival.index, class, &mut self.request);
-            self.fire(arrival, class, now_ns);
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            self.send(waiting, now_ns);
         }
     }
 
-    /// Sends the rendered request.
-    fn fire(&mut self, arrival: Arrival, class: u16, now_ns: u64) {
-        let lag_ns = now_ns - arrival.at_ns;
-        let cell = self.tally.cells.of(arrival.phase, class);
-        cell.counts.sent += 1;
-        cell.counts.late += u64::from(lag_ns > LATE_NS);
-        if self.setup.open {
-            cell.lag.record_ns(lag_ns);
+    /// Sends what has waited, or was refused a connection. A connection must be free, or the target
+    /// refuse them all.
+    fn send(&mut self, waiting: Waiting, now_ns: u64) {
+        let flight = match waiting {
+            Waiting::First(arrival, class) => first(arrival, class),
+            Waiting::Again(Pending { flight, .. }) => Flight { attempt: flight.attempt + 1, ..flight },
+        };
+        self.setup.workload.fill(flight.index, flight.class, &mut self.request);
+        self.fire(flight, now_ns);
+    }
+
+    /// Sends the rendered request as `flight`.
+    fn fire(&mut self, flight: Flight, now_ns: u64) {
+        let request = &self.setup.plan.requests[usize::from(flight.class)];
+        let flight = Flight { fired_ns: now_ns, keep_body: !request.check.is_empty(), ..flight };
+        let cell = self.tally.cells.of(flight.phase, flight.class);
+        if flight.attempt == 1 {
+            let lag_ns = now_ns - flight.intended_ns;
+            cell.counts.sent += 1;
+            cell.counts.late += u64::from(lag_ns > LATE_NS);
+            if self.setup.open {
+                cell.lag.record_ns(lag_ns);
+            }
+        } else {
+            cell.counts.retried += 1;
+        }
+        if self.transport.is_refusing() {
+            self.tally.finish(Finished { flight, result: Err(Failure::Refused) }, &[], now_ns);
+            return;
         }
         let head_request = self.request.starts_with(b"HEAD ");
-        if let Err(f) = self.transport.send(&self.request, flight(arrival, class, now_ns), head_request) {
-            self.tally.finish(f, now_ns);
+        if let Err(f) = self.transport.send(&self.request, flight, head_request) {
+            self.tally.finish(f, &[], now_ns);
         }
     }
 
     /// Ends the load before its time: what is due and not fired is dropped, and counted.
     fn stop(&mut self, now_ns: u64) {
         self.stopped = true;
-        self.drop_waiting();
+        self.settle_waiting(now_ns);
         // A closed source has nothing due: it would go on only with a free connection.
         while let Some(arrival) = self.source.take_due(now_ns, false) {
             self.drop_planned(arrival);
@@ -319,10 +375,20 @@ impl<'a, T: Transport> Worker<'a, T> {
         counts.dropped += 1;
     }
 
-    /// Waiting arrivals will not be sent any more.
-    fn drop_waiting(&mut self) {
+    /// Nothing that waits will be sent any more: arrivals are dropped, and those that were sent before
+    /// end as what their last attempt ended as.
+    fn settle_waiting(&mut self, now_ns: u64) {
+        self.tally.closing = true;
         for w in self.waiting.drain(..) {
-            self.tally.cells.of(w.arrival.phase, w.class).counts.dropped += 1;
+            match w {
+                Waiting::First(arrival, class) => {
+                    self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
+                }
+                Waiting::Again(pending) => self.tally.give_up(pending, now_ns),
+            }
+        }
+        while let Some(pending) = self.tally.retries.take() {
+            self.tally.give_up(pending, now_ns);
         }
     }
 
@@ -331,7 +397,7 @@ impl<'a, T: Transport> Worker<'a, T> {
     fn is_over(&mut self, now_ns: u64) -> bool {
         let exhausted = self.stopped || self.source.is_exhausted(now_ns);
         if now_ns > self.setup.end_ns + self.timeout_ns {
-            self.drop_waiting();
+            self.settle_waiting(now_ns);
             while let (false, Some(arrival)) = (self.stopped, self.source.take_planned()) {
                 self.drop_planned(arrival);
                 self.tally.cells.slice.starved += 1;
@@ -339,7 +405,8 @@ impl<'a, T: Transport> Worker<'a, T> {
             }
             self.stopped = true;
         }
-        exhausted && self.waiting.is_empty() && self.transport.in_flight() == 0
+        let in_flight = self.waiting.len() + self.tally.retries.len() + self.transport.in_flight() as usize;
+        exhausted && in_flight == 0
     }
 
     fn turn_second(&mut self, out: &SyncSender<Slice>, back: &Receiver<Slice>, end_ns: u64) {
@@ -359,7 +426,8 @@ impl<'a, T: Transport> Worker<'a, T> {
         slice.connections = self.transport.open();
         slice.in_flight = self.transport.in_flight();
         slice.waiting = self.waiting.len() as u32;
-        self.tally.planned = [0, self.tally.planned[0]];
+        slice.pausing = self.tally.retries.len() as u32;
+        self.tally.asked = [0, self.tally.asked[0]];
         self.second_start_ns = end_ns;
         self.second_end_ns += NANOS_PER_SEC;
         // Blocks only when the record is minutes behind; fails only when the run is being torn
@@ -368,6 +436,15 @@ impl<'a, T: Transport> Worker<'a, T> {
     }
 }
 
-fn flight(arrival: Arrival, class: u16, now_ns: u64) -> Flight {
-    Flight { index: arrival.index, intended_ns: arrival.at_ns, fired_ns: now_ns, phase: arrival.phase, class }
+/// The first attempt of an arrival.
+fn first(arrival: Arrival, class: u16) -> Flight {
+    Flight {
+        index: arrival.index,
+        intended_ns: arrival.at_ns,
+        fired_ns: 0,
+        phase: arrival.phase,
+        class,
+        attempt: 1,
+        keep_body: false,
+    }
 }

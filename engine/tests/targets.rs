@@ -33,6 +33,11 @@ macro_rules! over_both {
     };
 }
 
+#[path = "targets/checks.rs"]
+mod checks;
+#[path = "targets/retries.rs"]
+mod retries;
+
 over_both! {
     every_planned_request_arrives_once_and_is_answered
     the_same_seed_sends_the_same_bytes_whatever_the_number_of_workers

@@ -25,6 +25,9 @@ pub struct Counts {
     pub dropped: u64,
     /// Sent more than a millisecond after the intended instant.
     pub late: u64,
+    /// Attempts beyond an arrival's first. They are no arrivals: an arrival is sent once and ends
+    /// once, however often its client asks.
+    pub retried: u64,
 }
 
 impl Counts {
@@ -99,6 +102,7 @@ impl AddAssign<&Counts> for Counts {
         }
         add(&mut self.dropped, o.dropped);
         add(&mut self.late, o.late);
+        add(&mut self.retried, o.retried);
     }
 }
 
@@ -116,6 +120,8 @@ struct Written {
     failed: u64,
     dropped: u64,
     late: u64,
+    #[serde(default)]
+    retried: u64,
     failures: std::collections::BTreeMap<Failure, u64>,
 }
 
@@ -131,6 +137,7 @@ impl Serialize for Counts {
             failed: self.failed_total(),
             dropped: self.dropped,
             late: self.late,
+            retried: self.retried,
             failures: Failure::ALL
                 .into_iter()
                 .filter(|f| self.failed[*f as usize] > 0)
@@ -153,6 +160,7 @@ impl<'de> Deserialize<'de> for Counts {
             shed: w.shed,
             dropped: w.dropped,
             late: w.late,
+            retried: w.retried,
             ..Counts::default()
         };
         for (f, n) in w.failures {
@@ -174,7 +182,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Counts {
-        let mut c = Counts { planned: 10, sent: 8, dropped: 2, late: 1, ..Counts::default() };
+        let mut c = Counts { planned: 10, sent: 8, dropped: 2, late: 1, retried: 3, ..Counts::default() };
         for o in [
             Outcome::Ok,
             Outcome::Ok,

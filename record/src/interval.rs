@@ -74,6 +74,9 @@ pub struct GeneratorSample {
     pub in_flight: u32,
     /// Arrivals waiting for a connection at the end of the second.
     pub waiting: u32,
+    /// Arrivals between two attempts at the end of the second.
+    #[serde(default)]
+    pub pausing: u32,
     /// CPU time that the workers used in this second, in nanoseconds.
     pub cpu_ns: u64,
     /// Wall time that the sample covers, in nanoseconds, summed over workers.

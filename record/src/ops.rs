@@ -1,27 +1,33 @@
-//! `ops.bin`: one fixed-size record for each payment attempted, for the audit.
+//! `ops.bin`: one fixed-size record for each attempt at a payment, for the audit.
 //!
 //! The workload is a function of (seed, index), so the index alone says which payer, payee,
 //! amount and idempotency key a request carried; the record adds when it was sent, how long it
 //! took and what came back. Records are written in order of completion.
 //!
-//! Layout, little-endian: an 8-byte header `SQLOPS01`, then records of 24 bytes:
-//! `index: u64, fired_ns: u64, took_us: u32, status: u16, class: u8, outcome: u8`. A torn last
-//! record (the process was killed) is ignored by the reader.
+//! Layout, little-endian: an 8-byte header `SQLOPS02`, then records of 24 bytes:
+//! `index: u64, fired_ns: u64, took_us: u32, status: u16, class: u8, outcome: u8`. The top byte of
+//! `index` counts the attempts before this one; an arrival's index takes the other seven. A torn
+//! last record (the process was killed) is ignored by the reader.
 
 use std::io::{self, Read, Write};
 
 use crate::outcome::Outcome;
 
 /// The file's first eight bytes.
-pub const MAGIC: &[u8; 8] = b"SQLOPS01";
+pub const MAGIC: &[u8; 8] = b"SQLOPS02";
 /// The size of one record in bytes.
 pub const RECORD_LEN: usize = 24;
 
-/// One attempted payment.
+/// Bits of an arrival's index; above them stands the number of earlier attempts.
+const INDEX_BITS: u32 = 56;
+
+/// One attempt at a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
-    /// The arrival's index in the schedule.
+    /// The arrival's index in the schedule, below 2^56.
     pub index: u64,
+    /// Which attempt of that arrival it was, from 1.
+    pub attempt: u8,
     /// When it was sent, in nanoseconds since the first planned arrival.
     pub fired_ns: u64,
     /// From sending to outcome, in microseconds; saturates.
@@ -39,7 +45,8 @@ impl Op {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; RECORD_LEN] {
         let mut b = [0; RECORD_LEN];
-        b[0..8].copy_from_slice(&self.index.to_le_bytes());
+        let index = self.index | u64::from(self.attempt.saturating_sub(1)) << INDEX_BITS;
+        b[0..8].copy_from_slice(&index.to_le_bytes());
         b[8..16].copy_from_slice(&self.fired_ns.to_le_bytes());
         b[16..20].copy_from_slice(&self.took_us.to_le_bytes());
         b[20..22].copy_from_slice(&self.status.to_le_bytes());
@@ -58,7 +65,8 @@ impl Op {
         };
         let tail = word(16);
         Some(Self {
-            index: word(0),
+            index: word(0) & ((1 << INDEX_BITS) - 1),
+            attempt: ((word(0) >> INDEX_BITS) as u8).saturating_add(1),
             fired_ns: word(8),
             took_us: tail as u32,
             status: (tail >> 32) as u16,
@@ -86,7 +94,7 @@ pub fn read(mut r: impl Read) -> io::Result<Vec<Op>> {
     if &magic != MAGIC {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "not a payment log: it does not begin with SQLOPS01",
+            "not a payment log: it does not begin with SQLOPS02",
         ));
     }
     let mut bytes = Vec::new();
@@ -114,7 +122,8 @@ mod tests {
     #[test]
     fn records_round_trip_and_a_torn_tail_is_ignored() {
         let op = Op {
-            index: u64::MAX - 1,
+            index: (1 << 56) - 2,
+            attempt: 3,
             fired_ns: 123_456_789_012,
             took_us: 77,
             status: 201,

@@ -19,11 +19,13 @@ pub enum Failure {
     UnexpectedStatus = 4,
     /// Bytes that are not an HTTP answer.
     BadAnswer = 5,
+    /// An expected status with a body that is not what the scenario's check asks.
+    CheckFailed = 6,
 }
 
 impl Failure {
     /// How many kinds there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All kinds, in the order of [`crate::counts::Counts::failed`].
     pub const ALL: [Failure; Self::COUNT] = [
@@ -33,6 +35,7 @@ impl Failure {
         Failure::ServerError,
         Failure::UnexpectedStatus,
         Failure::BadAnswer,
+        Failure::CheckFailed,
     ];
 
     /// The name used in every record and report.
@@ -45,6 +48,7 @@ impl Failure {
             Failure::ServerError => "server_error",
             Failure::UnexpectedStatus => "unexpected_status",
             Failure::BadAnswer => "bad_answer",
+            Failure::CheckFailed => "check_failed",
         }
     }
 

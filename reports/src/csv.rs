@@ -64,7 +64,7 @@ fn header(lines: Lines) -> Vec<String> {
     }
     names.extend(["planned", "sent", "completed", "ok", "declined", "shed", "failed"].map(str::to_owned));
     names.extend(Failure::ALL.map(|f| f.name().to_owned()));
-    names.extend(["dropped", "late"].map(str::to_owned));
+    names.extend(["dropped", "late", "retried"].map(str::to_owned));
     for clock in ["response", "service"] {
         names.extend(QUANTILES.map(|(_, q)| format!("{clock}_{q}_ms")));
         names.push(format!("{clock}_max_ms"));
@@ -72,7 +72,8 @@ fn header(lines: Lines) -> Vec<String> {
     names.extend(["clipped", "schedule_lag_p99_ms", "schedule_lag_max_ms"].map(str::to_owned));
     if lines == Lines::Seconds {
         names.extend(
-            ["pacing_p99_ms", "generator_cpu", "connections", "in_flight", "waiting"].map(str::to_owned),
+            ["pacing_p99_ms", "generator_cpu", "connections", "in_flight", "waiting", "pausing"]
+                .map(str::to_owned),
         );
     }
     names
@@ -90,10 +91,10 @@ fn second(plan: &Plan, tick: &Tick) -> Vec<String> {
     let mut fields = phase(plan, tick.second, usize::from(tick.generator.phase));
     fields.extend(counted(&counts));
     fields.extend(timed(&response, &service, &lag));
-    let GeneratorSample { cpu_ns, wall_ns, connections, in_flight, waiting, .. } = tick.generator;
+    let GeneratorSample { cpu_ns, wall_ns, connections, in_flight, waiting, pausing, .. } = tick.generator;
     fields.push(ms(tick.pacing.quantile(0.99)));
     fields.push(if wall_ns > 0 { format!("{:.4}", cpu_ns as f64 / wall_ns as f64) } else { String::new() });
-    fields.extend([connections, in_flight, waiting].map(|n| n.to_string()));
+    fields.extend([connections, in_flight, waiting, pausing].map(|n| n.to_string()));
     fields
 }
 
@@ -118,7 +119,7 @@ fn counted(c: &Counts) -> impl Iterator<Item = String> {
     [c.planned, c.sent, c.completed(), c.ok, c.declined, c.shed, c.failed_total()]
         .into_iter()
         .chain(c.failed)
-        .chain([c.dropped, c.late])
+        .chain([c.dropped, c.late, c.retried])
         .map(|n| n.to_string())
 }
 

@@ -200,7 +200,9 @@ enum Goal {
 fn rate(gate: &GatePlan, of: Tally, counts: &Counts) -> Measured {
     let goal = match of {
         Tally::Planned | Tally::Sent | Tally::Completed | Tally::Ok => Goal::High,
-        Tally::Declined | Tally::Shed | Tally::Failed | Tally::Dropped | Tally::Late => Goal::Low,
+        Tally::Declined | Tally::Shed | Tally::Failed | Tally::Dropped | Tally::Late | Tally::Retried => {
+            Goal::Low
+        }
     };
     share(gate, tally(of, counts), goal, counts.planned)
 }
@@ -234,6 +236,7 @@ fn tally(of: Tally, c: &Counts) -> u64 {
         Tally::Failed => c.failed_total(),
         Tally::Dropped => c.dropped,
         Tally::Late => c.late,
+        Tally::Retried => c.retried,
     }
 }
 
@@ -262,7 +265,7 @@ mod tests {
     }
 
     fn planned(planned: u64, ok: u64) -> Counts {
-        Counts { planned, sent: planned, ok, failed: [planned - ok, 0, 0, 0, 0, 0], ..Counts::default() }
+        Counts { planned, sent: planned, ok, failed: [planned - ok, 0, 0, 0, 0, 0, 0], ..Counts::default() }
     }
 
     const P99: Metric = Metric::Percentile { q: 0.99, clock: ClockKind::Response };

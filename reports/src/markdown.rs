@@ -157,6 +157,9 @@ fn load(out: &mut String, s: &Summary) {
             l.failures.iter().map(|(kind, count)| format!("{} {}", escape(kind), n(*count))).collect();
         let _ = writeln!(out, "\nFailures: {}.", kinds.join(", "));
     }
+    if l.retried > 0 {
+        let _ = writeln!(out, "\nRetried: {} attempts beyond the first.", n(l.retried));
+    }
     let a = &s.availability;
     let objective = a.budget.as_ref().map_or(1.0, |b| b.target);
     let downtime = a.downtime_s.map_or_else(|| NONE.to_owned(), format::seconds);

@@ -166,7 +166,7 @@ mod tests {
         let mut one = slo(None);
         one.request = Some("balance".into());
         let mut pay = Interval::new(0, 0, 0);
-        pay.counts = Counts { planned: 5, sent: 5, failed: [5, 0, 0, 0, 0, 0], ..Counts::default() };
+        pay.counts = Counts { planned: 5, sent: 5, failed: [5, 0, 0, 0, 0, 0, 0], ..Counts::default() };
         let mut balance = Interval::new(0, 1, 0);
         balance.counts = Counts { planned: 5, sent: 5, ok: 5, ..Counts::default() };
         let s = Second::of(0, &[&pay, &balance], &[one, slo(None)], &classes);

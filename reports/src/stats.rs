@@ -77,6 +77,7 @@ pub(crate) fn load(c: &Counts, seconds: f64) -> Load {
         failed: c.failed_total(),
         dropped: c.dropped,
         late: c.late,
+        retried: c.retried,
         planned_rps: per_second(c.planned),
         achieved_rps: per_second(c.completed()),
         failures: failures(c),

@@ -137,6 +137,9 @@ pub struct Load {
     pub dropped: u64,
     /// Sent more than a millisecond after the intended instant.
     pub late: u64,
+    /// Attempts beyond the arrivals' first, by clients that ask again after a failure. Not part of any
+    /// other count.
+    pub retried: u64,
     /// Planned arrivals per second; null when no time passed.
     pub planned_rps: Option<f64>,
     /// Completed requests per second; null when no time passed.

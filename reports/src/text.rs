@@ -164,6 +164,9 @@ fn load(page: &mut Page, s: &Summary) {
     let kinds: Vec<String> = l.failures.iter().map(|(kind, count)| format!("{kind} {}", n(*count))).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!("   {}", kinds.join("   ")) };
     page.wrapped("             ", &format!("failed {}{kinds}", n(l.failed)));
+    if l.retried > 0 {
+        page.line(&format!("             retried {}   attempts beyond the first", n(l.retried)));
+    }
     let rate = |r: Option<f64>| r.map_or_else(|| NONE.to_owned(), format::rate);
     page.line(&format!("             {} planned   {} achieved", rate(l.planned_rps), rate(l.achieved_rps)));
 }

@@ -19,6 +19,8 @@ pub enum Lane {
     Key = 3,
     /// How long a burst, or the calm between two, lasts.
     Spell = 4,
+    /// How long it waits before it is tried again.
+    Retry = 5,
 }
 
 /// A short stream of random numbers: `SplitMix64` (Steele, Lea, Flood: "Fast splittable

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use squall_record::fault::{Delay, Effect};
 
 use crate::lower::draws_accounts;
-use crate::plan::{AmountLaw, Arrivals, DataPlan, PhasePlan, Pick, Plan, SloPlan, TargetPlan, Transport};
+use crate::plan::{
+    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, Jitter, PhasePlan, Pick, Plan, RetryCause, RetryPlan,
+    SloPlan, TargetPlan, Transport,
+};
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
 use crate::units::rate::format_rate;
@@ -243,8 +246,52 @@ fn requests(out: &mut String, plan: &Plan) -> std::fmt::Result {
             r.method,
             r.path,
         )?;
+        for check in &r.check {
+            writeln!(out, "  {:width$}          whose answer {}", "", expectation(check))?;
+        }
+        if let Some(retry) = &r.retry {
+            writeln!(out, "  {:width$}          {}", "", again(retry))?;
+        }
     }
     Ok(())
+}
+
+fn expectation(check: &CheckPlan) -> String {
+    let at = if check.pointer.is_empty() { "the whole body" } else { &check.pointer };
+    match &check.expected {
+        Expected::Exists => format!("has {at}"),
+        Expected::Absent => format!("has no {at}"),
+        Expected::Equals { value } => format!("has {value} at {at}"),
+    }
+}
+
+fn again(retry: &RetryPlan) -> String {
+    let mut on: Vec<String> = retry
+        .on
+        .iter()
+        .map(|c| match c {
+            RetryCause::Timeout => "timeout",
+            RetryCause::Refused => "refused",
+            RetryCause::Reset => "reset",
+            RetryCause::ServerError => "server error",
+            RetryCause::Shed => "shed",
+        })
+        .map(str::to_owned)
+        .collect();
+    on.extend(retry.statuses.iter().map(u16::to_string));
+    let pause = |ms: f64| format_seconds(ms / 1e3);
+    let jitter = match retry.jitter {
+        Jitter::Full => ", full jitter",
+        Jitter::None => "",
+    };
+    format!(
+        "up to {} attempts on {}, pauses of {} × {} up to {}{jitter}",
+        retry.attempts,
+        on.join(", "),
+        pause(retry.backoff_ms),
+        trimmed(retry.factor, 2),
+        pause(retry.max_backoff_ms),
+    )
 }
 
 fn faults(out: &mut String, plan: &Plan) -> std::fmt::Result {

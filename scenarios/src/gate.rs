@@ -5,6 +5,7 @@
 //! metric   = "p(" 0..100 ")" | "avg" | "mean" | "med" | "max"
 //!          | "rate(" tally ")" | "count(" tally ")" | "availability" | "throughput"
 //! tally    = "planned" | "sent" | "completed" | "ok" | "declined" | "shed" | "failed" | "dropped" | "late"
+//!          | "retried"
 //! selector = "phase:" name | "request:" name | "clock:" ( "response" | "service" | "schedule_lag" )
 //! op       = "<" | "<=" | ">" | ">=" | "==" | "!="
 //! bound    = a duration or milliseconds | a share | a count | a rate or requests per second
@@ -39,7 +40,7 @@ const WORDS: [(&str, Metric); 6] = [
     ("throughput", Metric::Throughput),
 ];
 
-const TALLIES: [(&str, Tally); 9] = [
+const TALLIES: [(&str, Tally); 10] = [
     ("planned", Tally::Planned),
     ("sent", Tally::Sent),
     ("completed", Tally::Completed),
@@ -49,6 +50,7 @@ const TALLIES: [(&str, Tally); 9] = [
     ("failed", Tally::Failed),
     ("dropped", Tally::Dropped),
     ("late", Tally::Late),
+    ("retried", Tally::Retried),
 ];
 
 const CLOCKS: [(&str, ClockKind); 3] = [

@@ -18,9 +18,11 @@
 //! * [`schedule`]: when each arrival is intended, also when the rate is changed on the way.
 //! * [`content`]: what each arrival asks for. [`workload`], [`template`]: the same as bytes, rendered once and
 //!   patched.
+//! * [`check`], [`retry`]: what an answer must say; when a failed request is asked again.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
 pub mod bursts;
+pub mod check;
 pub mod closed;
 pub mod content;
 pub mod curve;
@@ -37,6 +39,7 @@ pub mod load;
 pub mod lower;
 pub mod overrides;
 pub mod plan;
+pub mod retry;
 pub mod schedule;
 pub mod schema;
 pub mod source;

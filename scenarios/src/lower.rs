@@ -8,10 +8,11 @@
 //! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
 //! * `bursts`: how bursty arrivals are.
 //! * `phase`: rates on the time axis. `curve`: from every shape to straight lines.
-//! * `request`: what is asked, safe to put on a wire.
+//! * `request`: what is asked, safe to put on a wire. `answer`: what its answer must say, and when it is asked again.
 //! * `fault`: what goes wrong, on the same time axis.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
 
+mod answer;
 mod bursts;
 mod carry;
 mod curve;
@@ -23,6 +24,7 @@ mod request;
 mod scalar;
 mod target;
 
+pub use answer::{MAX_ATTEMPTS, MAX_BACKOFF_S, MAX_CHECKS};
 pub use bursts::{BURST_SHARES, MAX_BURST, MAX_BURST_FACTOR, MIN_BURST};
 pub use carry::{MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_SPIN_US, MAX_TIMEOUT_MS, MAX_WORKERS};
 pub use curve::{MAX_CURVE_BYTES, MAX_DEPTH, MAX_FACTOR, MAX_TERMS};

@@ -104,9 +104,12 @@ impl<W: Write + Send> Plain<W> {
             None => "warm-up",
         };
         let what = if view.closed { "service " } else { "" };
+        // A column for scenarios whose clients retry; others would only see zeros.
+        let retried =
+            if view.retries { format!("retried {:>6}  ", grouped(w.counts.retried)) } else { String::new() };
         let text = format!(
             "{:<5} {phase:<PHASE_WIDTH$}  planned {:>8}/s  achieved {:>8}/s  {what}p50 {p50:>8}  p99 {p99:>8}  \
-             failed {:>6}  shed {:>6}  dropped {:>6}  late {:>6}  gen CPU {cpu:>4}  {verdict}",
+             failed {:>6}  shed {:>6}  dropped {:>6}  late {:>6}  {retried}gen CPU {cpu:>4}  {verdict}",
             clock(f64::from(view.elapsed_s)),
             rate(w.counts.planned),
             rate(w.counts.completed()),

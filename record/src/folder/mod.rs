@@ -143,6 +143,7 @@ mod tests {
         let generator = GeneratorSample { second, workers: 1, ..GeneratorSample::default() };
         let ops = vec![Op {
             index: u64::from(second),
+            attempt: 2,
             fired_ns: 1,
             took_us: 2,
             status: 201,

@@ -5,7 +5,7 @@ use squall_record::outcome::Failure;
 
 use crate::charts::axis::Axis;
 use crate::charts::chart::Table;
-use crate::charts::palette::{BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILION};
+use crate::charts::palette::{BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILION, YELLOW};
 use crate::charts::plot::{Drawn, Key, Sheet};
 use crate::charts::timeline::timeline;
 use crate::format;
@@ -27,6 +27,7 @@ const KINDS: [(Kind, &str, RGBColor); Failure::COUNT + 2] = [
     (Kind::Failed(Failure::Refused), "refused", SKY),
     (Kind::Failed(Failure::UnexpectedStatus), "unexpected status", PURPLE),
     (Kind::Failed(Failure::BadAnswer), "bad answer", GREEN),
+    (Kind::Failed(Failure::CheckFailed), "check failed", YELLOW),
     (Kind::Shed, "shed", MUTED),
     (Kind::Dropped, "dropped", INK),
 ];

@@ -31,8 +31,11 @@ pub const PURPLE: RGBColor = RGBColor(0xCC, 0x79, 0xA7);
 /// Okabe–Ito sky blue.
 pub const SKY: RGBColor = RGBColor(0x56, 0xB4, 0xE9);
 
+/// Okabe–Ito yellow.
+pub const YELLOW: RGBColor = RGBColor(0xF0, 0xE4, 0x42);
+
 /// Every colour that the HTML report restyles, with the name of its CSS variable.
-pub const THEMED: [(&str, RGBColor); 12] = [
+pub const THEMED: [(&str, RGBColor); 13] = [
     ("ink", INK),
     ("muted", MUTED),
     ("grid", GRID),
@@ -45,6 +48,7 @@ pub const THEMED: [(&str, RGBColor); 12] = [
     ("vermilion", VERMILION),
     ("purple", PURPLE),
     ("sky", SKY),
+    ("yellow", YELLOW),
 ];
 
 /// How a line is broken.

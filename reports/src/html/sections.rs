@@ -65,10 +65,15 @@ pub(crate) fn cards(s: &Summary) -> String {
             "Not answered well",
             &format::count(bad),
             &format!(
-                "{}\u{a0}failed · {}\u{a0}shed · {}\u{a0}dropped",
+                "{}\u{a0}failed · {}\u{a0}shed · {}\u{a0}dropped{}",
                 format::count(l.failed),
                 format::count(l.shed),
-                format::count(l.dropped)
+                format::count(l.dropped),
+                if l.retried > 0 {
+                    format!(" · {}\u{a0}attempts retried", format::count(l.retried))
+                } else {
+                    String::new()
+                }
             ),
         ),
         card("Generator CPU", &cpu, &format!("pacing p99 {pacing}")),

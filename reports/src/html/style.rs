@@ -9,7 +9,7 @@ const PAGE: &str = include_str!("style.css");
 /// from a dark ground as much as the originals do from a white one.
 const DARK: [&str; THEMED.len()] = [
     "#E8ECF1", "#A3AEBA", "#2E3741", "#14181D", "#9AA4AF", "#FF8F66", "#4FA8EC", "#F2B53C", "#2FC79B",
-    "#FF8A57", "#E59CC6", "#A9DCFF",
+    "#FF8A57", "#E59CC6", "#A9DCFF", "#F7EF8A",
 ];
 
 /// The whole style sheet: the charts' colours by light and dark, then the page's own rules.

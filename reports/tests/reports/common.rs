@@ -77,6 +77,8 @@ pub fn request(name: &str, weight: f64) -> RequestPlan {
         body: None,
         expect: vec![201],
         declined: vec![402],
+        check: vec![],
+        retry: None,
     }
 }
 
@@ -277,6 +279,7 @@ impl Script {
             connections: self.plan.load.connections,
             in_flight: 3,
             waiting: 0,
+            pausing: 0,
             cpu_ns: sent * 12_000 + 30_000_000,
             wall_ns: 1_000_000_000,
             starved: 0,

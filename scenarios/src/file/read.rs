@@ -58,7 +58,7 @@ fn remove_below(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
 /// What serde expected, without Rust's names for it.
 fn in_words(expected: &str) -> &str {
     match expected {
-        "u16" | "u32" | "u64" => "a whole number, not negative and not too large",
+        "u8" | "u16" | "u32" | "u64" => "a whole number, not negative and not too large",
         "i64" => "a whole number",
         "f64" => "a number",
         "a boolean" => "true or false",

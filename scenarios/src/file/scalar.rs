@@ -163,6 +163,67 @@ impl JsonSchema for Level {
     }
 }
 
+/// A plain value, as typed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Literal {
+    /// Text in quotes.
+    Text(String),
+    /// A whole number.
+    Whole(i64),
+    /// Any other number.
+    Number(f64),
+    /// `true` or `false`
+    Bool(bool),
+}
+
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Plain;
+        impl Visitor<'_> for Plain {
+            type Value = Literal;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, a finite number, true or false")
+            }
+
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Literal, E> {
+                Ok(Literal::Text(v.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<Literal, E> {
+                Ok(Literal::Whole(v))
+            }
+
+            fn visit_f64<E: de::Error>(self, v: f64) -> Result<Literal, E> {
+                // JSON has no others, so nothing could be equal to them.
+                if !v.is_finite() {
+                    return Err(E::invalid_value(de::Unexpected::Float(v), &self));
+                }
+                Ok(Literal::Number(v))
+            }
+
+            fn visit_bool<E: de::Error>(self, v: bool) -> Result<Literal, E> {
+                Ok(Literal::Bool(v))
+            }
+        }
+        d.deserialize_any(Plain)
+    }
+}
+
+impl JsonSchema for Literal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Literal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
 /// A share, as typed: `99.9%`, or a number from 0 to 1. See [`crate::units::ratio`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ratio {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use squall_record::fault::FaultPoint;
 
-use super::scalar::{At, DurationText, RateText, Ratio};
+use super::scalar::{At, DurationText, Literal, RateText, Ratio};
 use super::shapes::{CurveFile, Daily, Pulse, Ramp, Seasonal, Sine, Spike, Term, Weekly};
 
 /// A squall scenario: what is loaded, how much when, what is asked, what goes wrong, and what
@@ -254,6 +254,73 @@ pub struct Request {
     pub expect: Vec<At<u16>>,
     /// Statuses that count as declined, a business answer and not a failure. Default: 402.
     pub declined: Option<Vec<At<u16>>>,
+    /// What the JSON body of an ok answer must say. Default: anything.
+    #[serde(default)]
+    pub check: Vec<At<Check>>,
+    /// Asks again after a failure, with the same idempotency key. Default: never.
+    pub retry: Option<At<Retry>>,
+}
+
+/// A value that an answer's body must hold: one of `equals` and `exists`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Where the value stands: a JSON pointer such as `/data/0/status`.
+    pub pointer: At<String>,
+    /// It must be there and equal to this text, number or boolean.
+    pub equals: Option<At<Literal>>,
+    /// It must be there, or, when false, must not.
+    pub exists: Option<At<bool>>,
+}
+
+/// How a client asks again after a failure.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all, the first included. Default: 3.
+    #[schemars(range(min = 2, max = 10))]
+    pub attempts: Option<At<u8>>,
+    /// The pause before the second attempt. Default: 50ms.
+    pub backoff: Option<At<DurationText>>,
+    /// By how much the pause grows from one attempt to the next. Default: 2.
+    #[schemars(range(min = 1, max = 10))]
+    pub factor: Option<At<f64>>,
+    /// The longest pause. Default: 1s, or `backoff` if that is longer.
+    pub max_backoff: Option<At<DurationText>>,
+    /// `full` draws each pause between zero and its length, `none` keeps to it. Default: full.
+    pub jitter: Option<JitterText>,
+    /// What is tried again. Default: `timeout`, `refused`, `reset`, `server_error` and `shed`.
+    pub on: Option<Vec<RetryCauseText>>,
+    /// Statuses that are tried again besides, such as 409 from a service that is still busy with
+    /// the first attempt. Default: none.
+    #[serde(default)]
+    pub statuses: Vec<At<u16>>,
+}
+
+/// How a pause varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JitterText {
+    /// Evenly between zero and the pause.
+    Full,
+    /// Not at all.
+    None,
+}
+
+/// Why a request is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryCauseText {
+    /// No complete answer in time.
+    Timeout,
+    /// No connection could be made.
+    Refused,
+    /// The connection ended early.
+    Reset,
+    /// A 5xx answer.
+    ServerError,
+    /// Refused untouched by an overloaded target.
+    Shed,
 }
 
 /// Where placeholders draw from.

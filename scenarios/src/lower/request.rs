@@ -1,6 +1,7 @@
 //! `[[request]]`: what is asked, safe to put on a wire. Whatever could end a line or a header
 //! early is refused here, so the engine can copy bytes without looking at them.
 
+use super::answer;
 use super::scalar::{Names, within};
 use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
@@ -118,7 +119,7 @@ impl One<'_> {
         if let Some(both) = typed.declined.iter().flatten().find(|s| expect.contains(s)) {
             self.tell(both, format!("status {} is both expected and declined; keep it in one list", **both));
         }
-        RequestPlan {
+        let mut request = RequestPlan {
             name: typed.name.to_string(),
             weight: weight.unwrap_or(1.0),
             method: typed.method.to_string(),
@@ -127,7 +128,12 @@ impl One<'_> {
             body: typed.body.as_deref().cloned(),
             expect,
             declined,
-        }
+            check: answer::checks(&typed.check, &self.what, self.findings),
+            retry: None,
+        };
+        request.retry =
+            typed.retry.as_ref().and_then(|r| answer::retry(r, &request, &self.what, self.findings));
+        request
     }
 
     fn tell<T>(&mut self, at: &At<T>, message: impl std::fmt::Display) {

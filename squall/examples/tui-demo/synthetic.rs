@@ -54,6 +54,8 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             body: None,
             expect: Vec::new(),
             declined: vec![402],
+            check: vec![],
+            retry: None,
         }],
         data: DataPlan {
             accounts: 1000,
@@ -134,6 +136,7 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
         failed,
         dropped,
         late: sent / 2000,
+        retried: 0,
     };
     // A body that grows with the load, a tail, and a second mode of commits that had to wait.
     let load = planned as f64 / 10_000.0;
@@ -161,6 +164,7 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
         connections: 64,
         in_flight: if slow { 480 } else { 12 },
         waiting: if slow { 210 } else { 0 },
+        pausing: 0,
         cpu_ns: 80_000_000 + sent * 33_000,
         wall_ns: 1_000_000_000,
         starved: 0,

@@ -56,6 +56,7 @@ impl Live {
             stage: Stage::Preparing,
             elapsed_s: 0,
             total_s: plan.duration_s(),
+            retries: plan.max_attempts() > 1,
             phases: plan.phases.iter().cloned().collect(),
             phase: None,
             steered: Steered::PLAN,

@@ -159,6 +159,8 @@ pub struct View {
     pub elapsed_s: u32,
     /// The plan's length in seconds.
     pub total_s: f64,
+    /// Whether any request class is asked again after a failure.
+    pub retries: bool,
     /// The plan's phases.
     pub phases: Arc<[PhasePlan]>,
     /// The phase in force; `None` before the load begins.

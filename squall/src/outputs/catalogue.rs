@@ -28,6 +28,7 @@ families! {
     ENDED = "squall.requests.ended", None, Counter, "Requests that ended, by outcome: ok, declined, shed or the kind of failure";
     DROPPED = "squall.requests.dropped", None, Counter, "Arrivals that were never sent";
     LATE = "squall.requests.late", None, Counter, "Requests sent more than 1 ms after the intended instant";
+    RETRIED = "squall.requests.retried", None, Counter, "Attempts beyond the arrivals' first";
     RESPONSE = "squall.response", Seconds, Histogram, "From the intended instant to the end of the answer";
     SERVICE = "squall.service", Seconds, Histogram, "From the sending to the end of the answer";
     LAG = "squall.schedule_lag", Seconds, Histogram, "From the intended instant to the sending";
@@ -38,6 +39,7 @@ families! {
     CONNECTIONS = "squall.connections", None, Gauge, "Open connections at the end of the last second";
     IN_FLIGHT = "squall.requests.in_flight", None, Gauge, "Requests on the wire at the end of the last second";
     WAITING = "squall.requests.waiting", None, Gauge, "Arrivals waiting for a connection at the end of the last second";
+    PAUSING = "squall.requests.pausing", None, Gauge, "Arrivals between two attempts at the end of the last second";
     FAULT = "squall.fault.active", None, Gauge, "1 while the fault is armed";
     TARGET_UP = "squall.target.up", None, Gauge, "1 when the target answered when last asked";
     TARGET_CPU = "squall.target.cpu", Seconds, Counter, "CPU time of the target, as it says itself";

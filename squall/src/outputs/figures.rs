@@ -187,6 +187,7 @@ impl State {
             one(&c::CONNECTIONS, vec![], Value::Count(g.connections.into())),
             one(&c::IN_FLIGHT, vec![], Value::Count(g.in_flight.into())),
             one(&c::WAITING, vec![], Value::Count(g.waiting.into())),
+            one(&c::PAUSING, vec![], Value::Count(g.pausing.into())),
         ]);
         let faults = self.plan.faults.iter().zip(&self.faults);
         all.push(Family {
@@ -247,6 +248,7 @@ impl State {
             Family { of: &c::ENDED, points: ended },
             each(&c::DROPPED, |class| Value::Count(class.counts.dropped)),
             each(&c::LATE, |class| Value::Count(class.counts.late)),
+            each(&c::RETRIED, |class| Value::Count(class.counts.retried)),
             each(&c::RESPONSE, |class| Value::Spread(class.response.clone())),
             each(&c::SERVICE, |class| Value::Spread(class.service.clone())),
             each(&c::LAG, |class| Value::Spread(class.lag.clone())),

@@ -14,7 +14,7 @@ use squall_scenarios::plan::{Http, Plan, TargetPlan};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a run folder takes for each second and request class: three histograms and a line.
 const BYTES_PER_INTERVAL: u64 = 8 * 1024;
-/// What a run folder takes for each payment attempted.
+/// What a run folder takes for each attempt at a payment.
 const BYTES_PER_OP: u64 = squall_record::ops::RECORD_LEN as u64;
 /// What the reports take, and a margin.
 const BYTES_FOR_REPORTS: u64 = 16 << 20;
@@ -31,7 +31,7 @@ const BYTES_OF_LEDGER: u64 = 256 << 20;
 /// When there is less room than is needed.
 pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()> {
     let record = (plan.duration_s() as u64 + 1) * plan.requests.len() as u64 * BYTES_PER_INTERVAL
-        + plan.expected_arrivals() as u64 * BYTES_PER_OP
+        + plan.expected_arrivals() as u64 * u64::from(plan.max_attempts()) * BYTES_PER_OP
         + BYTES_FOR_REPORTS;
     let ledger = match plan.target {
         TargetPlan::Reference { .. } => plan.expected_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER,

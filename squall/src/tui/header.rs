@@ -124,7 +124,7 @@ pub(super) fn slo_words(state: SloState) -> &'static str {
 const COUNTER_NAME: u16 = 8;
 
 /// What is counted, in full and for narrow terminals.
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
     ("planned", "plan"),
     ("achieved", "done"),
     ("ok", "ok"),
@@ -133,16 +133,19 @@ const COUNTERS: [(&str, &str); 8] = [
     ("failed", "fail"),
     ("dropped", "drop"),
     ("late", "late"),
+    ("retried", "retr"),
 ];
 
 /// What became of the arrivals: the last second, and in all.
 pub(super) fn counters(buf: &mut Buffer, area: Rect, view: &View, theme: &Theme) {
-    let width = ((area.width - COUNTER_NAME) / COUNTERS.len() as u16).min(14);
+    // The last one only where clients retry.
+    let shown = COUNTERS.len() - usize::from(!view.retries);
+    let width = ((area.width - COUNTER_NAME) / shown as u16).min(14);
     let (total, warmup) = view.counts();
     let rows = [("last s", &view.last), (if warmup { "warm-up" } else { "total" }, total)];
     buf.set_stringn(area.x, area.y + 1, rows[0].0, usize::from(COUNTER_NAME), theme.quiet());
     buf.set_stringn(area.x, area.y + 2, rows[1].0, usize::from(COUNTER_NAME), theme.quiet());
-    for (i, (name, short)) in COUNTERS.into_iter().enumerate() {
+    for (i, (name, short)) in COUNTERS.into_iter().take(shown).enumerate() {
         let x = area.x + COUNTER_NAME + width * i as u16;
         let right = usize::from(width);
         let name = if name.len() < right { name } else { short };
@@ -157,8 +160,8 @@ pub(super) fn counters(buf: &mut Buffer, area: Rect, view: &View, theme: &Theme)
     }
 }
 
-fn counted(c: &Counts) -> [u64; 8] {
-    [c.planned, c.completed(), c.ok, c.declined, c.shed, c.failed_total(), c.dropped, c.late]
+fn counted(c: &Counts) -> [u64; 9] {
+    [c.planned, c.completed(), c.ok, c.declined, c.shed, c.failed_total(), c.dropped, c.late, c.retried]
 }
 
 /// How the generator and the target are.
