@@ -92,7 +92,7 @@ fn a_target_behind_tls_is_loaded_by_the_general_transport_and_every_report_says_
     assert!(stdout(&o).contains("transport general, HTTP/1.1"), "{}", stdout(&o));
     let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
     assert!(read("report.md").contains("general transport over HTTP/1.1"));
-    assert!(read("report.html").contains("general, HTTP/1.1: several times the CPU"));
+    assert!(read("report.html").contains("general, HTTP/1.1: at least twice the CPU"));
     assert!(read("manifest.json").contains("\"general\""));
 }
 

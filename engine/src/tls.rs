@@ -170,7 +170,7 @@ pub(crate) fn unused() -> ClientConfig {
     trusting(RootCertStore::empty())
 }
 
-/// *ring* does the cryptography: the default, aws-lc-rs, needs a C build several times as long.
+/// *ring* does the cryptography: the default, aws-lc-rs, needs a much larger C build.
 fn trusting(roots: RootCertStore) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

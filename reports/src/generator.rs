@@ -446,11 +446,11 @@ impl Judge {
         match self.plan.load.transport {
             Transport::Own => "",
             Transport::General { http: Http::V1 } => {
-                ". The general transport (HTTP/1.1) costs several times the CPU per request of the own \
+                ". The general transport (HTTP/1.1) costs at least twice the CPU per request of the own \
                  one, which carries http:// and unix:// targets"
             }
             Transport::General { http: Http::V2 } => {
-                ". The general transport (HTTP/2) costs several times the CPU per request of the own one, \
+                ". The general transport (HTTP/2) costs at least twice the CPU per request of the own one, \
                  which carries http:// and unix:// targets over HTTP/1.1"
             }
         }
@@ -642,7 +642,7 @@ mod tests {
         assert!(over(Transport::Own).iter().all(|reason| !reason.contains("transport")));
         for (http, version) in [(Http::V1, "HTTP/1.1"), (Http::V2, "HTTP/2")] {
             let reasons = over(Transport::General { http });
-            let told = format!("The general transport ({version}) costs several times the CPU");
+            let told = format!("The general transport ({version}) costs at least twice the CPU");
             assert_eq!(reasons.iter().filter(|r| r.contains(&told)).count(), 2, "{reasons:?}");
         }
     }

@@ -79,7 +79,7 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
     if let Transport::General { http } = load.transport {
         writeln!(
             out,
-            "transport general, HTTP/{}: several times the CPU of the own one per request",
+            "transport general, HTTP/{}: at least twice the CPU of the own one per request",
             http.version()
         )?;
     }

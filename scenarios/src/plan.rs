@@ -99,7 +99,7 @@ pub enum Transport {
     /// squall's own HTTP/1.1, over TCP or a Unix socket.
     #[default]
     Own,
-    /// reqwest: TLS, HTTP/2 and everything else, for several times the CPU per request.
+    /// reqwest: TLS, HTTP/2 and everything else, for at least twice the CPU per request.
     General {
         /// The version spoken.
         http: Http,

@@ -71,7 +71,7 @@ fn transport(transport: Transport) -> String {
     match transport {
         Transport::Own => format!("own, HTTP/{http}"),
         Transport::General { .. } => format!(
-            "general, HTTP/{http}: several times the CPU of the own transport per request, and the first request \
+            "general, HTTP/{http}: at least twice the CPU of the own transport per request, and the first request \
              on each connection opens it"
         ),
     }

@@ -106,7 +106,7 @@ pub struct Load {
     #[schemars(range(min = 0, max = 1000))]
     pub scale: Option<At<f64>>,
     /// What carries the requests: `own` (squall's own HTTP/1.1: fast, without TLS), `general`
-    /// (reqwest: everything, for several times the CPU per request), or `auto`: the own one where
+    /// (reqwest: everything, for at least twice the CPU per request), or `auto`: the own one where
     /// it will do. Default: auto.
     pub transport: Option<At<TransportText>>,
     /// The version of HTTP: `1.1` or `2`. HTTP/2 to an `http://` url is h2c with prior knowledge.
