@@ -1,7 +1,7 @@
 //! Answers with the right status that do or do not say what is expected.
 
 use squall_scenarios::check::MAX_CHECKED_BYTES;
-use squall_scenarios::plan::{CheckPlan, Expected};
+use squall_scenarios::plan::{CheckPlan, Expected, Plan};
 
 use super::*;
 

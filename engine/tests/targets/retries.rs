@@ -1,9 +1,10 @@
 //! Clients that ask again: however often, an arrival is planned, sent and ended once.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use squall_record::outcome::Outcome;
-use squall_scenarios::plan::{Jitter, RetryCause, RetryPlan};
+use squall_scenarios::plan::{Jitter, Plan, RetryCause, RetryPlan};
 
 use super::support::Seen;
 use super::*;
