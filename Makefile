@@ -16,8 +16,14 @@ check:
 test:
 	cargo test --workspace --locked
 
-# Side by side with wrk, when it is installed (apt-get install wrk). A few minutes.
+# Side by side with wrk, oha and goose, which it installs into benches/.peers. About half an hour;
+# nothing else should run meanwhile.
 bench:
+	benches/peers.sh
 	benches/closed_loop.sh
-	benches/steady_10k.sh
-	benches/payments.sh
+	benches/open_loop.sh
+	benches/connections.sh
+	benches/stall.sh
+	benches/payments.sh 3 steady-10k
+	benches/payments.sh 5 steady-50k
+	benches/memory.sh

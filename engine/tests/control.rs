@@ -23,7 +23,7 @@ const MS: u64 = 1_000_000;
 fn target() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    thread::spawn(move || responder::serve(&listener));
+    thread::spawn(move || responder::serve(&listener, None));
     addr
 }
 

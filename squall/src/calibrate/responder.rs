@@ -62,6 +62,6 @@ pub fn serve() -> anyhow::Result<()> {
     })?;
     let listener = TcpListener::bind("127.0.0.1:0").context("listen on loopback")?;
     print(&format!("{}\n", listener.local_addr()?))?;
-    responder::serve(&listener).context("answer")?;
+    responder::serve(&listener, None).context("answer")?;
     Ok(())
 }

@@ -1,0 +1,75 @@
+# What the benchmark scripts share. Sourced, not run.
+# shellcheck shell=bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}/release
+peers=benches/.peers
+addr=127.0.0.1:9099
+
+# What the figures were measured on: processor, cores, kernel, date, commit.
+machine() {
+  echo "# $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | sed 's/^ //'), $(nproc) cpus, $(uname -sr), $(date -u +%F), $(git rev-parse --short HEAD 2>/dev/null || echo 'no commit')"
+}
+
+# The lower median of the arguments.
+median() { printf '%s\n' "$@" | sort -g | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
+
+# Reads a number or a word out of JSON on standard input: field KEY.PATH
+field() {
+  python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    value = value[key] if isinstance(value, dict) else None
+print("-" if value is None else value)' "$1"
+}
+
+# Starts the trivial server with the given further arguments and waits until it listens; it ends
+# with the script.
+start_server() {
+  cargo build --release -q -p squall-engine --examples
+  ulimit -n "$(ulimit -Hn)"
+  coproc server { "$target/examples/trivial_server" "$addr" "$@"; }
+  # shellcheck disable=SC2154
+  trap 'kill "$server_PID" 2>/dev/null || true; rm -rf "${tmp:-}"' EXIT
+  read -r _ <&"${server[0]}"
+}
+
+# A folder for what is thrown away afterwards, on the disk of the repository unless BENCH_DIR says
+# otherwise: a service's durability must be measured on a real disk.
+make_tmp() {
+  tmp=$(mktemp -d -p "${BENCH_DIR:-.}" bench-tmp.XXXXXX)
+  trap 'rm -rf "$tmp"' EXIT
+}
+
+# Runs `squall run ARGS` into $tmp/run and prints one line of figures after the label.
+squall_row() {
+  local label=$1
+  shift
+  rm -rf "$tmp/run"
+  local status=0
+  "$target/squall" run "$@" --ui none --out "$tmp/run" >"$tmp/out.txt" 2>&1 || status=$?
+  if [ ! -f "$tmp/run/summary.json" ]; then
+    cat "$tmp/out.txt" >&2
+    return 1
+  fi
+  python3 - "$label" "$status" "$tmp/run/summary.json" <<'PY'
+import json, sys
+label, status, path = sys.argv[1:]
+s = json.load(open(path))
+l, r, lag, g = s["load"], s["latency_ms"]["response"], s["latency_ms"]["schedule_lag"], s["generator"]
+ms = lambda v: "-" if v is None else f"{v:.3g}"
+print(f"{label:<10} {s['verdict']['run']:<8} {l['planned_rps']:>9.0f} {l['achieved_rps']:>9.0f} "
+      f"{l['failed'] + l['dropped']:>7} {ms(lag['p50']):>8} {ms(lag['p99']):>8} {ms(lag['max']):>8} "
+      f"{ms(r['p50']):>8} {ms(r['p99']):>8} {100 * (g['cpu_utilisation'] or 0):>5.0f} % {g['cpu_us_per_request'] or 0:>7.2f}")
+for reason in s["verdict"]["reasons"]:
+    print("           ·", reason)
+PY
+}
+
+row_head() {
+  printf '%-10s %-8s %9s %9s %7s %8s %8s %8s %8s %8s %7s %7s\n' round verdict planned/s achieved/s lost \
+    'lag p50' p99 max 'resp p50' p99 CPU 'µs/req'
+  echo "# lag and response in ms; lost: failed and dropped; CPU of the generator's workers"
+}
