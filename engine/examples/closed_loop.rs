@@ -76,6 +76,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             curve: Curve::hold(duration_s, 0.0),
             step: false,
             mix: vec![],
+            trace: None,
         }],
         requests: vec![RequestPlan {
             name: "get".into(),

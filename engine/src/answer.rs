@@ -160,14 +160,15 @@ impl Scanner {
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut response = Response::new(&mut headers);
         let used = match response.parse(bytes) {
-            Ok(Status::Complete(used)) => used,
+            // However much of it arrives at once.
+            Ok(Status::Complete(used)) if used <= MAX_HEAD_BYTES => used,
             Ok(Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
-            Ok(Status::Partial) | Err(_) => return Err(BadAnswer),
+            Ok(_) | Err(_) => return Err(BadAnswer),
         };
         let status = response.code.ok_or(BadAnswer)?;
-        if (100..200).contains(&status) {
-            // 101 would change the protocol, which was never asked for.
-            return if status == 101 { Err(BadAnswer) } else { Ok(Some(used)) };
+        if status < 200 {
+            // 101 would change the protocol, which was never asked for; below 100 is no status.
+            return if status == 101 || status < 100 { Err(BadAnswer) } else { Ok(Some(used)) };
         }
         let mut length: Option<u64> = None;
         let mut chunked = false;
@@ -222,8 +223,10 @@ impl Scanner {
 /// The position of the first CRLF; `None` when there is none yet.
 fn line_end(bytes: &[u8]) -> Result<Option<usize>, BadAnswer> {
     match bytes.windows(2).position(|w| w == b"\r\n") {
-        Some(at) => Ok(Some(at)),
-        None if bytes.len() > MAX_CHUNK_LINE_BYTES => Err(BadAnswer),
+        Some(at) if at <= MAX_CHUNK_LINE_BYTES => Ok(Some(at)),
+        Some(_) => Err(BadAnswer),
+        // The line, and what may be the beginning of its end.
+        None if bytes.len() > MAX_CHUNK_LINE_BYTES + 1 => Err(BadAnswer),
         None => Ok(None),
     }
 }
@@ -327,6 +330,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
             "HTTP/1.1 101 Switching\r\n\r\n",
+            "HTTP/1.1 007 Bond\r\nContent-Length: 0\r\n\r\n",
         ] {
             assert_eq!(feed(text.as_bytes(), 7), Err(BadAnswer), "{text:?}");
         }

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
+use squall_record::event::Event;
 use squall_record::interval::{GeneratorSample, Interval, Tick};
 use squall_record::latency::Latency;
 use squall_scenarios::plan::{self, Plan};
 use squall_scenarios::schedule::Schedule;
 use squall_scenarios::template::TemplateError;
+use squall_scenarios::trace::error::TraceError;
 use squall_scenarios::workload::Workload;
 
 use crate::control::Control;
 use crate::endpoint::Endpoint;
+use crate::feed::{Ahead, Reader};
 use crate::general::General;
 use crate::pool::Pool;
 use crate::slice::Slice;
@@ -85,26 +88,31 @@ pub enum EngineError {
     /// A worker could not go on.
     #[error("carry the load: {0}")]
     Worker(io::Error),
+    /// A trace is not there, or cannot be read on.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A second could not be recorded.
     #[error("record the run: {0}")]
     Record(io::Error),
 }
 
-/// Carries out `job`, giving every complete second to `on_tick` in order, until the schedule is
-/// exhausted or `stop` is set and what is on the wire has ended or timed out.
+/// Carries out `job`, giving every complete second to `on_tick` and what happened in it before
+/// that to `on_event`, in order, until the schedule is exhausted or `stop` is set and what is on
+/// the wire has ended or timed out.
 ///
 /// # Errors
-/// When the plan cannot be carried out on this machine, a worker fails, or `on_tick` does; the
-/// load is ended first.
+/// When the plan cannot be carried out on this machine, a trace cannot be read on, a worker fails,
+/// or `on_event` or `on_tick` does; the load is ended first.
 pub fn run(
     job: &Job<'_>,
     stop: &AtomicBool,
     on_tick: impl FnMut(&Tick) -> io::Result<()>,
 ) -> Result<(), EngineError> {
-    run_with(job, &Control::new(), stop, on_tick)
+    run_with(job, &Control::new(), stop, |_| Ok(()), on_tick)
 }
 
-/// As [`run`], with a load that `control` may change while it runs. A closed loop has no schedule
+/// As [`run`], with a load that `control` may change while it runs, and giving what happened by itself
+/// to `on_event`, before the second in which it did. A closed loop has no schedule
 /// to change and takes no notice.
 ///
 /// # Errors
@@ -113,6 +121,7 @@ pub fn run_with(
     job: &Job<'_>,
     control: &Control,
     stop: &AtomicBool,
+    mut on_event: impl FnMut(Event) -> io::Result<()>,
     mut on_tick: impl FnMut(&Tick) -> io::Result<()>,
 ) -> Result<(), EngineError> {
     let plan = job.plan;
@@ -128,8 +137,10 @@ pub fn run_with(
         let mut backs: Vec<Sender<Slice>> = Vec::new();
         // Until the seconds are recorded, whatever goes wrong here ends the load.
         let ends_all = StopUnlessDone(stop);
+        let (events_tx, events_rx) = channel();
+        let (reader, sources) = sources(job, workers, events_tx)?;
         let mut threads = Vec::new();
-        for w in 0..workers {
+        for (w, source) in (0..).zip(sources) {
             let (back_tx, back_rx) = channel();
             backs.push(back_tx);
             let setup = Setup {
@@ -144,7 +155,6 @@ pub fn run_with(
                 open: job.pace == Pace::Open,
                 end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
             };
-            let source = source(job, w, workers);
             let out = slices_tx.clone();
             let thread = thread::Builder::new()
                 .name(format!("load-{w}"))
@@ -153,17 +163,30 @@ pub fn run_with(
             threads.push(thread);
         }
         drop(slices_tx);
+        let reader = reader
+            .map(|r| thread::Builder::new().name("traces".into()).spawn_scoped(scope, move || r.run(stop)))
+            .transpose()
+            .map_err(EngineError::Worker)?;
+        let mut ahead = Ahead::new(events_rx);
         let mut recorded = Ok(());
         conduct(plan, workers, &slices_rx, &backs, &mut |tick| {
             if recorded.is_ok() {
-                recorded = on_tick(tick);
+                let events = std::iter::from_fn(|| ahead.before(f64::from(tick.second) + 1.0));
+                recorded = events.map(&mut on_event).collect::<io::Result<()>>().and_then(|()| on_tick(tick));
                 if recorded.is_err() {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
         });
         ends_all.done();
+        let read = reader.map_or(Ok(Ok(())), |r| r.join());
+        let rest = std::iter::from_fn(|| ahead.before(f64::INFINITY));
+        let recorded = recorded.and_then(|()| rest.map(&mut on_event).collect());
         let mut ended = recorded.map_err(EngineError::Record);
+        ended = ended.and(match read {
+            Ok(read) => read.map_err(EngineError::Trace),
+            Err(_) => Err(EngineError::Worker(io::Error::other("the reader of the traces panicked"))),
+        });
         for t in threads {
             let result = t.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             ended = ended.and(result.map_err(EngineError::Worker));
@@ -214,6 +237,19 @@ impl Drop for StopUnlessDone<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Where each worker's arrivals come from, and who reads them ahead when the plan has a trace.
+fn sources<'a>(
+    job: &Job<'a>,
+    workers: u32,
+    events: Sender<Event>,
+) -> Result<(Option<Reader<'a>>, Vec<Source>), TraceError> {
+    if job.pace == Pace::Open && job.plan.has_trace() {
+        let (reader, feeds) = Reader::open(job.plan, job.clock, workers, events)?;
+        return Ok((Some(reader), feeds.into_iter().map(Source::Fed).collect()));
+    }
+    Ok((None, (0..workers).map(|w| source(job, w, workers)).collect()))
 }
 
 fn source(job: &Job<'_>, worker: u32, workers: u32) -> Source {
@@ -367,6 +403,7 @@ mod tests {
                 curve: Curve::hold(9.0, 1.0),
                 step: false,
                 mix: vec![],
+                trace: None,
             }],
             requests: vec![],
             data: DataPlan {

@@ -14,7 +14,7 @@
 //! * [`engine`]: starts the workers, merges their seconds, ends the run.
 //! * [`control`]: changing the load while it runs.
 //! * `worker`: one thread's loop: pacing, waiting arrivals, time-outs, the second's end.
-//! * `source`: where a worker's arrivals come from.
+//! * `source`: where a worker's arrivals come from. `feed`: those of traces, read ahead.
 //! * `tally`: counting what became of them. `retries`: those that failed and will be asked again.
 //! * `transport`: what a worker needs of whatever carries its requests.
 //! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
@@ -32,6 +32,7 @@ mod connection;
 pub mod control;
 pub mod endpoint;
 pub mod engine;
+mod feed;
 mod general;
 mod pool;
 pub mod responder;

@@ -3,6 +3,7 @@
 use squall_scenarios::schedule::{Arrival, Schedule};
 
 use crate::control::Posted;
+use crate::feed::Feed;
 
 /// A worker's arrivals, in order of their intended instants.
 pub(crate) enum Source {
@@ -13,6 +14,8 @@ pub(crate) enum Source {
         /// When the plan ends: until then a change of the rate may bring further arrivals.
         end_ns: u64,
     },
+    /// What another thread reads ahead.
+    Fed(Feed),
     /// The next request whenever a connection is free, until this instant.
     Closed {
         /// When it ends.
@@ -27,12 +30,13 @@ pub(crate) enum Source {
 impl Source {
     /// When the next arrival is intended, or else the plan ends; `None` when nothing is to come that
     /// time alone brings.
-    pub(crate) fn next_ns(&self, now_ns: u64, has_idle: bool) -> Option<u64> {
+    pub(crate) fn next_ns(&mut self, now_ns: u64, has_idle: bool) -> Option<u64> {
         match self {
             Source::Open { schedule, end_ns } => match schedule.peek() {
                 Some(a) => Some(a.at_ns),
                 None => (now_ns < *end_ns).then_some(*end_ns),
             },
+            Source::Fed(feed) => feed.next_ns(now_ns),
             Source::Closed { until_ns, .. } => (now_ns < *until_ns && has_idle).then_some(now_ns),
         }
     }
@@ -45,6 +49,10 @@ impl Source {
                 schedule.peek().filter(|a| a.at_ns <= now_ns)?;
                 schedule.next()
             }
+            Source::Fed(feed) => {
+                feed.peek().filter(|a| a.at_ns <= now_ns)?;
+                feed.take()
+            }
             Source::Closed { until_ns, next, stride } => {
                 if now_ns >= *until_ns || !has_idle {
                     return None;
@@ -56,10 +64,21 @@ impl Source {
         }
     }
 
+    /// Method and path of the arrival taken last, as recorded; empty when the workload says what is
+    /// asked.
+    #[inline]
+    pub(crate) fn recorded(&self) -> &[u8] {
+        match self {
+            Source::Fed(feed) => feed.recorded(),
+            Source::Open { .. } | Source::Closed { .. } => &[],
+        }
+    }
+
     /// The next planned arrival, due or not; a closed source plans none ahead.
     pub(crate) fn take_planned(&mut self) -> Option<Arrival> {
         match self {
             Source::Open { schedule, .. } => schedule.next(),
+            Source::Fed(feed) => feed.take(),
             Source::Closed { .. } => None,
         }
     }
@@ -74,9 +93,10 @@ impl Source {
     }
 
     /// Whether no arrival is left.
-    pub(crate) fn is_exhausted(&self, now_ns: u64) -> bool {
+    pub(crate) fn is_exhausted(&mut self, now_ns: u64) -> bool {
         match self {
             Source::Open { schedule, end_ns } => now_ns >= *end_ns && schedule.peek().is_none(),
+            Source::Fed(feed) => feed.is_exhausted(),
             Source::Closed { until_ns, .. } => now_ns >= *until_ns,
         }
     }

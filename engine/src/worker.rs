@@ -54,10 +54,11 @@ pub(crate) struct Setup<'a> {
 }
 
 /// What waits for a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Waiting {
-    /// An arrival, and its class.
-    First(Arrival, u16),
+    /// An arrival, its class, and method and path as recorded: empty, and no memory, when the
+    /// workload says what is asked.
+    First(Arrival, u16, Box<[u8]>),
     /// One that was sent before and failed.
     Again(Pending),
 }
@@ -227,7 +228,8 @@ impl<'a, T: Transport> Worker<'a, T> {
             self.tally.asked[0] += 1;
             if self.waiting.is_empty() && self.is_free() {
                 let class = self.setup.workload.class(arrival.index, arrival.phase);
-                self.setup.workload.fill(arrival.index, class, &mut self.request);
+                let recorded = self.source.recorded();
+                render(self.setup.workload, arrival.index, class, recorded, &mut self.request);
                 self.tally.cells.of(arrival.phase, class).counts.planned += 1;
                 self.fire(first(arrival, class), now_ns);
             } else {
@@ -281,10 +283,10 @@ impl<'a, T: Transport> Worker<'a, T> {
         if dropped {
             self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
         } else if self.transport.is_refusing() {
-            self.send(Waiting::First(arrival, class), now_ns);
+            self.send(Waiting::First(arrival, class, self.source.recorded().into()), now_ns);
             return;
         } else {
-            self.waiting.push_back(Waiting::First(arrival, class));
+            self.waiting.push_back(Waiting::First(arrival, class, self.source.recorded().into()));
         }
         if self.is_pool_too_small(now_ns) {
             self.tally.cells.slice.starved += 1;
@@ -324,11 +326,14 @@ impl<'a, T: Transport> Worker<'a, T> {
     /// Sends what has waited, or was refused a connection. A connection must be free, or the target
     /// refuse them all.
     fn send(&mut self, waiting: Waiting, now_ns: u64) {
-        let flight = match waiting {
-            Waiting::First(arrival, class) => first(arrival, class),
-            Waiting::Again(Pending { flight, .. }) => Flight { attempt: flight.attempt + 1, ..flight },
+        let (flight, recorded) = match waiting {
+            Waiting::First(arrival, class, recorded) => (first(arrival, class), recorded),
+            // What was recorded is asked once.
+            Waiting::Again(Pending { flight, .. }) => {
+                (Flight { attempt: flight.attempt + 1, ..flight }, Box::default())
+            }
         };
-        self.setup.workload.fill(flight.index, flight.class, &mut self.request);
+        render(self.setup.workload, flight.index, flight.class, &recorded, &mut self.request);
         self.fire(flight, now_ns);
     }
 
@@ -381,7 +386,7 @@ impl<'a, T: Transport> Worker<'a, T> {
         self.tally.closing = true;
         for w in self.waiting.drain(..) {
             match w {
-                Waiting::First(arrival, class) => {
+                Waiting::First(arrival, class, _) => {
                     self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
                 }
                 Waiting::Again(pending) => self.tally.give_up(pending, now_ns),
@@ -446,5 +451,15 @@ fn first(arrival: Arrival, class: u16) -> Flight {
         class,
         attempt: 1,
         keep_body: false,
+    }
+}
+
+/// Writes the request of arrival `index` into `out`: as it was recorded, or as the workload has it.
+#[inline]
+fn render(workload: &Workload, index: u64, class: u16, recorded: &[u8], out: &mut Vec<u8>) {
+    if recorded.is_empty() {
+        workload.fill(index, class, out);
+    } else {
+        workload.fill_recorded(index, class, recorded, out);
     }
 }

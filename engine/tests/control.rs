@@ -66,13 +66,19 @@ fn carried(plan: &Plan, control: &Control, stop: &AtomicBool, mut each: impl FnM
     let clock = Clock::starting_in(Duration::from_millis(100));
     let job = Job { plan, endpoint: &target().into(), host: "t", token: "", clock, pace: Pace::Open };
     let mut seen = Seen::default();
-    run_with(&job, control, stop, |tick| {
-        seen.planned.push(tick.intervals.iter().map(|i| i.counts.planned).sum());
-        seen.indices.extend(tick.ops.iter().map(|op| op.index));
-        tick.intervals.iter().for_each(|i| seen.counts += &i.counts);
-        each(tick.second, clock);
-        Ok(())
-    })
+    run_with(
+        &job,
+        control,
+        stop,
+        |_| Ok(()),
+        |tick| {
+            seen.planned.push(tick.intervals.iter().map(|i| i.counts.planned).sum());
+            seen.indices.extend(tick.ops.iter().map(|op| op.index));
+            tick.intervals.iter().for_each(|i| seen.counts += &i.counts);
+            each(tick.second, clock);
+            Ok(())
+        },
+    )
     .unwrap();
     assert!(seen.counts.check(), "{:?}", seen.counts);
     assert_eq!(seen.counts.in_flight(), 0);

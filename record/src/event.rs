@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::FaultSpec;
+use crate::trace::TraceReplay;
 
 /// Something that happened at one instant of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,13 @@ pub enum What {
         up: bool,
         /// What was seen.
         reason: String,
+    },
+    /// The trace of a phase was replayed as far as it was.
+    Trace {
+        /// The phase's name.
+        phase: String,
+        /// What became of its records, and why it was read no further.
+        replay: TraceReplay,
     },
     /// The run ended.
     Ended {

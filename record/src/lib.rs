@@ -13,6 +13,7 @@
 //! * [`interval`]: one second of one request class in one phase, and the [`interval::Tick`] that
 //!   carries a whole second to every sink.
 //! * [`event`], [`fault`]: what happened between the seconds.
+//! * [`trace`]: what became of a trace that was replayed.
 //! * [`ops`]: one fixed-size line for each payment attempted, for the audit.
 //! * [`manifest`], [`folder`]: the run folder, written as the run goes and read back after it.
 
@@ -26,3 +27,4 @@ pub mod latency;
 pub mod manifest;
 pub mod ops;
 pub mod outcome;
+pub mod trace;

@@ -145,8 +145,10 @@ pub struct Judge {
     pacing: Latency,
     cpu: Vec<Cpu>,
     planned: u64,
-    /// Arrivals planned in the newest second, which may be incomplete.
-    planned_newest: u64,
+    /// Those of phases that say how many they ask for; a trace does not.
+    foreseen: u64,
+    /// Of those, the ones of the newest second, which may be incomplete.
+    foreseen_newest: u64,
     sent: u64,
     starved: u64,
     starved_drops: u64,
@@ -173,7 +175,8 @@ impl Judge {
             pacing: Latency::new(),
             cpu: vec![Cpu::default(); plan.phases.len()],
             planned: 0,
-            planned_newest: 0,
+            foreseen: 0,
+            foreseen_newest: 0,
             sent: 0,
             starved: 0,
             starved_drops: 0,
@@ -206,16 +209,19 @@ impl Judge {
             }
         }
         self.next_second = tick.second.saturating_add(1);
-        self.planned_newest = 0;
+        self.foreseen_newest = 0;
         for i in &tick.intervals {
             if self.is_warmup(usize::from(i.phase)) {
                 continue;
             }
-            self.planned_newest += i.counts.planned;
+            self.planned += i.counts.planned;
+            if self.plan.phases.get(usize::from(i.phase)).is_none_or(|p| p.trace.is_none()) {
+                self.foreseen_newest += i.counts.planned;
+            }
             self.sent += i.counts.sent;
             self.lag.merge(&i.lag);
         }
-        self.planned += self.planned_newest;
+        self.foreseen += self.foreseen_newest;
         let g = &tick.generator;
         self.workers = g.workers;
         self.connections = self.connections.max(g.connections);
@@ -463,7 +469,7 @@ impl Judge {
         }
         let until_s = f64::from(self.next_second.checked_sub(1)?);
         let asked = self.steering.asked(&self.plan, until_s);
-        let planned = (self.planned - self.planned_newest) as f64;
+        let planned = (self.foreseen - self.foreseen_newest) as f64;
         let chance = 1.0 + SHORTFALL_SIGMAS * self.plan.count_variance(asked).sqrt();
         (asked > 0.0 && asked - planned > chance + SHORTFALL_SUSPECT_SHARE * asked).then(|| {
             (

@@ -314,6 +314,10 @@ fn phases(out: &mut String, s: &Summary) {
         })
         .collect();
     table(out, &["phase", "when", "planned", "achieved", "p50", "p99", "available"], &rows);
+    for (phase, t) in s.phases.iter().filter_map(|p| Some((&p.name, p.trace.as_ref()?))) {
+        let told = t.totals.told(&t.end);
+        let _ = writeln!(out, "\nTrace of {}: {}.", escape(phase), escape(&told));
+    }
 }
 
 fn capacity(out: &mut String, s: &Summary) {

@@ -1,6 +1,6 @@
 //! The one model that every report is rendered from, and how it is built from a run folder.
 
-use squall_record::event::Event;
+use squall_record::event::{Event, What};
 use squall_record::folder::{MANIFEST, RunFolder};
 use squall_record::manifest::Manifest;
 use squall_scenarios::plan::Plan;
@@ -85,7 +85,7 @@ pub(crate) fn plan_of(run: &RunFolder) -> Result<Plan, ReportError> {
 }
 
 fn ended(events: &[Event]) -> bool {
-    events.iter().any(|e| matches!(e.what, squall_record::event::What::Ended { .. }))
+    events.iter().any(|e| matches!(e.what, What::Ended { .. }))
 }
 
 /// The end of the last whole second on record.
@@ -140,7 +140,7 @@ fn summarise(
         latency_ms: gathered.measured.latencies(),
         availability: availability(&gathered.measured.counts, measured_s, objective),
         requests: requests(manifest, gathered, measured_s),
-        phases: phases(plan, gathered, &phase_s),
+        phases: phases(plan, gathered, events, &phase_s),
         faults,
         slos,
         gates,
@@ -170,7 +170,13 @@ fn requests(manifest: &Manifest, gathered: &Gathered, measured_s: f64) -> Vec<Re
         .collect()
 }
 
-fn phases(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Vec<PhaseSummary> {
+fn phases(plan: &Plan, gathered: &Gathered, events: &[Event], phase_s: &[f64]) -> Vec<PhaseSummary> {
+    let trace = |name: &str| {
+        events.iter().find_map(|e| match &e.what {
+            What::Trace { phase, replay } if phase == name => Some(replay.clone()),
+            _ => None,
+        })
+    };
     plan.phases
         .iter()
         .zip(&gathered.phases)
@@ -184,6 +190,7 @@ fn phases(plan: &Plan, gathered: &Gathered, phase_s: &[f64]) -> Vec<PhaseSummary
             load: cell.load(*seconds),
             latency_ms: cell.latencies(),
             availability: cell.counts.availability(),
+            trace: trace(&phase.name),
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use squall_record::trace::TraceReplay;
 
 use squall_scenarios::plan::Mode;
 
@@ -240,6 +241,9 @@ pub struct PhaseSummary {
     pub latency_ms: Latencies,
     /// (ok + declined) ÷ planned; null when nothing was planned.
     pub availability: Option<f64>,
+    /// What became of the trace that it replayed; null when it replayed none, or was killed before
+    /// its end.
+    pub trace: Option<TraceReplay>,
 }
 
 /// One fault and its effect.

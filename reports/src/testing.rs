@@ -45,7 +45,7 @@ pub(crate) fn plan() -> Plan {
 /// A phase at 100 requests per second.
 pub(crate) fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64) -> PhasePlan {
     let curve = Curve::hold(end_s - start_s, 100.0);
-    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![], trace: None }
 }
 
 /// [`plan`] with one availability SLO.

@@ -244,6 +244,9 @@ fn phases(page: &mut Page, s: &Summary) {
             right(&format::percent_or_none(p.availability, 1.0), 11)
         ));
     }
+    for (phase, t) in s.phases.iter().filter_map(|p| Some((&p.name, p.trace.as_ref()?))) {
+        page.line(&format!("trace of {phase}: {}", t.totals.told(&t.end)));
+    }
 }
 
 fn faults(page: &mut Page, s: &Summary) {

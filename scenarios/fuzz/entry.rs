@@ -6,8 +6,10 @@ use squall_scenarios::gate::parse_gate;
 use squall_scenarios::host::{Host, TargetUrl};
 use squall_scenarios::load::load;
 use squall_scenarios::overrides::Override;
-use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::{Column, Plan, TraceFormat, TraceHead, TracePlan};
 use squall_scenarios::source::Source;
+use squall_scenarios::trace::replay::Replay;
+use squall_scenarios::trace::stamp::StampUnit;
 use squall_scenarios::units::duration::parse_duration;
 use squall_scenarios::units::rate::parse_rate_rps;
 use squall_scenarios::units::ratio::parse_ratio;
@@ -17,7 +19,7 @@ use squall_scenarios::workload::Workload;
 const REQUESTS: u64 = 20;
 
 /// A scenario; after a zero byte, one override a line.
-#[allow(dead_code, reason = "each fuzz target uses one of the two")]
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
 pub fn scenario(input: &str) {
     let (text, overrides) = input.split_once('\0').unwrap_or((input, ""));
     let overrides: Vec<Override> = overrides.lines().filter_map(|l| l.parse().ok()).collect();
@@ -66,8 +68,85 @@ fn accepted(plan: &Plan) {
     }
 }
 
+/// The longest phase, in nanoseconds: a week.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+const WEEK_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
+
+/// A trace in nginx's or Apache's format; the first byte says how it is replayed.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+pub fn trace_combined(input: &[u8]) {
+    trace(TraceFormat::Combined, input);
+}
+
+/// A trace of comma-separated values, with a header or without.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+pub fn trace_csv(input: &[u8]) {
+    let names = ["t", "m", "p"].map(|n| Column::Name(n.to_owned()));
+    for [time, method, path] in [names, [1, 2, 3].map(Column::Position)] {
+        let (method, path) = (Some(method), Some(path));
+        trace(TraceFormat::Csv { time, method, path, unit: StampUnit::S }, input);
+    }
+}
+
+/// A trace of JSON lines.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+pub fn trace_jsonl(input: &[u8]) {
+    let key = |k: &str| k.to_owned();
+    let (method, path) = (Some(key("/r/m")), Some(key("p")));
+    trace(TraceFormat::Jsonl { time: key("t"), method, path, unit: StampUnit::Ms }, input);
+}
+
+/// What every replay promises, whatever the file holds and however it is cut while it is read.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+fn trace(format: TraceFormat, input: &[u8]) {
+    let (how, text) = input.split_first().unwrap_or((&0, &[]));
+    let plan = TracePlan {
+        file: "fuzz".to_owned(),
+        format,
+        speed: [1.0, 10.0, 0.001, 10_000.0][usize::from(how & 3)],
+        spread: how & 4 == 0,
+        request: (how & 8 == 0).then(|| "replay".to_owned()),
+        max_broken: if how & 16 == 0 { u64::MAX } else { 1 },
+        max_rate_rps: 1e6,
+        head: TraceHead::default(),
+    };
+    let whole = replayed(&plan, text, text.len() + 1);
+    assert_eq!(replayed(&plan, text, 1 + usize::from(how >> 5)), whole, "cut differently, read differently");
+}
+
+/// Every arrival of `text`, read `piece` bytes at a time, and how it ended.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+fn replayed(plan: &TracePlan, text: &[u8], piece: usize) -> (Vec<(u64, Vec<u8>)>, String) {
+    let mut replay = Replay::new(plan, WEEK_NS, std::io::BufReader::with_capacity(piece, text));
+    let mut due: Vec<(u64, Vec<u8>)> = Vec::new();
+    loop {
+        match replay.next_due() {
+            Ok(Some(d)) => {
+                assert!(due.last().is_none_or(|l| l.0 <= d.at_ns) && d.at_ns < WEEK_NS, "time turned back");
+                let asks = d.request.strip_prefix(b"GET /").or(d.request.strip_prefix(b"HEAD /"));
+                let asks = asks.or(d.request.strip_prefix(b"OPTIONS /"));
+                let sent = asks.is_some_and(|path| path.iter().all(u8::is_ascii_graphic));
+                assert!(sent || d.request.is_empty() && plan.request.is_none(), "{:?}", d.request);
+                due.push((d.at_ns, d.request.to_vec()));
+            }
+            Ok(None) => {
+                let (t, end) = replay.finish(false);
+                let left_out = t.unsafe_methods + t.no_path + t.broken + t.ignored + t.beyond;
+                assert_eq!(t.lines, due.len() as u64 + left_out, "a line was forgotten");
+                assert!(t.broken <= plan.max_broken);
+                return (due, format!("{t:?} {end:?}"));
+            }
+            Err(e) => {
+                let told = e.to_string();
+                assert!(!told.chars().any(char::is_control), "drives the terminal: {told:?}");
+                return (due, told);
+            }
+        }
+    }
+}
+
 /// The parsers of single values.
-#[allow(dead_code, reason = "each fuzz target uses one of the two")]
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
 pub fn parsers(input: &str) {
     if let Ok(gate) = parse_gate(input) {
         assert!(gate.bound.is_finite() && gate.bound >= 0.0);

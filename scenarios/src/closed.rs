@@ -22,6 +22,7 @@ pub fn closed_loop(mut plan: Plan, duration_s: f64) -> (Plan, Vec<String>) {
         curve: Curve::hold(duration_s, 0.0),
         step: false,
         mix: Vec::new(),
+        trace: None,
     }];
     left_out.extend(plan.faults.drain(..).map(|f| format!("fault `{}`", f.fault.name)));
     let (kept, gone): (Vec<_>, Vec<_>) = plan.gates.drain(..).partition(can_judge);

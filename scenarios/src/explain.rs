@@ -131,7 +131,9 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
     writeln!(out, "\n{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "phase", "from", "to", "rate", "arrivals")?;
     for p in &plan.phases {
         let (from_rps, to_rps) = p.curve.ends_rps();
-        let rate = if from_rps == to_rps {
+        let rate = if let Some(trace) = &p.trace {
+            format!("about {}", format_rate(trace.head.rate_rps))
+        } else if from_rps == to_rps {
             format_rate(from_rps)
         } else {
             let swings = p.curve.points().first().map(|c| c.rps) != Some(from_rps)
@@ -145,26 +147,30 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
             p.name,
             instant(p.start_s),
             instant(p.end_s),
-            grouped(p.expected_arrivals()),
+            about(p.estimated_arrivals(), p.trace.is_some()),
             if p.warmup { "  warm-up, not judged" } else { "" }
         )?;
     }
     mixes(out, plan)?;
-    let judged: f64 = plan.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
+    traces(out, plan)?;
+    let judged: f64 = plan.phases.iter().filter(|p| !p.warmup).map(PhasePlan::estimated_arrivals).sum();
     writeln!(
         out,
         "{:width$}  {:>9}  {:>9}  {:>19}  {:>14}",
         "total",
         "",
         format_seconds(plan.duration_s()),
-        format!("peak {}", format_rate(plan.peak_rps())),
-        grouped(plan.expected_arrivals())
+        format!("peak {}", format_rate(plan.estimated_peak_rps())),
+        about(plan.estimated_arrivals(), plan.has_trace())
     )?;
-    if judged < plan.expected_arrivals() {
-        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>19}  {:>14}", "judged", "", "", "", grouped(judged))?;
+    if judged < plan.estimated_arrivals() {
+        let judged = about(judged, plan.has_trace());
+        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>19}  {judged:>14}", "judged", "", "", "")?;
     }
     let expected = plan.expected_arrivals();
     match plan.load.arrivals {
+        // What is recorded comes when it came.
+        _ if expected == 0.0 => Ok(()),
         Arrivals::Uniform => Ok(()),
         Arrivals::Poisson => {
             writeln!(out, "arrivals are expected values: a Poisson count varies by about its square root")
@@ -177,10 +183,39 @@ fn phases(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
 }
 
+/// Recorded traffic, as far as the beginning of its file tells.
+fn traces(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    for (p, trace) in plan.phases.iter().filter_map(|p| Some((p, p.trace.as_ref()?))) {
+        let what = match &trace.request {
+            Some(class) => format!("sent as recorded, with the headers of {class}"),
+            None => "only its instants, with the requests below".to_owned(),
+        };
+        writeln!(
+            out,
+            "trace of {}: {} at speed {}, {} bytes, about {} records; {what}",
+            p.name,
+            trace.file,
+            trace.speed,
+            grouped(trace.head.size_bytes as f64),
+            grouped(trace.head.records as f64),
+        )?;
+    }
+    Ok(())
+}
+
+/// A number of arrivals, marked when a trace makes it a guess.
+fn about(arrivals: f64, is_guess: bool) -> String {
+    if is_guess { format!("about {}", grouped(arrivals)) } else { grouped(arrivals) }
+}
+
 /// The phases that mix the requests in their own way, the steps of a staircase together.
 fn mixes(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let mut told: Vec<&str> = Vec::new();
-    for p in plan.phases.iter().filter(|p| !p.mix.is_empty()) {
+    for p in plan
+        .phases
+        .iter()
+        .filter(|p| !p.mix.is_empty() && p.trace.as_ref().is_none_or(|t| t.request.is_none()))
+    {
         let name =
             if p.step { p.name.rsplit_once(' ').map_or(&*p.name, |(stairs, _)| stairs) } else { &p.name };
         if told.contains(&name) {
@@ -199,12 +234,14 @@ fn mixes(out: &mut String, plan: &Plan) -> std::fmt::Result {
 
 /// The rate over time, and a row for each fault under it.
 fn curve(out: &mut String, plan: &Plan) -> std::fmt::Result {
-    let (end_s, peak_rps) = (plan.duration_s(), plan.peak_rps());
+    let (end_s, peak_rps) = (plan.duration_s(), plan.estimated_peak_rps());
     let column_s = end_s / CURVE_COLUMNS as f64;
     let bar = |column: usize| {
         // The highest in the column, so that no spike is too short to be seen.
         let from_s = column as f64 * column_s;
-        let share = plan.peak_between(from_s, from_s + column_s) / peak_rps;
+        let traced = plan.phases.get(plan.phase_at(from_s + column_s / 2.0)).and_then(|p| p.trace.as_ref());
+        let rps = traced.map_or_else(|| plan.peak_between(from_s, from_s + column_s), |t| t.head.rate_rps);
+        let share = if peak_rps > 0.0 { rps / peak_rps } else { 0.0 };
         // Any load at all is seen.
         HEIGHTS[if share > 0.0 { (share * 8.0).round().clamp(1.0, 8.0) as usize } else { 0 }]
     };

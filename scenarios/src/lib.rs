@@ -1,8 +1,8 @@
 //! The scenario language: what was typed, what it means, and the schedule and requests it asks for.
 //!
 //! [`source::resolve`] finds a scenario's text, [`load::load`] turns it into a [`plan::Plan`] or
-//! tells everything that is wrong with it. Pure but for reading that one file: nothing here reads
-//! a clock, opens a socket or writes a file.
+//! tells everything that is wrong with it. Pure but for reading files, that one and what it
+//! refers to: nothing here reads a clock, opens a socket or writes a file.
 //!
 //! # Layout
 //!
@@ -19,6 +19,7 @@
 //! * [`content`]: what each arrival asks for. [`workload`], [`template`]: the same as bytes, rendered once and
 //!   patched.
 //! * [`check`], [`retry`]: what an answer must say; when a failed request is asked again.
+//! * [`trace`]: recorded traffic, read as it is replayed.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
 pub mod bursts;
@@ -44,5 +45,6 @@ pub mod schedule;
 pub mod schema;
 pub mod source;
 pub mod template;
+pub mod trace;
 pub mod units;
 pub mod workload;

@@ -8,6 +8,7 @@
 //! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
 //! * `bursts`: how bursty arrivals are.
 //! * `phase`: rates on the time axis. `curve`: from every shape to straight lines.
+//! * `trace`: recorded traffic on it.
 //! * `request`: what is asked, safe to put on a wire. `answer`: what its answer must say, and when it is asked again.
 //! * `fault`: what goes wrong, on the same time axis.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
@@ -23,6 +24,7 @@ mod promise;
 mod request;
 mod scalar;
 mod target;
+mod trace;
 
 pub use answer::{MAX_ATTEMPTS, MAX_BACKOFF_S, MAX_CHECKS};
 pub use bursts::{BURST_SHARES, MAX_BURST, MAX_BURST_FACTOR, MIN_BURST};
@@ -34,6 +36,7 @@ pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_PLAN_POINTS, MAX_RUN_S, MAX_SCALE,
 pub use promise::{MAX_GATES, MAX_SLOS};
 pub use request::{MAX_BODY_LEN, MAX_HEADERS, MAX_PATH_LEN, MAX_REQUESTS};
 pub use scalar::MAX_NAME_LEN;
+pub use trace::{MAX_BROKEN, MAX_SPEED, MIN_SPEED};
 
 pub(crate) use data::draws_accounts;
 

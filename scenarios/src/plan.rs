@@ -11,6 +11,7 @@ use squall_record::fault::FaultSpec;
 
 use crate::bursts::Bursts;
 use crate::curve::Curve;
+use crate::trace::stamp::StampUnit;
 
 /// A scenario, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,6 +210,9 @@ pub struct PhasePlan {
     /// requests hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mix: Vec<f64>,
+    /// The recorded traffic that it replays; its curve is 0 then, for nobody knows it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TracePlan>,
 }
 
 impl PhasePlan {
@@ -218,10 +222,18 @@ impl PhasePlan {
         self.end_s - self.start_s
     }
 
-    /// Arrivals expected in it: the integral of its rate.
+    /// Arrivals expected in it: the integral of its rate. 0 for a trace, whose arrivals nobody
+    /// knows before it is read; [`TracePlan::estimated_arrivals`] guesses.
     #[must_use]
     pub fn expected_arrivals(&self) -> f64 {
         self.curve.expected_arrivals()
+    }
+
+    /// Arrivals expected in it, guessed where a trace decides.
+    #[must_use]
+    pub fn estimated_arrivals(&self) -> f64 {
+        let traced = self.trace.as_ref().map_or(0.0, |t| t.estimated_arrivals(self.duration_s()));
+        self.expected_arrivals() + traced
     }
 
     /// Arrivals expected in it before `until_s`, counted from the beginning of the run.
@@ -229,6 +241,87 @@ impl PhasePlan {
     pub fn expected_until(&self, until_s: f64) -> f64 {
         self.curve.expected_between(0.0, until_s - self.start_s)
     }
+}
+
+/// Recorded traffic to replay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TracePlan {
+    /// The file, from the working folder.
+    pub file: String,
+    /// What its lines look like.
+    pub format: TraceFormat,
+    /// How much faster than recorded.
+    pub speed: f64,
+    /// Whether records stamped in whole seconds are spread over their second.
+    pub spread: bool,
+    /// The class whose headers and expectations the recorded requests get. Without it only the
+    /// instants are replayed, and the scenario's own mix is sent at them.
+    pub request: Option<String>,
+    /// The most lines that may be no records.
+    pub max_broken: u64,
+    /// The most arrivals in a second of the run.
+    pub max_rate_rps: f64,
+    /// What its beginning told when the scenario was read.
+    pub head: TraceHead,
+}
+
+impl TracePlan {
+    /// A guess at the arrivals in `duration_s`, from the beginning of the file and its size.
+    #[must_use]
+    pub fn estimated_arrivals(&self, duration_s: f64) -> f64 {
+        (self.head.rate_rps * duration_s).min(self.head.records as f64)
+    }
+}
+
+/// What the lines of a trace look like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum TraceFormat {
+    /// nginx's and Apache's logs.
+    Combined,
+    /// Comma-separated values.
+    Csv {
+        /// Where the stamp stands.
+        time: Column,
+        /// Where the method stands; GET without it.
+        method: Option<Column>,
+        /// Where path and query stand.
+        path: Option<Column>,
+        /// The unit of stamps that are numbers.
+        unit: StampUnit,
+    },
+    /// A JSON object a line.
+    Jsonl {
+        /// The key of the stamp.
+        time: String,
+        /// The key of the method; GET without it.
+        method: Option<String>,
+        /// The key of path and query.
+        path: Option<String>,
+        /// The unit of stamps that are numbers.
+        unit: StampUnit,
+    },
+}
+
+/// A column of comma-separated values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// Its name in the first line.
+    Name(String),
+    /// Its position, from 1; there is no header then.
+    Position(usize),
+}
+
+/// What the beginning of a trace told when the scenario was read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TraceHead {
+    /// The size of the file; what is added later is not replayed.
+    pub size_bytes: u64,
+    /// A guess at its records, from the size of the first ones.
+    pub records: u64,
+    /// The rate of its first records at the trace's speed, in whole requests per second.
+    pub rate_rps: f64,
 }
 
 /// One class of requests.
@@ -590,6 +683,25 @@ impl Plan {
         }
     }
 
+    /// Arrivals expected in all, guessed where a trace decides.
+    #[must_use]
+    pub fn estimated_arrivals(&self) -> f64 {
+        self.phases.iter().map(PhasePlan::estimated_arrivals).sum()
+    }
+
+    /// The highest rate, guessed where a trace decides, in requests per second.
+    #[must_use]
+    pub fn estimated_peak_rps(&self) -> f64 {
+        let traced = self.phases.iter().filter_map(|p| Some(p.trace.as_ref()?.head.rate_rps));
+        traced.fold(self.peak_rps(), f64::max)
+    }
+
+    /// Whether a part of the load is recorded traffic, whose arrivals are not known beforehand.
+    #[must_use]
+    pub fn has_trace(&self) -> bool {
+        self.phases.iter().any(|p| p.trace.is_some())
+    }
+
     /// Arrivals expected in all: the integral of the rate.
     #[must_use]
     pub fn expected_arrivals(&self) -> f64 {
@@ -687,6 +799,7 @@ pub(crate) mod tests_support {
                     curve: Curve::line(*duration_s, *from_rps, *to_rps),
                     step: false,
                     mix: vec![],
+                    trace: None,
                 };
                 start_s = p.end_s;
                 p

@@ -148,6 +148,25 @@ impl Template {
         writer.text(&request.method);
         writer.text(" ");
         writer.template(&request.path)?;
+        Self::render_rest(writer, request, host)
+    }
+
+    /// Renders what follows the method and the path of `request`, for recorded ones to stand
+    /// before it.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_behind(
+        request: &RequestPlan,
+        data: &DataPlan,
+        host: &str,
+        token: &str,
+    ) -> Result<Self, TemplateError> {
+        Self::render_rest(Writer { bytes: Vec::new(), patches: Vec::new(), data, token }, request, host)
+    }
+
+    fn render_rest(mut writer: Writer<'_>, request: &RequestPlan, host: &str) -> Result<Self, TemplateError> {
+        let (data, token) = (writer.data, writer.token);
         writer.text(" HTTP/1.1\r\nHost: ");
         writer.text(host);
         writer.text("\r\n");
@@ -181,9 +200,16 @@ impl Template {
     #[inline]
     pub fn fill(&self, values: &Values, data: &DataPlan, out: &mut Vec<u8>) {
         out.clear();
+        self.append(values, data, out);
+    }
+
+    /// Appends the request for `values`, or what there is of it, to `out`.
+    #[inline]
+    pub fn append(&self, values: &Values, data: &DataPlan, out: &mut Vec<u8>) {
+        let from = out.len();
         out.extend_from_slice(&self.bytes);
         for (range, placeholder) in &self.patches {
-            let hole = &mut out[range.clone()];
+            let hole = &mut out[from + range.start..from + range.end];
             match placeholder {
                 Placeholder::Account => zero_padded(hole, data.account_prefix.len(), values.account),
                 Placeholder::Other => zero_padded(hole, data.account_prefix.len(), values.other),

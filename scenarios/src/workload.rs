@@ -10,6 +10,8 @@ pub struct Workload {
     content: Content,
     data: DataPlan,
     templates: Vec<Template>,
+    /// For each class, what follows the method and path of a recorded request.
+    behind: Vec<Template>,
 }
 
 impl Workload {
@@ -23,7 +25,12 @@ impl Workload {
             .iter()
             .map(|r| Template::render(r, &plan.data, host, token))
             .collect::<Result<_, _>>()?;
-        Ok(Self { content: Content::new(plan), data: plan.data.clone(), templates })
+        let behind = plan
+            .requests
+            .iter()
+            .map(|r| Template::render_behind(r, &plan.data, host, token))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { content: Content::new(plan), data: plan.data.clone(), templates, behind })
     }
 
     /// The class of arrival `index` when it is intended in `phase`.
@@ -38,6 +45,15 @@ impl Workload {
     pub fn fill(&self, index: u64, class: u16, out: &mut Vec<u8>) {
         let values = self.content.values(index);
         self.templates[usize::from(class)].fill(&values, &self.data, out);
+    }
+
+    /// Writes the recorded request `GET /path` into `out`, with the headers of `class` as arrival
+    /// `index` has them.
+    #[inline]
+    pub fn fill_recorded(&self, index: u64, class: u16, recorded: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(recorded);
+        self.behind[usize::from(class)].append(&self.content.values(index), &self.data, out);
     }
 
     /// Whether requests of `class` carry an idempotency key.
@@ -67,5 +83,20 @@ mod tests {
         b.fill(5, 0, &mut z);
         assert_eq!(x, y);
         assert_ne!(x, z);
+    }
+
+    #[test]
+    fn a_recorded_request_has_its_own_line_and_the_headers_of_its_class() {
+        let mut plan = plan_with_phases(Arrivals::Poisson, &[(1.0, 10.0, 10.0)]);
+        plan.requests[0].body = None;
+        plan.requests[0].headers =
+            vec![("X-Seq".into(), "${seq}".into()), ("Authorization".into(), "Bearer ${token}".into())];
+        let workload = Workload::new(&plan, "h:80", "secret").unwrap();
+        let mut out = vec![1, 2, 3];
+        workload.fill_recorded(7, 0, b"HEAD /a?b", &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HEAD /a?b HTTP/1.1\r\nHost: h:80\r\nX-Seq: 000000000007\r\nAuthorization: Bearer secret\r\n\r\n"
+        );
     }
 }

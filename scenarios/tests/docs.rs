@@ -1,5 +1,6 @@
 //! The language reference, `docs/scenarios.md`, says what is true.
 
+use squall_scenarios::explain::explain;
 use squall_scenarios::gate::parse_gate;
 use squall_scenarios::library::TEMPLATE;
 use squall_scenarios::load::load;
@@ -24,6 +25,17 @@ fn the_examples_together_are_a_scenario() {
     let plan = load(&source("scenarios.md", &text), &[]).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(plan.name, "black-friday");
     assert_eq!((plan.phases.len(), plan.requests.len(), plan.faults.len(), plan.slos.len()), (21, 2, 2, 2));
+}
+
+#[test]
+fn the_trace_shown_is_the_one_in_the_examples() {
+    let example = include_str!("../examples/replay.toml");
+    assert!(example.contains(blocks("toml replay")[0]), "not in examples/replay.toml");
+    let plan = load(&source("examples/replay.toml", example), &[]).unwrap_or_else(|e| panic!("{e}"));
+    let told = explain(&plan).replace("examples/access.log", "scenarios/examples/access.log");
+    let shown =
+        blocks("console").into_iter().find_map(|b| b.split_once("explain scenarios/examples/replay.toml\n"));
+    assert_eq!(shown.expect("its explanation").1.trim(), told.trim());
 }
 
 #[test]

@@ -52,6 +52,44 @@ const PIECES: [&str; 40] = [
     "{phase:hold}",
 ];
 
+/// Pieces that the lines of traces are made of, and what breaks them.
+const TRACE_PIECES: [&str; 34] = [
+    "\n",
+    "\r\n",
+    " ",
+    ",",
+    "\"",
+    "\\\"",
+    "t,m,p\n",
+    "1",
+    "2.5",
+    "-",
+    "GET",
+    "POST",
+    "HEAD",
+    "/a?b=c",
+    "http://h/x",
+    "/a b",
+    "/\r\nX: y",
+    "/#",
+    "1,GET,/a\n",
+    "2,GET,/b\n",
+    "99999999999999999999",
+    "1700000000",
+    "2026-11-27T10:00:00Z",
+    "[10/Oct/2000:13:55:36 -0700]",
+    " \"GET / HTTP/1.1\"",
+    "a - - [10/Oct/2000:13:55:36 -0700] \"GET /a HTTP/1.1\" 200 1\n",
+    "a - - [10/Oct/2000:13:55:37 -0700] \"GET /b HTTP/1.1\" 200 1\n",
+    "{\"t\":1,\"p\":\"/a\",\"r\":{\"m\":\"GET\"}}\n",
+    "{\"t\":2000,\"p\":\"/b\",\"r\":{\"m\":\"GET\"}}\n",
+    "{\"t\":",
+    "\0",
+    "\u{feff}",
+    "\u{1b}[2J",
+    "é",
+];
+
 /// What text on a wire is made of, as TOML escapes it.
 const WIRE: [&str; 16] = [
     "\\r\\n",
@@ -148,5 +186,21 @@ proptest! {
     #[test]
     fn any_override_is_answered(text in base(), path in "[a-z_]{1,8}(\\.([a-z_]{1,8}|[0-9])){0,3}|(load|phase|gates|target|data|request)\\.(0|hold|url|rate|accounts|timeout)(\\.rate|\\.name)?", value in "\\PC{0,20}|[0-9]{1,6}(k/s|s|%)?|http://[a-z0-9.:]{1,12}") {
         entry::scenario(&format!("{text}\0{path}={value}\n"));
+    }
+
+    #[test]
+    fn any_trace_is_answered(
+        how in any::<u8>(),
+        pieces in prop::collection::vec(prop::sample::select(TRACE_PIECES.to_vec()), 0..24),
+        junk in prop::collection::vec(any::<u8>(), 0..8),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut text = pieces.concat().into_bytes();
+        let at = at.index(text.len() + 1);
+        text.splice(at..at, junk);
+        text.insert(0, how);
+        entry::trace_combined(&text);
+        entry::trace_csv(&text);
+        entry::trace_jsonl(&text);
     }
 }

@@ -58,6 +58,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
             curve: Curve::hold(duration_s, rate_rps),
             step: false,
             mix: vec![],
+            trace: None,
         }],
         requests: vec![RequestPlan {
             name: "pay".into(),

@@ -183,6 +183,9 @@ fn told(what: &What) -> String {
         What::Target { up: false, reason } => {
             format!("the target stopped answering its health check: {reason}")
         }
+        What::Trace { phase, replay } => {
+            format!("trace of phase `{phase}`: {}", replay.totals.told(&replay.end))
+        }
         What::Ended { interrupted: true } => "the run was interrupted".to_owned(),
         What::Ended { interrupted: false } => "the run ended".to_owned(),
     }

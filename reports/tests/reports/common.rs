@@ -64,7 +64,7 @@ pub struct Script {
 
 pub fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64) -> PhasePlan {
     let curve = Curve::line(end_s - start_s, from_rps, to_rps);
-    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
+    PhasePlan { name: name.into(), warmup, start_s, end_s, curve, step: false, mix: vec![], trace: None }
 }
 
 pub fn request(name: &str, weight: f64) -> RequestPlan {

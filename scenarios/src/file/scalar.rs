@@ -281,3 +281,56 @@ impl JsonSchema for Ratio {
         })
     }
 }
+
+/// A column or key, as typed: a name, or a position from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnText {
+    /// `"time"`
+    Name(String),
+    /// `3`
+    Position(u64),
+}
+
+impl<'de> Deserialize<'de> for ColumnText {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = ColumnText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name in quotes, or a column's number from 1")
+            }
+
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<ColumnText, E> {
+                Ok(ColumnText::Name(v.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<ColumnText, E> {
+                Ok(ColumnText::Position(v))
+            }
+
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<ColumnText, E> {
+                u64::try_from(v)
+                    .map(ColumnText::Position)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(v), &self))
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for ColumnText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ColumnText".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "integer", "minimum": 1 }]
+        })
+    }
+}

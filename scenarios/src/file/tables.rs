@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use squall_record::fault::FaultPoint;
 
-use super::scalar::{At, DurationText, Literal, RateText, Ratio};
+use super::scalar::{At, ColumnText, DurationText, Literal, RateText, Ratio};
 use super::shapes::{CurveFile, Daily, Pulse, Ramp, Seasonal, Sine, Spike, Term, Weekly};
 
 /// A squall scenario: what is loaded, how much when, what is asked, what goes wrong, and what
@@ -166,7 +166,7 @@ pub enum HttpText {
 }
 
 /// A stretch of time with exactly one shape: `rate`, `ramp`, `steps`, `spike`, `pulse`, `sine`, `daily`,
-/// `weekly`, `seasonal`, `curve`, `sum` or `product`.
+/// `weekly`, `seasonal`, `curve`, `sum`, `product` or `trace`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
@@ -214,6 +214,8 @@ pub struct Phase {
     /// The requests' weights in this phase instead of their own: `{ pay = 3, read = 7 }`. A
     /// request that is not named is not sent in it.
     pub mix: Option<At<BTreeMap<At<String>, At<f64>>>>,
+    /// Replays recorded traffic, for as long as `duration` says.
+    pub trace: Option<At<Trace>>,
 }
 
 /// A staircase: `count` equal steps, the first at `from`, the last at `to`.
@@ -227,6 +229,61 @@ pub struct Steps {
     /// How many steps, 2 to 200.
     #[schemars(range(min = 2, max = 200))]
     pub count: At<u32>,
+}
+
+/// Recorded traffic: a request for each of its lines, at the instant it says.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The file; a relative path begins at the scenario's folder.
+    pub file: At<String>,
+    /// What its lines look like.
+    pub format: TraceFormatText,
+    /// How much faster than recorded: 10 replays an hour in six minutes. Default: 1.
+    #[schemars(range(min = 0.001, max = 10_000))]
+    pub speed: Option<At<f64>>,
+    /// Where the stamp stands: of `csv` a column's name in the header, or its number from 1 when
+    /// there is no header; of `jsonl` a key, or a JSON pointer such as `/request/time`.
+    pub time: Option<At<ColumnText>>,
+    /// The unit of stamps that are numbers; others are RFC 3339. Default: s.
+    pub unit: Option<At<UnitText>>,
+    /// Where the method stands, like `time`. Default: every request is a GET.
+    pub method: Option<At<ColumnText>>,
+    /// Where path and query stand, like `time`.
+    pub path: Option<At<ColumnText>>,
+    /// Sends what was recorded, with the headers and expectations of this request class. Without
+    /// it, the scenario's own mix is sent at the recorded instants.
+    pub request: Option<At<String>>,
+    /// Spreads records stamped in whole seconds evenly over their second. Default: true.
+    pub spread: Option<bool>,
+    /// How many lines may be no records before the run ends. Default: 100.
+    pub max_broken: Option<At<u64>>,
+}
+
+/// What the lines of a trace look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceFormatText {
+    /// nginx's and Apache's access logs, common or combined.
+    Combined,
+    /// Comma-separated values.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+}
+
+/// The unit of stamps that are numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitText {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
 }
 
 /// One class of requests.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::scalar::{duration, duration_within};
 use crate::curve::{Curve, CurvePoint, MAX_CURVE_POINTS};
 use crate::file::scalar::{At, DurationText, RateText};
-use crate::file::tables::{Phase, Steps};
+use crate::file::tables::{Phase, Steps, Trace};
 use crate::findings::Findings;
 use crate::units::duration::{MAX_DURATION, format_seconds, parse_duration};
 use crate::units::rate::format_rate;
@@ -50,32 +50,48 @@ pub(super) enum PhaseShape<'a> {
     Steps(&'a Steps),
     /// Becomes one.
     Curve(Shape<'a>),
+    /// Becomes one without a curve.
+    Trace(&'a At<Trace>),
 }
 
 /// The names of all shapes, for messages.
-const SHAPES: &str = "rate, ramp, steps, spike, pulse, sine, daily, weekly, seasonal, curve, sum and product";
+const SHAPES: &str =
+    "rate, ramp, steps, spike, pulse, sine, daily, weekly, seasonal, curve, sum, product and trace";
 
 /// The one shape of `typed`; told when there is none or more than one.
 pub(super) fn shape<'a>(typed: &'a At<Phase>, what: &str, findings: &mut Findings) -> Option<PhaseShape<'a>> {
     let mut shapes = typed_shapes!(typed, Shape::Rate);
-    match (&typed.steps, shapes.len()) {
-        (Some(stairs), 0) => {
+    match (&typed.steps, &typed.trace, shapes.len()) {
+        (Some(stairs), None, 0) => {
             reject_own_time(typed, "steps", what, findings);
             Some(PhaseShape::Steps(stairs))
         }
-        (None, 1) => shapes.pop().map(|(key, shape)| {
+        (None, Some(trace), 0) => {
+            reject_own_time(typed, "trace", what, findings);
+            if let Some(scale) = &typed.scale {
+                findings.add(
+                    scale.span(),
+                    format!(
+                        "{what} scale changes nothing about trace, whose arrivals were recorded; remove it"
+                    ),
+                );
+            }
+            Some(PhaseShape::Trace(trace))
+        }
+        (None, None, 1) => shapes.pop().map(|(key, shape)| {
             if matches!(shape, Shape::Rate(_) | Shape::Ramp(_)) {
                 reject_own_time(typed, key, what, findings);
             }
             PhaseShape::Curve(shape)
         }),
-        (None, 0) => {
+        (None, None, 0) => {
             findings.add(typed.span(), format!("{what} there is no load; add one of {SHAPES}"));
             None
         }
         _ => {
             let mut keys: Vec<&str> = shapes.iter().map(|s| s.0).collect();
             keys.extend(typed.steps.as_ref().map(|_| "steps"));
+            keys.extend(typed.trace.as_ref().map(|_| "trace"));
             findings.add(typed.span(), format!("{what} {} exclude each other; keep one", keys.join(" and ")));
             None
         }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::curve::{self, PhaseShape, Rules};
 use super::request::MAX_WEIGHT;
 use super::scalar::{Names, duration_within, within};
+use super::trace;
 use crate::curve::Curve;
 use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
 use crate::file::tables::{Phase, Steps};
 use crate::findings::Findings;
-use crate::plan::{PhasePlan, RequestPlan};
+use crate::plan::{PhasePlan, RequestPlan, TracePlan};
 use crate::units::duration::format_duration;
 use crate::units::number::grouped;
 
@@ -74,7 +75,10 @@ pub(super) fn lower(
         let first = timeline.phases.len();
         let stretch = one(typed, &mut timeline.phases, timeline.end, rules, findings);
         timeline.complete &= stretch.is_some();
-        let mix = mix(typed, requests, findings);
+        let mix = match typed.trace.as_ref().and_then(|t| t.request.as_ref()) {
+            Some(class) => trace::mix(typed, class, requests, findings),
+            None => mix(typed, requests, findings),
+        };
         timeline.phases[first..].iter_mut().for_each(|p| p.mix.clone_from(&mix));
         // An unread phase keeps its name, so that gates and faults on it are not blamed.
         let stretch = stretch.unwrap_or_else(|| Stretch {
@@ -140,8 +144,9 @@ fn whole(timeline: &Timeline, last: &At<Phase>, findings: &mut Findings) {
             format!("phase name {} is also the name of a step; rename the phase", tick(&step.name)),
         );
     }
-    let counted: f64 = timeline.phases.iter().filter(|p| !p.warmup).map(PhasePlan::expected_arrivals).sum();
-    if counted < 1.0 {
+    let counted = timeline.phases.iter().filter(|p| !p.warmup);
+    let replays = counted.clone().any(|p| p.trace.is_some());
+    if !replays && counted.map(PhasePlan::expected_arrivals).sum::<f64>() < 1.0 {
         findings.add(
             last.span(),
             "the phases plan no arrivals outside warm-up, so there would be nothing to judge; raise a rate or a duration",
@@ -162,17 +167,19 @@ fn one(
     let duration = duration_within(&typed.duration, week, format_args!("{what} duration"), findings);
     let scale = within(typed.scale.as_ref(), 1.0, 0.0..=MAX_SCALE, &format!("{what} scale"), findings);
     let rules = Rules { scale: rules.scale * scale.unwrap_or(1.0), ..*rules };
-    let mut push = |name: String, start: Duration, end: Duration, curve: Curve, step: bool| {
-        phases.push(PhasePlan {
-            name,
-            warmup: typed.warmup,
-            start_s: start.as_secs_f64(),
-            end_s: end.as_secs_f64(),
-            curve,
-            step,
-            mix: Vec::new(),
-        });
-    };
+    let mut push =
+        |name: String, start: Duration, end: Duration, curve: Curve, step: bool, trace: Option<TracePlan>| {
+            phases.push(PhasePlan {
+                name,
+                warmup: typed.warmup,
+                start_s: start.as_secs_f64(),
+                end_s: end.as_secs_f64(),
+                curve,
+                step,
+                mix: Vec::new(),
+                trace,
+            });
+        };
     let name = typed.name.to_string();
     let mut steps = 1;
     match curve::shape(typed, &what, findings)? {
@@ -185,14 +192,26 @@ fn one(
                 let rps = from + (to - from) * f64::from(i) / f64::from(steps - 1);
                 let (begin, end) = (start + duration * i / steps, start + duration * (i + 1) / steps);
                 let curve = Curve::hold((end - begin).as_secs_f64(), rps);
-                push(format!("{name} {}/{steps}", i + 1), begin, end, curve, true);
+                push(format!("{name} {}/{steps}", i + 1), begin, end, curve, true, None);
             }
         }
         PhaseShape::Curve(shape) => {
             // Without a duration there is no curve, but there may be further mistakes.
             let length = duration.unwrap_or(Duration::from_secs(1));
             let curve = curve::lower(typed, &shape, length, &what, &rules, findings);
-            push(name.clone(), start, start + duration?, curve?, false);
+            push(name.clone(), start, start + duration?, curve?, false, None);
+        }
+        PhaseShape::Trace(recorded) => {
+            let trace = trace::lower(recorded, &what, &rules, findings);
+            let (trace, length) = (trace?, duration?);
+            push(
+                name.clone(),
+                start,
+                start + length,
+                Curve::hold(length.as_secs_f64(), 0.0),
+                false,
+                Some(trace),
+            );
         }
     }
     scale?;

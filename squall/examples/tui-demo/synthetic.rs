@@ -74,7 +74,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
 
 fn phase(name: &str, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64, warmup: bool) -> PhasePlan {
     let curve = Curve::line(end_s - start_s, from_rps, to_rps);
-    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, curve, step: false, mix: vec![] }
+    PhasePlan { name: name.to_owned(), warmup, start_s, end_s, curve, step: false, mix: vec![], trace: None }
 }
 
 /// The minute that the pictures show.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use squall_engine::control::Control;
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{self, Job, Pace};
+use squall_engine::engine::{self, EngineError, Job, Pace};
 use squall_record::clock::{self, Clock};
-use squall_record::event::What;
+use squall_record::event::{Event, What};
 use squall_record::folder::{FolderWriter, RunFolder};
 use squall_record::interval::Sink;
 use squall_record::manifest::{Machine, Manifest, SCHEMA};
@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         preflight::fresh_ledger(data)?;
     }
     let stranger = stranger(&plan)?;
-    if let Some(note) = saved::note(plan.peak_rps()) {
+    if let Some(note) = saved::note(plan.estimated_peak_rps()) {
         remark(&note);
     }
     preflight::disk(&plan, &out, args.data.as_deref())?;
@@ -115,7 +115,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         .context("read the run back")
         .and_then(|folder| build(&folder).context("judge the run"))
         .and_then(|report| write_all(&report, &out).context("write the reports").map(|_| report));
-    let interrupted = loaded?;
+    let interrupted = loaded.map_err(|e| match e.downcast_ref::<EngineError>() {
+        // What was asked for cannot be replayed; nothing of squall's has failed.
+        Some(EngineError::Trace(broken)) => Stop::Invalid(format!("failed to {broken}")),
+        _ => Stop::Failed(e),
+    })?;
     let report = report?;
     print(&render_text(&report, wants_colour()))?;
     remark(&format!("report: {}", out.join("report.html").display()));
@@ -274,7 +278,8 @@ fn load(
             clock,
             pace: pace(plan),
         };
-        let loaded = engine::run_with(&job, &control, stop, |tick| {
+        let on_event = |e: Event| stream.event(e.at_s, e.what);
+        let loaded = engine::run_with(&job, &control, stop, on_event, |tick| {
             if tick.intervals.iter().any(|i| i.counts.planned > 0) {
                 load_end_s = f64::from(tick.second) + 1.0;
             }

@@ -39,12 +39,13 @@ pub fn plan(args: &ScenarioArgs) -> Result<Plan, Stop> {
 pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
     let plan = plan(args)?;
     print(&format!(
-        "✔ {} is valid: {} phases, {:.0} arrivals expected in {:.0} s, peak {:.0}/s\n",
+        "✔ {} is valid: {} phases, {}{:.0} arrivals expected in {:.0} s, peak {:.0}/s\n",
         plan.name,
         plan.phases.len(),
-        plan.expected_arrivals(),
+        if plan.has_trace() { "about " } else { "" },
+        plan.estimated_arrivals(),
         plan.duration_s(),
-        plan.peak_rps(),
+        plan.estimated_peak_rps(),
     ))?;
     if plan.gates.is_empty() {
         remark(&format!(

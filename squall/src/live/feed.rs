@@ -8,6 +8,7 @@ use squall_record::fault::{Delay, Effect, FaultSpec};
 use squall_record::interval::{Sink, TargetSample, Tick};
 use squall_record::latency::{Latency, human_us};
 use squall_record::outcome::Failure;
+use squall_record::trace::{TraceEnd, TraceReplay};
 use squall_reports::generator::Judge;
 use squall_scenarios::plan::Plan;
 
@@ -272,6 +273,15 @@ impl Sink for Live {
                     self.note(at_s, Tone::Bad, &format!("target down: {reason}"));
                 }
             }
+            What::Trace { phase, replay } => {
+                let TraceReplay { totals, end } = replay;
+                let tone = match end {
+                    TraceEnd::Failed { .. } => Tone::Bad,
+                    _ if totals.broken > 0 => Tone::Warning,
+                    _ => Tone::Info,
+                };
+                self.note(at_s, tone, &format!("trace of {phase}: {}", totals.told(end)));
+            }
             What::Ended { interrupted } => {
                 self.view.stage = Stage::Ended { interrupted: *interrupted };
                 self.settle();
@@ -318,7 +328,9 @@ impl Live {
             }
             let warmup = if p.warmup { ", warm-up" } else { "" };
             let (from_rps, to_rps) = p.curve.ends_rps();
-            let rate = if from_rps == to_rps {
+            let rate = if let Some(trace) = &p.trace {
+                format!("{} at speed {}", trace.file, trace.speed)
+            } else if from_rps == to_rps {
                 format!("{}/s", grouped(from_rps.round() as u64))
             } else {
                 format!("{}/s to {}/s", grouped(from_rps.round() as u64), grouped(to_rps.round() as u64))

@@ -87,7 +87,7 @@ impl SloLive {
         Self {
             plan: slo.clone(),
             class,
-            expected: measured.map(|p| p.expected_arrivals() * share(p)).sum(),
+            expected: measured.map(|p| p.estimated_arrivals() * share(p)).sum(),
             total: Tally::default(),
             window: VecDeque::with_capacity(BURN_WINDOW_S),
         }

@@ -219,11 +219,12 @@ impl View {
         self.phases.get(self.phase?)
     }
 
-    /// The planned rate at `at_s` in requests per second; `None` outside the plan.
+    /// The planned rate at `at_s` in requests per second; `None` outside the plan, and
+    /// where a trace decides.
     #[must_use]
     pub fn planned_rps(&self, at_s: f64) -> Option<f64> {
         let p = self.phases.iter().find(|p| p.start_s <= at_s && at_s < p.end_s)?;
-        Some(p.curve.rate_at(at_s - p.start_s))
+        p.trace.is_none().then(|| p.curve.rate_at(at_s - p.start_s))
     }
 
     /// How the promises stand together: as the worst of them. `None` without any.

@@ -47,6 +47,9 @@ pub enum Refused {
     /// The target sets the pace.
     #[error("a closed loop has no rate to change")]
     Closed,
+    /// A trace sets the pace.
+    #[error("recorded traffic comes when it came; a run with a trace has no rate to change")]
+    Recorded,
     /// Too often.
     #[error(transparent)]
     TooMany(#[from] TooManyChanges),
@@ -69,6 +72,7 @@ struct Inner {
     peak_rps: f64,
     limit_rps: f64,
     closed: bool,
+    recorded: bool,
     /// Marks set. Held while a change is made, so that the record has them in the order in which
     /// they hold.
     marks: Mutex<usize>,
@@ -85,6 +89,7 @@ impl Pilot {
             peak_rps: plan.peak_rps(),
             limit_rps: plan.load.max_rate_rps,
             closed: plan.load.mode.is_closed(),
+            recorded: plan.has_trace(),
             marks: Mutex::new(0),
         }))
     }
@@ -120,6 +125,9 @@ impl Inner {
     fn check(&self, steer: Steer) -> Result<Change, Refused> {
         if self.closed {
             return Err(Refused::Closed);
+        }
+        if self.recorded {
+            return Err(Refused::Recorded);
         }
         let (value, rate_rps, change) = match steer {
             Steer::Scale { factor } => (factor, factor * self.peak_rps, Change::Scale(factor)),

@@ -31,10 +31,12 @@ const BYTES_OF_LEDGER: u64 = 256 << 20;
 /// When there is less room than is needed.
 pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()> {
     let record = (plan.duration_s() as u64 + 1) * plan.requests.len() as u64 * BYTES_PER_INTERVAL
-        + plan.expected_arrivals() as u64 * u64::from(plan.max_attempts()) * BYTES_PER_OP
+        + plan.estimated_arrivals() as u64 * u64::from(plan.max_attempts()) * BYTES_PER_OP
         + BYTES_FOR_REPORTS;
     let ledger = match plan.target {
-        TargetPlan::Reference { .. } => plan.expected_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER,
+        TargetPlan::Reference { .. } => {
+            plan.estimated_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER
+        }
         TargetPlan::Url { .. } => 0,
     };
     match data {

@@ -1,0 +1,7 @@
+//! Answers, cut anywhere.
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entry::answer(input));

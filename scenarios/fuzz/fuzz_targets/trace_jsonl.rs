@@ -1,0 +1,7 @@
+//! Traces of JSON lines.
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entry::trace_jsonl(input));
