@@ -99,6 +99,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             amount_max: 1,
             amount: AmountLaw::Uniform,
         },
+        journeys: vec![],
         faults: vec![],
         slos: vec![],
         gates: vec![],

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use reqwest::ClientBuilder;
 use reqwest::redirect::Policy;
 use reqwest::retry;
 pub use reqwest::{Client, Url};
@@ -49,15 +50,25 @@ pub fn client(
     http: Http,
     connect_timeout: Duration,
 ) -> Result<Client, ClientError> {
+    let builder = builder(endpoint, base, http, connect_timeout);
+    Ok(builder.pool_idle_timeout(None).pool_max_idle_per_host(1).build()?)
+}
+
+/// The makings of a client, but for how many connections it keeps, and how long.
+pub(crate) fn builder(
+    endpoint: &Endpoint,
+    base: &Url,
+    http: Http,
+    connect_timeout: Duration,
+) -> ClientBuilder {
     let builder = Client::builder()
         .no_proxy()
+        .no_gzip()
         .redirect(Policy::none())
         .referer(false)
         .retry(retry::never())
         .tcp_nodelay(true)
         .connect_timeout(connect_timeout)
-        .pool_idle_timeout(None)
-        .pool_max_idle_per_host(1)
         .http1_max_headers(MAX_HEADERS)
         .http2_max_header_list_size(MAX_HEAD_BYTES as u32);
     let builder = match http {
@@ -65,10 +76,9 @@ pub fn client(
         Http::V2 => builder.http2_prior_knowledge(),
     };
     let name = base.host_str().unwrap_or_default();
-    let builder = match endpoint {
+    match endpoint {
         Endpoint::Tcp(addr) => builder.resolve(name, *addr).tls_backend_preconfigured(tls::unused()),
         Endpoint::Tls(addr, tls) => builder.resolve(name, *addr).tls_backend_preconfigured(tls.config()),
         Endpoint::Unix(path) => builder.unix_socket(path.as_path()).tls_backend_preconfigured(tls::unused()),
-    };
-    Ok(builder.build()?)
+    }
 }

@@ -171,17 +171,17 @@ pub fn run_with(
         let mut recorded = Ok(());
         conduct(plan, workers, &slices_rx, &backs, &mut |tick| {
             if recorded.is_ok() {
-                let events = std::iter::from_fn(|| ahead.before(f64::from(tick.second) + 1.0));
-                recorded = events.map(&mut on_event).collect::<io::Result<()>>().and_then(|()| on_tick(tick));
+                let mut events = std::iter::from_fn(|| ahead.before(f64::from(tick.second) + 1.0));
+                recorded = events.try_for_each(&mut on_event).and_then(|()| on_tick(tick));
                 if recorded.is_err() {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
         });
         ends_all.done();
-        let read = reader.map_or(Ok(Ok(())), |r| r.join());
-        let rest = std::iter::from_fn(|| ahead.before(f64::INFINITY));
-        let recorded = recorded.and_then(|()| rest.map(&mut on_event).collect());
+        let read = reader.map_or(Ok(Ok(())), thread::ScopedJoinHandle::join);
+        let mut rest = std::iter::from_fn(|| ahead.before(f64::INFINITY));
+        let recorded = recorded.and_then(|()| rest.try_for_each(&mut on_event));
         let mut ended = recorded.map_err(EngineError::Record);
         ended = ended.and(match read {
             Ok(read) => read.map_err(EngineError::Trace),
@@ -356,7 +356,7 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
 }
 
 /// Raises the soft limit on open files to `needed`, when the hard limit allows it.
-fn raise_open_files(needed: u64) -> Result<(), EngineError> {
+pub(crate) fn raise_open_files(needed: u64) -> Result<(), EngineError> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|soft| soft >= needed) {
         return Ok(());
@@ -415,6 +415,7 @@ mod tests {
                 amount_max: 1,
                 amount: AmountLaw::Uniform,
             },
+            journeys: vec![],
             faults: vec![],
             slos: vec![],
             gates: vec![],

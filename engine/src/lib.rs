@@ -1,4 +1,4 @@
-//! The open-loop load engine.
+//! The load engine: an open loop that keeps a schedule, and closed-loop [`journey`]s beside it.
 //!
 //! Workers share nothing. Each has its slice of the schedule, its connections and its histograms;
 //! once a second it hands a `Slice` to the conductor, which merges those of all workers
@@ -24,6 +24,7 @@
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
 //! * [`responder`]: the smallest server, for measuring the generator itself.
 //! * `cells`, `slice`: a second's counts and histograms, reused.
+//! * [`journey`]: virtual users in a process of their own.
 
 pub mod answer;
 mod cells;
@@ -34,6 +35,7 @@ pub mod endpoint;
 pub mod engine;
 mod feed;
 mod general;
+pub mod journey;
 mod pool;
 pub mod responder;
 mod retries;

@@ -112,25 +112,27 @@ impl Tally<'_> {
     fn classify(&self, class: u16, answer: Answer, body: &[u8]) -> Outcome {
         let request = &self.plan.requests[usize::from(class)];
         let status = answer.status;
-        let expected = if request.expect.is_empty() {
-            (200..300).contains(&status)
-        } else {
-            request.expect.contains(&status)
-        };
-        if expected {
-            if request.check.is_empty() || holds(&request.check, body) {
-                Outcome::Ok
-            } else {
-                Outcome::Failed(Failure::CheckFailed)
-            }
-        } else if request.declined.contains(&status) {
-            Outcome::Declined
-        } else if answer.not_executed && matches!(status, 429 | 503) {
-            Outcome::Shed
-        } else if status >= 500 {
-            Outcome::Failed(Failure::ServerError)
-        } else {
-            Outcome::Failed(Failure::UnexpectedStatus)
+        let outcome = outcome_of(status, answer.not_executed, &request.expect, &request.declined);
+        if outcome == Outcome::Ok && !request.check.is_empty() && !holds(&request.check, body) {
+            return Outcome::Failed(Failure::CheckFailed);
         }
+        outcome
+    }
+}
+
+/// What a complete answer means: `expect` are the statuses of success, every 2xx when empty.
+#[inline]
+pub(crate) fn outcome_of(status: u16, not_executed: bool, expect: &[u16], declined: &[u16]) -> Outcome {
+    let expected = if expect.is_empty() { (200..300).contains(&status) } else { expect.contains(&status) };
+    if expected {
+        Outcome::Ok
+    } else if declined.contains(&status) {
+        Outcome::Declined
+    } else if not_executed && matches!(status, 429 | 503) {
+        Outcome::Shed
+    } else if status >= 500 {
+        Outcome::Failed(Failure::ServerError)
+    } else {
+        Outcome::Failed(Failure::UnexpectedStatus)
     }
 }

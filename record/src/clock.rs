@@ -27,6 +27,26 @@ impl Clock {
         Self { origin: now() + lead }
     }
 
+    /// The clock of another process of this machine, whose
+    /// [`origin_monotonic_ns`](Self::origin_monotonic_ns) is known.
+    #[must_use]
+    pub fn with_origin(monotonic_ns: u64) -> Self {
+        let (now, now_ns) = (now(), monotonic_now_ns());
+        let apart = Duration::from_nanos(monotonic_ns.abs_diff(now_ns));
+        let origin = if monotonic_ns >= now_ns { now + apart } else { now.checked_sub(apart).unwrap_or(now) };
+        Self { origin }
+    }
+
+    /// The origin on the kernel's monotonic clock, which every process of this machine shares.
+    #[must_use]
+    pub fn origin_monotonic_ns(&self) -> u64 {
+        let (now, now_ns) = (now(), monotonic_now_ns());
+        // 2^64 ns is 584 years; the casts cannot truncate in a machine's uptime.
+        let ahead = self.origin.saturating_duration_since(now).as_nanos() as u64;
+        let behind = now.saturating_duration_since(self.origin).as_nanos() as u64;
+        (now_ns + ahead).saturating_sub(behind)
+    }
+
     /// Nanoseconds since the origin; 0 before it.
     #[must_use]
     #[inline]
@@ -52,6 +72,12 @@ impl Clock {
 #[inline]
 fn now() -> Instant {
     Instant::now()
+}
+
+fn monotonic_now_ns() -> u64 {
+    // Instant reads the same clock on Linux, but does not show its value.
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (t.tv_sec as u64) * NANOS_PER_SEC + t.tv_nsec as u64
 }
 
 /// CPU time that the calling thread has used, in nanoseconds.
@@ -195,6 +221,15 @@ mod tests {
     fn the_offsets_stand_still_while_nobody_touches_the_clocks() {
         let (a, b) = (ClockOffsets::now(), ClockOffsets::now());
         assert!(b.suspended_since(&a) < 1_000_000_000);
+    }
+
+    #[test]
+    fn a_clock_handed_to_another_process_keeps_its_origin() {
+        for c in [Clock::start(), Clock::starting_in(Duration::from_secs(60))] {
+            let twin = Clock::with_origin(c.origin_monotonic_ns());
+            let apart = twin.until(120 * NANOS_PER_SEC).abs_diff(c.until(120 * NANOS_PER_SEC));
+            assert!(apart < Duration::from_millis(50), "{apart:?}");
+        }
     }
 
     #[test]

@@ -152,4 +152,13 @@ pub trait Sink: Send {
     /// # Errors
     /// As [`tick`](Self::tick).
     fn target(&mut self, sample: &TargetSample) -> std::io::Result<()>;
+
+    /// A second of the journeys is complete. A sink that looks at the open-loop load alone passes
+    /// over it.
+    ///
+    /// # Errors
+    /// As [`tick`](Self::tick).
+    fn journeys(&mut self, _tick: &crate::journey::JourneyTick) -> std::io::Result<()> {
+        Ok(())
+    }
 }

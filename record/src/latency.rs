@@ -195,6 +195,57 @@ impl Latency {
     }
 }
 
+/// `Latency` in JSON: `{"clipped": 0, "hdr": "HISTFAAAA…"}`, the histogram in HdrHistogram's
+/// compressed form (V2), in base64.
+pub mod base64 {
+    use ::base64::Engine as _;
+    use ::base64::engine::general_purpose::STANDARD;
+    use hdrhistogram::serialization::{
+        Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer,
+    };
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Latency;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        clipped: u64,
+        hdr: String,
+    }
+
+    /// Writes `latency`; an empty one costs no histogram.
+    ///
+    /// # Errors
+    /// When `s` fails.
+    pub fn serialize<S: Serializer>(latency: &Latency, s: S) -> Result<S::Ok, S::Error> {
+        let mut raw = Vec::new();
+        if !latency.is_empty() {
+            V2DeflateSerializer::new().serialize(latency.as_hdr(), &mut raw).map_err(S::Error::custom)?;
+        }
+        Written { clipped: latency.clipped(), hdr: STANDARD.encode(&raw) }.serialize(s)
+    }
+
+    /// Reads a [`Latency`] back.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Latency, D::Error> {
+        let w = Written::deserialize(d)?;
+        if w.hdr.is_empty() {
+            return Ok(Latency::new());
+        }
+        let raw = STANDARD.decode(&w.hdr).map_err(|e| D::Error::custom(format_args!("not base64: {e}")))?;
+        let hist = HdrDeserializer::new()
+            .deserialize::<u64, _>(&mut &raw[..])
+            .map_err(|e| D::Error::custom(format_args!("not a histogram: {e}")))?;
+        Latency::from_hdr(&hist, w.clipped)
+            .map_err(|e| D::Error::custom(format_args!("histogram out of range: {e}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

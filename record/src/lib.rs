@@ -14,6 +14,7 @@
 //!   carries a whole second to every sink.
 //! * [`event`], [`fault`]: what happened between the seconds.
 //! * [`trace`]: what became of a trace that was replayed.
+//! * [`journey`]: one second of the closed-loop users, apart from all of the above.
 //! * [`ops`]: one fixed-size line for each payment attempted, for the audit.
 //! * [`manifest`], [`folder`]: the run folder, written as the run goes and read back after it.
 
@@ -23,6 +24,7 @@ pub mod event;
 pub mod fault;
 pub mod folder;
 pub mod interval;
+pub mod journey;
 pub mod latency;
 pub mod manifest;
 pub mod ops;

@@ -95,10 +95,44 @@ impl Outcome {
         }
     }
 
+    /// `ok`, `declined`, `shed`, or the name of the failure.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Declined => "declined",
+            Outcome::Shed => "shed",
+            Outcome::Failed(f) => f.name(),
+        }
+    }
+
+    /// The outcome called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Outcome::Ok, Outcome::Declined, Outcome::Shed]
+            .into_iter()
+            .find(|o| o.name() == name)
+            .or_else(|| Failure::from_name(name).map(Outcome::Failed))
+    }
+
     /// Whether the target did what it was asked, including a declared refusal.
     #[must_use]
     pub fn is_good(self) -> bool {
         matches!(self, Outcome::Ok | Outcome::Declined)
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(d)?;
+        Outcome::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("unknown outcome `{name}`")))
     }
 }
 
@@ -112,6 +146,7 @@ mod tests {
         all.extend(Failure::ALL.map(Outcome::Failed));
         for o in all {
             assert_eq!(Outcome::from_code(o.code()), Some(o));
+            assert_eq!(Outcome::from_name(o.name()), Some(o));
         }
         for f in Failure::ALL {
             assert_eq!(Failure::from_name(f.name()), Some(f));

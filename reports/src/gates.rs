@@ -17,6 +17,7 @@ use squall_record::latency::{Latency, Quantile};
 use squall_scenarios::plan::{ClockKind, GatePlan, Metric, Op, Plan, Tally};
 
 use crate::gather::Gathered;
+use crate::journeys;
 use crate::stats::{Cell, arrivals_to_show};
 use crate::summary::{GateResult, GateSummary, Unit};
 
@@ -43,12 +44,24 @@ fn class_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
 }
 
 /// Every gate of `plan`. `phase_s` is how long each phase lasted, `measured_s` how long all
-/// measured ones did.
-pub(crate) fn gates(plan: &Plan, gathered: &Gathered, phase_s: &[f64], measured_s: f64) -> Vec<GateSummary> {
+/// measured ones did, `end_s` when the run ended.
+pub(crate) fn gates(
+    plan: &Plan,
+    gathered: &Gathered,
+    phase_s: &[f64],
+    measured_s: f64,
+    end_s: f64,
+) -> Vec<GateSummary> {
     let nothing = Cell::default();
     plan.gates
         .iter()
         .map(|gate| {
+            if let Some(name) = &gate.journey {
+                let cell = journeys::cell(plan, &gathered.journeys, name, gate.step.as_deref());
+                let journey = plan.journeys.iter().find(|j| j.name == *name);
+                let seconds = journey.map_or(0.0, |j| journeys::lasted_s(j, end_s));
+                return judge(gate, &Scope { cell: &cell, seconds });
+            }
             let (phase, class) = (phase_of(plan, gate), class_of(plan, gate));
             let seconds = phase.map_or(measured_s, |p| phase_s.get(p).copied().unwrap_or(0.0));
             let cell = match (phase, class) {
@@ -246,7 +259,16 @@ mod tests {
     use squall_record::latency::HIGHEST_US;
 
     fn gate(metric: Metric, op: Op, bound: f64) -> GatePlan {
-        GatePlan { expression: "g".into(), metric, phase: None, request: None, op, bound }
+        GatePlan {
+            expression: "g".into(),
+            metric,
+            phase: None,
+            request: None,
+            journey: None,
+            step: None,
+            op,
+            bound,
+        }
     }
 
     fn cell(counts: Counts, us: &[(u64, u64)]) -> Cell {

@@ -8,9 +8,11 @@ use squall_record::counts::Counts;
 use squall_record::event::Event;
 use squall_record::folder::{FolderError, INTERVALS};
 use squall_record::interval::{Interval, Tick};
+use squall_record::journey::JourneyTick;
 use squall_scenarios::plan::Plan;
 
 use crate::generator::{GeneratorVerdict, Judge};
+use crate::journeys::{Walked, walk};
 use crate::seconds::{Level, Second, counts_for, good};
 use crate::series::{Series, SeriesBuilder};
 use crate::stats::Cell;
@@ -51,6 +53,8 @@ pub(crate) struct Gathered {
     pub seconds: Vec<Second>,
     pub series: Series,
     pub generator: GeneratorVerdict,
+    /// Closed-loop users, apart from everything above.
+    pub journeys: Vec<Walked>,
 }
 
 /// Reads all of `ticks`. `pairs` are the (phase, class) pairs to keep apart.
@@ -61,6 +65,7 @@ pub(crate) fn gather(
     pairs: &[(usize, usize)],
     events: &[Event],
     ticks: impl Iterator<Item = Result<Tick, FolderError>>,
+    journey_ticks: impl Iterator<Item = Result<JourneyTick, FolderError>>,
 ) -> Result<Gathered, FolderError> {
     let mut judge = Judge::new(plan);
     events.iter().for_each(|e| judge.event(e));
@@ -76,6 +81,7 @@ pub(crate) fn gather(
         seconds: Vec::new(),
         series: Series { slot_s: 1, slots: Vec::new() },
         generator: judge.verdict(),
+        journeys: Vec::new(),
     };
     let mut all = Counts::default();
     for tick in ticks {
@@ -104,6 +110,7 @@ pub(crate) fn gather(
         )));
     }
     g.series = series.finish();
+    g.journeys = walk(plan, &mut judge, journey_ticks)?;
     g.generator = judge.verdict();
     Ok(g)
 }

@@ -14,6 +14,8 @@
 //! | more than [`STARVED_SUSPECT_SHARE`] of the arrivals waited for a connection while the target answered promptly | SUSPECT |
 //! | CPU of the workers ≥ [`CPU_INVALID`] | INVALID |
 //! | CPU of the workers ≥ [`CPU_SUSPECT`] | SUSPECT |
+//! | CPU of the virtual users' thread ≥ [`CPU_INVALID`] | INVALID |
+//! | CPU of the virtual users' thread ≥ [`CPU_SUSPECT`] | SUSPECT |
 //! | fewer arrivals than the plan asks for, beyond chance and [`SHORTFALL_SUSPECT_SHARE`] | SUSPECT |
 //! | a worker's loop stood still for [`STOOD_STILL_INVALID_NS`] | INVALID |
 //! | a worker's loop stood still for [`STOOD_STILL_SUSPECT_NS`] | SUSPECT |
@@ -28,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_record::event::Event;
 use squall_record::interval::Tick;
+use squall_record::journey::JourneyTick;
 use squall_record::latency::{Latency, Quantile, human_us};
 use squall_scenarios::plan::{Http, Plan, Transport};
 
@@ -121,6 +124,8 @@ pub struct GeneratorVerdict {
     pub connections: u32,
     /// What carried the requests.
     pub transport: Transport,
+    /// CPU time of the virtual users' thread over wall time, 0..=1; `None` without journeys.
+    pub journeys_cpu_utilisation: Option<f64>,
 }
 
 /// CPU and wall time of one phase.
@@ -144,6 +149,8 @@ pub struct Judge {
     lag: Latency,
     pacing: Latency,
     cpu: Vec<Cpu>,
+    /// Of the virtual users' thread, while there were users.
+    journeys: Cpu,
     planned: u64,
     /// Those of phases that say how many they ask for; a trace does not.
     foreseen: u64,
@@ -174,6 +181,7 @@ impl Judge {
             lag: Latency::new(),
             pacing: Latency::new(),
             cpu: vec![Cpu::default(); plan.phases.len()],
+            journeys: Cpu::default(),
             planned: 0,
             foreseen: 0,
             foreseen_newest: 0,
@@ -245,11 +253,20 @@ impl Judge {
         self.pacing.merge(&tick.pacing);
     }
 
+    /// Takes one second of the journeys into account.
+    pub fn add_journeys(&mut self, tick: &JourneyTick) {
+        if tick.journeys.iter().any(|j| j.users > 0) {
+            self.journeys.cpu_ns += tick.cpu_ns;
+            self.journeys.wall_ns += tick.wall_ns;
+            self.journeys.seconds += 1;
+        }
+    }
+
     /// The verdict on a run that has ended.
     #[must_use]
     pub fn verdict(&self) -> GeneratorVerdict {
         let mut found = self.findings();
-        if self.planned == 0 {
+        if self.planned == 0 && self.plan.has_load() {
             found.push((
                 RunVerdict::Invalid,
                 "no arrival was planned outside the warm-up, so nothing was measured; \
@@ -280,6 +297,7 @@ impl Judge {
             workers: self.workers,
             connections: self.connections,
             transport: self.plan.load.transport,
+            journeys_cpu_utilisation: self.journeys.utilisation(),
         }
     }
 
@@ -287,7 +305,7 @@ impl Judge {
         [self.pacing_finding(), self.drop_finding(), self.starved_finding(), self.cpu_finding()]
             .into_iter()
             .chain([self.standstill_finding(), self.suspension_finding(), self.clock_step_finding()])
-            .chain([self.shortfall_finding(), self.gap_finding()])
+            .chain([self.shortfall_finding(), self.gap_finding(), self.journeys_finding()])
             .flatten()
             .collect()
     }
@@ -484,6 +502,27 @@ impl Judge {
         })
     }
 
+    /// Users that wait for their own thread find the target slower than it is.
+    fn journeys_finding(&self) -> Option<(RunVerdict, String)> {
+        let busy = self.journeys.utilisation()?;
+        let (verdict, limit) = if busy >= CPU_INVALID {
+            (RunVerdict::Invalid, CPU_INVALID)
+        } else if busy >= CPU_SUSPECT {
+            (RunVerdict::Suspect, CPU_SUSPECT)
+        } else {
+            return None;
+        };
+        Some((
+            verdict,
+            format!(
+                "the virtual users' thread used {:.0} % of its CPU (limit {:.0} %): their service times hold waits of \
+                 its own; take fewer users, let them think longer, or load with [[request]]s",
+                busy * 100.0,
+                limit * 100.0
+            ),
+        ))
+    }
+
     fn gap_finding(&self) -> Option<(RunVerdict, String)> {
         (self.missing_seconds > 0).then(|| {
             (
@@ -660,6 +699,44 @@ mod tests {
         assert_eq!(judged(busy(0.84)).run, RunVerdict::Valid);
         expect(&judged(busy(0.86)), RunVerdict::Suspect, &["86 %", "limit 85 %", "load.workers"]);
         expect(&judged(busy(0.98)), RunVerdict::Invalid, &["98 %", "limit 97 %"]);
+    }
+
+    #[test]
+    fn busy_virtual_users_are_suspect_then_invalid() {
+        use squall_record::journey::{Iterations, JourneySecond};
+        let judged = |cpu_percent: u64| {
+            let mut judge = Judge::new(&plan());
+            (0..10).for_each(|s| judge.add(&tick(s)));
+            for (second, users) in [(2, 1), (3, 1), (4, 0)] {
+                let journey = JourneySecond {
+                    journey: "customer".into(),
+                    users,
+                    iterations: Iterations::default(),
+                    steps: vec![],
+                };
+                // Without users there is nothing to be late for.
+                let cpu_ns = if users > 0 { cpu_percent * 10_000_000 } else { 0 };
+                judge.add_journeys(&JourneyTick {
+                    second,
+                    cpu_ns,
+                    wall_ns: 1_000_000_000,
+                    journeys: vec![journey],
+                    ops: vec![],
+                });
+            }
+            judge.verdict()
+        };
+        assert_eq!((judged(84).run, judged(84).journeys_cpu_utilisation), (RunVerdict::Valid, Some(0.84)));
+        expect(&judged(86), RunVerdict::Suspect, &["virtual users", "86 %", "limit 85 %"]);
+        expect(&judged(98), RunVerdict::Invalid, &["98 %", "limit 97 %"]);
+    }
+
+    #[test]
+    fn journeys_alone_are_no_load_that_failed_to_come() {
+        let mut p = plan();
+        assert_eq!(Judge::new(&p).verdict().run, RunVerdict::Invalid);
+        (p.phases, p.requests) = (vec![], vec![]);
+        assert_eq!(Judge::new(&p).verdict().run, RunVerdict::Valid);
     }
 
     #[test]

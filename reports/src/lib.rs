@@ -11,6 +11,7 @@
 //! * [`steering`]: what changes by hand asked of the run.
 //! * [`windows`], [`seconds`]: when faults acted; the service level of one second.
 //! * `gather`: the one pass over a run's seconds; `stats`: from counts to figures.
+//! * [`journeys`]: the closed-loop users, apart from all of that.
 //! * [`slo`], [`gates`], [`faults`], [`steps`]: promises, conditions, faults, capacity.
 //! * `verdict`, [`exit`]: the conclusions, and the exit code that says them.
 //!
@@ -32,6 +33,7 @@ pub mod gates;
 mod gather;
 pub mod generator;
 pub mod html;
+pub mod journeys;
 pub mod junit;
 pub mod markdown;
 pub mod report;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{self, NONE};
+use crate::journeys::CAVEAT;
 use crate::report::Report;
 use crate::summary::{LatencyStats, Summary};
 
@@ -19,8 +20,11 @@ pub fn render_markdown(report: &Report) -> String {
     let s = &report.summary;
     let mut out = String::new();
     verdict(&mut out, s);
-    load(&mut out, s);
-    latency(&mut out, s);
+    if report.plan.has_load() {
+        load(&mut out, s);
+        latency(&mut out, s);
+    }
+    journeys(&mut out, s);
     gates(&mut out, s);
     slos(&mut out, s);
     faults(&mut out, s);
@@ -201,6 +205,47 @@ fn latency(out: &mut String, s: &Summary) {
         );
     }
     table(out, &["clock", "p50", "p90", "p95", "p99", "p99.9", "max", "mean", "n"], &rows);
+}
+
+fn journeys(out: &mut String, s: &Summary) {
+    if s.journeys.is_empty() {
+        return;
+    }
+    out.push_str("\n### Journeys (closed loop)\n");
+    let _ = writeln!(out, "\n{CAVEAT}");
+    let mut rows = Vec::new();
+    for j in &s.journeys {
+        let i = &j.iterations;
+        let _ = writeln!(
+            out,
+            "\n**{}**: {}, {:.0}–{:.0} s, iterations {} completed, {} abandoned, {} unfinished.",
+            escape(&j.name),
+            format::several(j.users, "user"),
+            j.start_s,
+            j.end_s,
+            format::count(i.completed),
+            format::count(i.abandoned),
+            format::count(i.unfinished)
+        );
+        rows.extend(j.steps.iter().map(|step| {
+            let (l, t) = (&step.load, &step.closed_loop_service_ms);
+            let figure = |name: &str, value| format::latency(t, name, value);
+            vec![
+                escape(&format!("{}.{}", j.name, step.name)),
+                format::count(l.sent),
+                format::count(l.ok),
+                format::count(l.declined),
+                format::count(l.shed),
+                format::count(l.failed),
+                figure("p50", t.p50),
+                figure("p95", t.p95),
+                figure("p99", t.p99),
+                figure("max", t.max),
+            ]
+        }));
+    }
+    let headers = ["step", "sent", "ok", "declined", "shed", "failed", "p50", "p95", "p99", "max"];
+    table(out, &headers, &rows);
 }
 
 fn gates(out: &mut String, s: &Summary) {

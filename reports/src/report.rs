@@ -10,6 +10,7 @@ use crate::faults::faults;
 use crate::gates::{gates, pairs};
 use crate::gather::{Gathered, gather};
 use crate::generator::GeneratorVerdict;
+use crate::journeys::journeys;
 use crate::series::{Series, Spectrum, spectrum};
 use crate::slo::slos;
 use crate::stats::availability;
@@ -61,7 +62,8 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
     let recorded_s = if ended(&events) { plan.duration_s() } else { last_second(run)? };
     let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), recorded_s);
     let windows = fault_windows(&plan, &events, load_end_s);
-    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), &events, run.ticks()?)?;
+    let (ticks, journeys) = (run.ticks()?, run.journeys()?);
+    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), &events, ticks, journeys)?;
     let summary = summarise(&plan, &manifest, &events, &windows, &gathered, ending, load_end_s);
     Ok(Report {
         summary,
@@ -94,6 +96,9 @@ fn last_second(run: &RunFolder) -> Result<f64, ReportError> {
     for tick in run.ticks()? {
         end_s = f64::from(tick?.second) + 1.0;
     }
+    for tick in run.journeys()? {
+        end_s = end_s.max(f64::from(tick?.second) + 1.0);
+    }
     Ok(end_s)
 }
 
@@ -111,7 +116,7 @@ fn summarise(
     let measured_s: f64 =
         plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
     let slos = slos(plan, gathered);
-    let gates = gates(plan, gathered, &phase_s, measured_s);
+    let gates = gates(plan, gathered, &phase_s, measured_s, load_end_s);
     let faults = faults(plan, windows, gathered);
     let grounds = Grounds {
         plan,
@@ -141,6 +146,7 @@ fn summarise(
         availability: availability(&gathered.measured.counts, measured_s, objective),
         requests: requests(manifest, gathered, measured_s),
         phases: phases(plan, gathered, events, &phase_s),
+        journeys: journeys(plan, &gathered.journeys, load_end_s),
         faults,
         slos,
         gates,
@@ -205,5 +211,6 @@ fn generator(v: &GeneratorVerdict) -> GeneratorSummary {
         connections: v.connections,
         transport: v.transport.name().to_owned(),
         http: v.transport.http().version().to_owned(),
+        journeys_cpu_utilisation: v.journeys_cpu_utilisation,
     }
 }

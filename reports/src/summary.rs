@@ -52,6 +52,10 @@ pub struct Summary {
     /// The same for each phase that was reached. A request belongs to the phase in which it was
     /// intended.
     pub phases: Vec<PhaseSummary>,
+    /// Closed-loop users, apart from everything else here: no other figure contains theirs but
+    /// those of gates that name a journey.
+    #[serde(default)]
+    pub journeys: Vec<JourneySummary>,
     /// What each fault did.
     pub faults: Vec<FaultSummary>,
     /// Each promise of the service and whether it was kept.
@@ -246,6 +250,70 @@ pub struct PhaseSummary {
     pub trace: Option<TraceReplay>,
 }
 
+/// One journey: virtual users that ask only after their last answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JourneySummary {
+    /// Its name.
+    pub name: String,
+    /// Most users under way at the end of a second.
+    pub users: u32,
+    /// When it began.
+    pub start_s: f64,
+    /// When it ended, or was cut short.
+    pub end_s: f64,
+    /// What became of passes through the steps.
+    pub iterations: IterationsSummary,
+    /// Each step, in its order.
+    pub steps: Vec<JourneyStepSummary>,
+}
+
+/// Passes through the steps: started = completed + abandoned + unfinished.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IterationsSummary {
+    /// Begun.
+    pub started: u64,
+    /// Came to their last step's answer.
+    pub completed: u64,
+    /// Ended by a step that failed, was shed, or gave no value for a later one.
+    pub abandoned: u64,
+    /// Under way when the journey ended.
+    pub unfinished: u64,
+}
+
+/// One step of a journey.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JourneyStepSummary {
+    /// Its name.
+    pub name: String,
+    /// What became of its requests.
+    pub load: ClosedLoad,
+    /// From sending to the end of the answer. Not comparable with any other latency here: a slow
+    /// target is asked less (coordinated omission).
+    pub closed_loop_service_ms: LatencyStats,
+}
+
+/// What became of requests that nobody planned: sent = completed + failed + in flight at the end;
+/// completed = ok + declined + shed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClosedLoad {
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests that got a usable answer.
+    pub completed: u64,
+    /// Answered as expected.
+    pub ok: u64,
+    /// Answered with a declared business refusal.
+    pub declined: u64,
+    /// Refused by an overloaded target, marked "not executed".
+    pub shed: u64,
+    /// Failed in any way.
+    pub failed: u64,
+    /// Completed requests per second of the journey; null when no time passed.
+    pub achieved_rps: Option<f64>,
+    /// Failures by kind; kinds that did not occur are left out.
+    pub failures: BTreeMap<String, u64>,
+}
+
 /// One fault and its effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultSummary {
@@ -404,6 +472,9 @@ pub struct GeneratorSummary {
     pub transport: String,
     /// The version of HTTP that was spoken: `1.1` or `2`.
     pub http: String,
+    /// CPU time of the virtual users' thread over wall time; null without journeys.
+    #[serde(default)]
+    pub journeys_cpu_utilisation: Option<f64>,
 }
 
 /// What the steps of a stepped run say about capacity.

@@ -36,6 +36,7 @@ pub(crate) fn plan() -> Plan {
             amount_max: 1,
             amount: AmountLaw::Uniform,
         },
+        journeys: vec![],
         faults: vec![],
         slos: vec![],
         gates: vec![],

@@ -2,6 +2,7 @@
 
 use crate::format::{self, NONE};
 use crate::generator::RunVerdict;
+use crate::journeys::CAVEAT;
 use crate::report::Report;
 use crate::summary::{GateResult, GatesVerdict, LatencyStats, Summary};
 
@@ -14,10 +15,13 @@ pub fn render_text(report: &Report, colour: bool) -> String {
     let mut page = Page { out: String::new(), colour };
     let s = &report.summary;
     header(&mut page, s);
-    load(&mut page, s);
-    latency(&mut page, s);
-    availability(&mut page, s);
-    phases(&mut page, s);
+    if report.plan.has_load() {
+        load(&mut page, s);
+        latency(&mut page, s);
+        availability(&mut page, s);
+        phases(&mut page, s);
+    }
+    journeys(&mut page, s);
     faults(&mut page, s);
     slos(&mut page, s);
     gates(&mut page, s);
@@ -249,6 +253,54 @@ fn phases(page: &mut Page, s: &Summary) {
     }
 }
 
+fn journeys(page: &mut Page, s: &Summary) {
+    if s.journeys.is_empty() {
+        return;
+    }
+    page.heading("journeys (closed loop)");
+    page.wrapped("  ", CAVEAT);
+    for j in &s.journeys {
+        let i = &j.iterations;
+        let n = format::count;
+        page.wrapped(
+            "  ",
+            &format!(
+                "{}: {}, {:.0}–{:.0} s, iterations {} completed, {} abandoned, {} unfinished",
+                fit(&j.name, 24),
+                format::several(j.users, "user"),
+                j.start_s,
+                j.end_s,
+                n(i.completed),
+                n(i.abandoned),
+                n(i.unfinished)
+            ),
+        );
+        page.line(&format!(
+            "  {}{}{}{}{}{}{}",
+            left("step", 18),
+            right("sent", 10),
+            right("ok", 10),
+            right("declined", 10),
+            right("failed", 8),
+            right("p50", 11),
+            right("p99", 11)
+        ));
+        for step in &j.steps {
+            let (l, t) = (&step.load, &step.closed_loop_service_ms);
+            page.line(&format!(
+                "  {}{}{}{}{}{}{}",
+                left(&step.name, 18),
+                right(&n(l.sent), 10),
+                right(&n(l.ok), 10),
+                right(&n(l.declined), 10),
+                right(&n(l.failed + l.shed), 8),
+                right(&format::latency(t, "p50", t.p50), 11),
+                right(&format::latency(t, "p99", t.p99), 11)
+            ));
+        }
+    }
+}
+
 fn faults(page: &mut Page, s: &Summary) {
     if s.faults.is_empty() {
         return;
@@ -377,6 +429,12 @@ fn capacity(page: &mut Page, s: &Summary) {
 
 fn generator(page: &mut Page, s: &Summary) {
     let g = &s.generator;
+    if let Some(cpu) = g.journeys_cpu_utilisation {
+        page.heading(&format!("virtual users   CPU {:.0} % of their thread", cpu * 100.0));
+    }
+    if g.workers == 0 {
+        return;
+    }
     let us = |v: Option<u64>| v.map_or_else(|| NONE.to_owned(), |us| format::ms(us as f64 / 1000.0));
     page.heading(&format!(
         "generator    {}   {} connections   CPU {}   {} per request",

@@ -4,9 +4,10 @@
 use squall_scenarios::explain::explain;
 use squall_scenarios::gate::parse_gate;
 use squall_scenarios::host::{Host, TargetUrl};
+use squall_scenarios::journey::{Draws, Known, Script, Take};
 use squall_scenarios::load::load;
 use squall_scenarios::overrides::Override;
-use squall_scenarios::plan::{Column, Plan, TraceFormat, TraceHead, TracePlan};
+use squall_scenarios::plan::{Column, JourneyPlan, Plan, TraceFormat, TraceHead, TracePlan};
 use squall_scenarios::source::Source;
 use squall_scenarios::trace::replay::Replay;
 use squall_scenarios::trace::stamp::StampUnit;
@@ -42,7 +43,8 @@ fn accepted(plan: &Plan) {
         assert!(p.curve.points().iter().all(|c| c.rps.is_finite() && c.rps >= 0.0), "{p:?}");
         at_s = p.end_s;
     }
-    assert!(plan.expected_arrivals() >= 1.0);
+    assert!(plan.expected_arrivals() >= 1.0 || !plan.has_load() && !plan.journeys.is_empty());
+    plan.journeys.iter().enumerate().for_each(|(i, j)| walked(plan, i, j));
     for f in &plan.faults {
         assert!(f.start_s >= 0.0 && f.end_s > f.start_s && f.end_s <= plan.duration_s(), "{f:?}");
         assert!(f.fault.fraction > 0.0 && f.fault.fraction <= 1.0, "{f:?}");
@@ -55,7 +57,7 @@ fn accepted(plan: &Plan) {
 
     let workload = Workload::new(plan, "localhost", "token").expect("templates are checked");
     let mut bytes = Vec::new();
-    for index in 0..REQUESTS {
+    for index in (0..REQUESTS).filter(|_| plan.has_load()) {
         let class = workload.class(index, (index % plan.phases.len() as u64) as u16);
         workload.fill(index, class, &mut bytes);
         let request = &plan.requests[usize::from(class)];
@@ -143,6 +145,50 @@ fn replayed(plan: &TracePlan, text: &[u8], piece: usize) -> (Vec<(u64, Vec<u8>)>
             }
         }
     }
+}
+
+/// What a journey promises to whoever goes through it, whatever the answers give.
+fn walked(plan: &Plan, index: usize, journey: &JourneyPlan) {
+    assert!(journey.start_s >= 0.0 && journey.end_s > journey.start_s && journey.end_s <= plan.duration_s());
+    assert!(
+        journey.users >= 1 && journey.users_from <= journey.users && journey.steps.iter().any(|s| !s.once)
+    );
+    assert!((0..journey.users).all(|u| journey.user_start_s(u) <= journey.end_s));
+    let script = Script::new(journey).expect("texts are checked");
+    // Dots, a line's end, quotes: whatever a hostile target would send.
+    let wicked = |take: &Take| take.from_answer(&holding(&take.pointer, "\r\nX: 1\"/../?"));
+    let plain = |take: &Take| take.from_answer(&holding(&take.pointer, "ok"));
+    let mut taken = vec![None; script.slots];
+    for (i, step) in script.steps.iter().enumerate() {
+        let known = Known {
+            values: Draws::new(plan).values(index, 0, 0, i),
+            data: &plan.data,
+            user: 0,
+            iteration: 0,
+            token: "token",
+            username: "user",
+            password: "password",
+            taken: &taken,
+        };
+        let path = step.path.fill(&known).expect("earlier steps gave what is needed");
+        assert!(path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()), "{path:?}");
+        for (_, value) in &step.headers {
+            let value = value.fill(&known).expect("earlier steps gave what is needed");
+            assert!(!value.contains(['\r', '\n']), "a line break in {value:?}");
+        }
+        assert!(step.body.as_ref().is_none_or(|b| b.fill(&known).is_some()));
+        for take in &step.take {
+            taken[take.slot] = wicked(take).or_else(|| plain(take));
+            assert!(taken[take.slot].is_some(), "{take:?}");
+        }
+    }
+}
+
+/// An answer that holds `value` at `pointer`.
+fn holding(pointer: &str, value: &str) -> serde_json::Value {
+    let keys = pointer.strip_prefix('/').into_iter().flat_map(|keys| keys.rsplit('/'));
+    let keys = keys.map(|k| k.replace("~1", "/").replace("~0", "~"));
+    keys.fold(value.into(), |inner, key| serde_json::json!({ key: inner }))
 }
 
 /// The parsers of single values.

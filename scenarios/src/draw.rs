@@ -21,6 +21,8 @@ pub enum Lane {
     Spell = 4,
     /// How long it waits before it is tried again.
     Retry = 5,
+    /// How long a virtual user thinks after a step.
+    Think = 16,
 }
 
 /// A short stream of random numbers: `SplitMix64` (Steele, Lea, Flood: "Fast splittable

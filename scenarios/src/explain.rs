@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use squall_record::fault::{Delay, Effect};
 
-use crate::lower::draws_accounts;
+use crate::lower::{draws_accounts, step_draws_accounts};
 use crate::plan::{
-    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, Jitter, PhasePlan, Pick, Plan, RetryCause, RetryPlan,
-    SloPlan, TargetPlan, Transport,
+    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, Jitter, LoadPlan, PhasePlan, Pick, Plan, RetryCause,
+    RetryPlan, SloPlan, TargetPlan, Transport,
 };
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
@@ -25,12 +25,17 @@ pub fn explain(plan: &Plan) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut out, plan)
-        .and_then(|()| phases(&mut out, plan))
-        .and_then(|()| curve(&mut out, plan))
-        .and_then(|()| requests(&mut out, plan))
+        .and_then(|()| if plan.has_load() { open_loop(&mut out, plan) } else { Ok(()) })
+        .and_then(|()| journeys(&mut out, plan))
         .and_then(|()| faults(&mut out, plan))
         .and_then(|()| promises(&mut out, plan));
     out
+}
+
+fn open_loop(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    phases(out, plan)?;
+    curve(out, plan)?;
+    requests(out, plan)
 }
 
 fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
@@ -52,7 +57,20 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
             writeln!(out, "target    {url}{token}{trust}")?;
         }
     }
-    let load = &plan.load;
+    if plan.has_load() {
+        load(out, &plan.load)?;
+    } else {
+        let timeout = format_seconds(plan.load.timeout_ms as f64 / 1e3);
+        writeln!(out, "load      journeys alone (closed loop), timeout {timeout}")?;
+    }
+    let in_journey = || plan.journeys.iter().flat_map(|j| &j.steps).any(step_draws_accounts);
+    if plan.requests.iter().any(draws_accounts) || in_journey() {
+        data(out, &plan.data)?;
+    }
+    writeln!(out, "seed      {}", plan.seed)
+}
+
+fn load(out: &mut String, load: &LoadPlan) -> std::fmt::Result {
     let arrivals = match load.arrivals {
         Arrivals::Poisson => "poisson",
         Arrivals::Uniform => "uniform",
@@ -83,10 +101,7 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
             http.version()
         )?;
     }
-    if plan.requests.iter().any(draws_accounts) {
-        data(out, &plan.data)?;
-    }
-    writeln!(out, "seed      {}", plan.seed)
+    Ok(())
 }
 
 fn data(out: &mut String, data: &DataPlan) -> std::fmt::Result {
@@ -366,6 +381,35 @@ fn effect(effect: &Effect) -> String {
             format!("latency {}", points.collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// Who goes through what when; how often follows from the answers, so no number of requests stands here.
+fn journeys(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    for j in &plan.journeys {
+        let users = if j.users_from == j.users {
+            plural(j.users, "virtual user")
+        } else {
+            let over = format_seconds(j.ramp_s);
+            format!("{} → {} over {over}", grouped(f64::from(j.users_from)), plural(j.users, "virtual user"))
+        };
+        let pause = |ms: f64| format_seconds(ms / 1e3);
+        let think = match (j.think_min_ms, j.think_max_ms) {
+            (_, 0.0) => "no think time".to_owned(),
+            (min, max) if min == max => format!("think {}", pause(min)),
+            (min, max) => format!("think {} to {}", pause(min), pause(max)),
+        };
+        let (from, to) = (instant(j.start_s), instant(j.end_s));
+        writeln!(out, "\njourney {} (closed loop)  {from} to {to}, {users}, {think}", j.name)?;
+        let width = j.steps.iter().map(|s| s.name.len()).max().unwrap_or(0);
+        for s in &j.steps {
+            let names: Vec<&str> = s.take.iter().map(|(n, _)| n.as_str()).collect();
+            let takes =
+                if names.is_empty() { String::new() } else { format!("  takes {}", names.join(", ")) };
+            let once = if s.once { "  once a session" } else { "" };
+            writeln!(out, "  {:width$}  {:<6} {}{takes}{once}", s.name, s.method, s.path)?;
+        }
+    }
+    Ok(())
 }
 
 fn promises(out: &mut String, plan: &Plan) -> std::fmt::Result {

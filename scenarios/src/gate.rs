@@ -7,9 +7,13 @@
 //! tally    = "planned" | "sent" | "completed" | "ok" | "declined" | "shed" | "failed" | "dropped" | "late"
 //!          | "retried"
 //! selector = "phase:" name | "request:" name | "clock:" ( "response" | "service" | "schedule_lag" )
+//!          | "journey:" name | "step:" name
 //! op       = "<" | "<=" | ">" | ">=" | "==" | "!="
 //! bound    = a duration or milliseconds | a share | a count | a rate or requests per second
 //! ```
+//!
+//! A gate of a journey looks at closed-loop service times and at requests sent; it has no phase,
+//! no request class and no other clock, and nothing of it is planned.
 //!
 //! The bound's form follows from the metric. Spaces between the parts do not matter. After
 //! <https://grafana.com/docs/k6/latest/using-k6/thresholds/>, but that k6 writes `p(95)<500` and
@@ -86,12 +90,17 @@ pub fn parse_gate(expression: &str) -> Result<GatePlan, GateError> {
         metric: metric(head.trim())?,
         phase: None,
         request: None,
+        journey: None,
+        step: None,
         op,
         bound: 0.0,
     };
+    let mut clock = false;
     for selector in selectors.split(',').filter(|_| !selectors.is_empty()) {
+        clock |= selector.trim_start().starts_with("clock");
         select(&mut gate, selector)?;
     }
+    closed_loop(&mut gate, clock)?;
     gate.bound = parse_bound(gate.metric, bound.trim())?;
     Ok(gate)
 }
@@ -172,16 +181,53 @@ fn tally(argument: &str) -> Result<Tally, GateError> {
     })
 }
 
+/// A gate of a journey asks for what a closed loop has.
+fn closed_loop(gate: &mut GatePlan, chooses_clock: bool) -> Result<(), GateError> {
+    let refuse = |why: &str| Err(GateError(why.to_owned()));
+    if gate.journey.is_none() {
+        return if gate.step.is_some() {
+            refuse("selects a step, but no journey; write it like {journey:customer,step:pay}")
+        } else {
+            Ok(())
+        };
+    }
+    if gate.phase.is_some() || gate.request.is_some() {
+        return refuse(
+            "selects a journey together with a phase or a request, which are of the open-loop load",
+        );
+    }
+    match &mut gate.metric {
+        Metric::Percentile { clock, .. } | Metric::Mean { clock } | Metric::Max { clock } => {
+            if chooses_clock {
+                return refuse("selects a clock for a journey, which has only its closed-loop service time");
+            }
+            *clock = ClockKind::Service;
+            Ok(())
+        }
+        Metric::Rate { of } | Metric::Count { of }
+            if matches!(of, Tally::Planned | Tally::Dropped | Tally::Late) =>
+        {
+            refuse("counts planned, dropped or late requests of a journey, which plans none")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn select(gate: &mut GatePlan, selector: &str) -> Result<(), GateError> {
-    let known = ["phase", "request", "clock"];
+    let known = ["phase", "request", "clock", "journey", "step"];
     let (key, value) = selector
         .split_once(':')
         .ok_or_else(|| GateError(format!("selects {}; write it like phase:hold", tick(selector.trim()))))?;
     let (key, value) = (key.trim(), value.trim());
     let twice = || GateError(format!("selects {key} twice"));
     match key {
-        "phase" | "request" => {
-            let slot = if key == "phase" { &mut gate.phase } else { &mut gate.request };
+        "phase" | "request" | "journey" | "step" => {
+            let slot = match key {
+                "phase" => &mut gate.phase,
+                "request" => &mut gate.request,
+                "journey" => &mut gate.journey,
+                _ => &mut gate.step,
+            };
             if slot.replace(value.to_owned()).is_some() { Err(twice()) } else { Ok(()) }
         }
         "clock" => {
@@ -279,6 +325,14 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_of_a_journey_reads_its_closed_loop_clock() {
+        let g = gate("p(99){journey:customer,step:pay}<50ms");
+        assert_eq!((g.journey.as_deref(), g.step.as_deref()), (Some("customer"), Some("pay")));
+        assert_eq!(g.metric, Metric::Percentile { q: 0.99, clock: ClockKind::Service });
+        assert_eq!(gate("rate(failed){journey:customer}<1%").metric, Metric::Rate { of: Tally::Failed });
+    }
+
+    #[test]
     fn every_refusal_says_what_to_write() {
         let message = |t: &str| parse_gate(t).unwrap_err().to_string();
         let table = [
@@ -303,6 +357,10 @@ mod tests {
             "throughput>10k",
             "p(99)<",
             "",
+            "p(99){step:pay}<1s",
+            "p(99){journey:a,phase:b}<1s",
+            "p(99){journey:a,clock:service}<1s",
+            "count(dropped){journey:a}==0",
         ];
         let told: Vec<String> = table.iter().map(|t| format!("gate {} {}", tick(t), message(t))).collect();
         insta::assert_snapshot!(told.join("\n"));

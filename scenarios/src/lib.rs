@@ -20,6 +20,7 @@
 //!   patched.
 //! * [`check`], [`retry`]: what an answer must say; when a failed request is asked again.
 //! * [`trace`]: recorded traffic, read as it is replayed.
+//! * [`journey`]: what a closed-loop user sends, with values from earlier answers.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
 
 pub mod bursts;
@@ -35,6 +36,7 @@ pub mod file;
 mod findings;
 pub mod gate;
 pub mod host;
+pub mod journey;
 pub mod library;
 pub mod load;
 pub mod lower;

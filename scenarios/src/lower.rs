@@ -10,6 +10,7 @@
 //! * `phase`: rates on the time axis. `curve`: from every shape to straight lines.
 //! * `trace`: recorded traffic on it.
 //! * `request`: what is asked, safe to put on a wire. `answer`: what its answer must say, and when it is asked again.
+//! * `journey`: closed-loop users, on the same time axis.
 //! * `fault`: what goes wrong, on the same time axis.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
 
@@ -19,6 +20,7 @@ mod carry;
 mod curve;
 mod data;
 mod fault;
+mod journey;
 mod phase;
 mod promise;
 mod request;
@@ -39,8 +41,10 @@ pub use scalar::MAX_NAME_LEN;
 pub use trace::{MAX_BROKEN, MAX_SPEED, MIN_SPEED};
 
 pub(crate) use data::draws_accounts;
+pub(crate) use journey::step_draws_accounts;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::edited::EditedText;
 use crate::error::tick;
@@ -63,19 +67,34 @@ pub(crate) fn lower(
     let target = target::lower(file.target.as_ref(), folder, text, findings);
     let max_rate_rps = carry::max_rate_rps(file.load.as_ref(), findings);
     let load = carry::lower(file.load.as_ref(), target.as_ref(), max_rate_rps, findings);
-    let requests = request::lower(&file.request, target.as_ref(), findings);
     let scale = file.load.as_ref().and_then(|l| l.scale.as_ref());
     let scale = within(scale, 1.0, 0.0..=MAX_SCALE, "load.scale", findings).unwrap_or(1.0);
     let rules = curve::Rules { folder, max_rate_rps, scale };
-    let timeline = phase::lower(&file.phase, &rules, &requests, findings);
-    if let (Some(load), true) = (&load, timeline.complete) {
-        bursts::check_peak(file.load.as_ref(), load, timeline.peak_rps(), max_rate_rps, findings);
+    // Journeys may stand alone; anything of the open-loop load needs all of it.
+    let closed_only = !file.journey.is_empty() && file.phase.is_empty() && file.request.is_empty();
+    let (mut timeline, requests) = if closed_only {
+        (phase::Timeline { complete: true, ..phase::Timeline::default() }, Vec::new())
+    } else {
+        let requests = request::lower(&file.request, target.as_ref(), findings);
+        let timeline = phase::lower(&file.phase, &rules, &requests, findings);
+        if let (Some(load), true) = (&load, timeline.complete) {
+            bursts::check_peak(file.load.as_ref(), load, timeline.peak_rps(), max_rate_rps, findings);
+        }
+        (timeline, requests)
+    };
+    let journeys = journey::lower(&file.journey, &timeline, target.as_ref(), findings);
+    if closed_only {
+        timeline.end = journeys.iter().map(|j| Duration::from_secs_f64(j.end_s)).max().unwrap_or_default();
+        timeline.complete = !timeline.end.is_zero();
     }
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
-    let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, findings);
+    let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, &journeys, findings);
     let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);
     let slos = promise::slos(&file.slo, &requests, findings);
-    let gates = promise::gates(&file.gates, &timeline, &requests, findings);
+    let gates = promise::gates(&file.gates, &timeline, &requests, &journeys, findings);
+    if closed_only {
+        promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
+    }
     if !findings.is_empty() {
         return None;
     }
@@ -87,6 +106,7 @@ pub(crate) fn lower(
         load: load?,
         phases: timeline.phases,
         requests,
+        journeys,
         data: data?,
         faults,
         slos,

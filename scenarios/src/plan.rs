@@ -30,6 +30,9 @@ pub struct Plan {
     pub phases: Vec<PhasePlan>,
     /// What is asked.
     pub requests: Vec<RequestPlan>,
+    /// Closed-loop users beside or instead of the load above.
+    #[serde(default)]
+    pub journeys: Vec<JourneyPlan>,
     /// Where placeholders draw from.
     pub data: DataPlan,
     /// What goes wrong and when.
@@ -422,6 +425,62 @@ pub enum RetryCause {
     Shed,
 }
 
+/// Virtual users that go through steps again and again, each asking only after its last answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JourneyPlan {
+    /// Unique within the plan: `[A-Za-z0-9_-]`.
+    pub name: String,
+    /// Virtual users at its beginning.
+    pub users_from: u32,
+    /// Virtual users once all have begun; at least `users_from`.
+    pub users: u32,
+    /// Over how long the others begin, one after the other, in seconds.
+    pub ramp_s: f64,
+    /// When it begins.
+    pub start_s: f64,
+    /// When it ends: no step is sent after it.
+    pub end_s: f64,
+    /// The shortest pause after a step, in milliseconds.
+    pub think_min_ms: f64,
+    /// The longest pause after a step; between them all alike.
+    pub think_max_ms: f64,
+    /// What a user does, one after the other.
+    pub steps: Vec<StepPlan>,
+}
+
+/// One step of a journey.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepPlan {
+    /// Unique within the journey: `[A-Za-z0-9_-]`.
+    pub name: String,
+    /// Only at the beginning of a user's session, not in every iteration.
+    pub once: bool,
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Path and query, with placeholders; see [`crate::journey`].
+    pub path: String,
+    /// Further headers, values with placeholders.
+    pub headers: Vec<(String, String)>,
+    /// Body, with placeholders.
+    pub body: Option<String>,
+    /// Statuses that count as ok; empty for every 2xx.
+    pub expect: Vec<u16>,
+    /// Statuses that count as declined.
+    pub declined: Vec<u16>,
+    /// Values taken from the answer: the name, and the JSON pointer (RFC 6901) to it.
+    pub take: Vec<(String, String)>,
+}
+
+impl JourneyPlan {
+    /// When user `index` of it begins.
+    #[must_use]
+    pub fn user_start_s(&self, index: u32) -> f64 {
+        let Some(later) = index.checked_sub(self.users_from) else { return self.start_s };
+        let all_later = f64::from((self.users - self.users_from).max(1));
+        self.start_s + self.ramp_s * f64::from(later + 1) / all_later
+    }
+}
+
 /// Where placeholders draw from.
 ///
 /// | placeholder | becomes |
@@ -537,6 +596,12 @@ pub struct GatePlan {
     pub phase: Option<String>,
     /// Only this request class, when given.
     pub request: Option<String>,
+    /// This journey instead of the load, when given; its times are closed-loop service times.
+    #[serde(default)]
+    pub journey: Option<String>,
+    /// Only this step of it, when given.
+    #[serde(default)]
+    pub step: Option<String>,
     /// How the measured value is compared.
     pub op: Op,
     /// With what: milliseconds for times, a ratio 0..=1 for rates and availability, requests per
@@ -659,10 +724,17 @@ impl Op {
 }
 
 impl Plan {
-    /// When the last phase ends.
+    /// When the last phase ends, or the last journey.
     #[must_use]
     pub fn duration_s(&self) -> f64 {
-        self.phases.last().map_or(0.0, |p| p.end_s)
+        let phases_end_s = self.phases.last().map_or(0.0, |p| p.end_s);
+        self.journeys.iter().map(|j| j.end_s).fold(phases_end_s, f64::max)
+    }
+
+    /// Whether there is an open-loop load: a journey alone has none.
+    #[must_use]
+    pub fn has_load(&self) -> bool {
+        !self.phases.is_empty()
     }
 
     /// The highest planned rate, in requests per second.
@@ -823,6 +895,7 @@ pub(crate) mod tests_support {
             },
             phases,
             requests: vec![pay()],
+            journeys: vec![],
             data: data(),
             faults: vec![],
             slos: vec![],

@@ -82,31 +82,51 @@ pub enum Part<'a> {
     Hole(Placeholder, usize),
 }
 
+/// A piece of a text, whatever the names in it stand for.
+pub(crate) enum Piece<'a> {
+    /// Text as it stands.
+    Text(&'a str),
+    /// The name of a placeholder, with the byte offset of its `$`.
+    Name(&'a str, usize),
+}
+
+/// Splits `text` into literal pieces and the names of placeholders with their byte offsets.
+///
+/// # Errors
+/// When a placeholder is not closed.
+pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    while let Some(found) = text[from..].find("${") {
+        let at = from + found;
+        let end = text[at..].find('}').ok_or(TemplateError::Unclosed { at })? + at;
+        if at > from {
+            pieces.push(Piece::Text(&text[from..at]));
+        }
+        pieces.push(Piece::Name(&text[at + 2..end], at));
+        from = end + 1;
+    }
+    if from < text.len() {
+        pieces.push(Piece::Text(&text[from..]));
+    }
+    Ok(pieces)
+}
+
 /// Splits `text` into literal pieces and placeholders.
 ///
 /// # Errors
 /// When a placeholder is unknown or not closed.
 pub fn parse(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
-    let mut parts = Vec::new();
-    let mut from = 0;
-    while let Some(found) = text[from..].find("${") {
-        let at = from + found;
-        let end = text[at..].find('}').ok_or(TemplateError::Unclosed { at })? + at;
-        let name = &text[at + 2..end];
-        let hole = Placeholder::ALL
-            .into_iter()
-            .find(|p| p.name() == name)
-            .ok_or_else(|| TemplateError::Unknown { at, name: name.to_owned() })?;
-        if at > from {
-            parts.push(Part::Text(&text[from..at]));
-        }
-        parts.push(Part::Hole(hole, at));
-        from = end + 1;
-    }
-    if from < text.len() {
-        parts.push(Part::Text(&text[from..]));
-    }
-    Ok(parts)
+    let known = |name: &str| Placeholder::ALL.into_iter().find(|p| p.name() == name);
+    pieces(text)?
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Ok(Part::Text(text)),
+            Piece::Name(name, at) => known(name)
+                .map(|hole| Part::Hole(hole, at))
+                .ok_or_else(|| TemplateError::Unknown { at, name: name.to_owned() }),
+        })
+        .collect()
 }
 
 /// What an arrival fills the holes with.

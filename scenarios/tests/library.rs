@@ -72,7 +72,11 @@ fn every_shipped_scenario_can_be_pointed_at_a_url_unless_it_breaks_the_service()
     for s in SHIPPED {
         match load(&s.source(), std::slice::from_ref(&url)) {
             Ok(plan) => assert!(matches!(plan.target, TargetPlan::Url { .. }), "{}", s.name),
-            Err(e) => assert!(e.to_string().contains("acts inside the reference service"), "{e}"),
+            Err(e) => {
+                let told = e.to_string();
+                let of_the_service = ["acts inside the reference service", "of the reference service only"];
+                assert!(of_the_service.iter().any(|t| told.contains(t)), "{told}");
+            }
         }
     }
 }
@@ -98,7 +102,12 @@ fn every_shipped_scenario_is_valid_by_the_schema_and_a_misspelt_one_is_not() {
         let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new(), "{}", s.name);
         for (from, to) in [("rate = \"", "rat = \""), ("k/s\"", "k\""), ("method = ", "methode = ")] {
-            let broken: serde_json::Value = toml::from_str(&s.source().text.replace(from, to)).unwrap();
+            let text = s.source().text;
+            if !text.contains(from) {
+                // Journeys alone have no rate.
+                continue;
+            }
+            let broken: serde_json::Value = toml::from_str(&text.replace(from, to)).unwrap();
             assert!(!validator.is_valid(&broken), "{}: {from} as {to}", s.name);
         }
     }

@@ -76,6 +76,9 @@ pub enum Command {
     /// The server that `calibrate` measures against
     #[command(hide = true)]
     Responder,
+    /// Run the virtual users of a `squall run`, which starts this by itself
+    #[command(hide = true)]
+    JourneyUsers,
     /// Print shell completions
     #[command(after_help = "Example:\n  squall completions bash > /etc/bash_completion.d/squall")]
     Completions {

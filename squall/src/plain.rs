@@ -9,6 +9,7 @@ use std::io::{self, Stderr, Write};
 use squall_record::counts::Counts;
 use squall_record::event::{Event, What};
 use squall_record::interval::{Sink, TargetSample, Tick};
+use squall_record::journey::JourneyTick;
 use squall_record::latency::Latency;
 use squall_reports::generator::RunVerdict;
 use squall_scenarios::plan::Plan;
@@ -160,6 +161,9 @@ impl<W: Write + Send> Plain<W> {
             let last = e.last_s.map_or(String::new(), |s| format!(", the last at {}", clock(f64::from(s))));
             lines.push(format!("✗ {} {}{last}", grouped(e.count), e.kind));
         }
+        for j in view.journeys.iter().filter(|j| j.bad > 0) {
+            lines.push(format!("✗ {} requests of journey {} failed or were shed", grouped(j.bad), j.name));
+        }
         lines.append(&mut self.bad);
         if self.more_bad > 0 {
             lines.push(format!("✗ and {} more", self.more_bad));
@@ -189,6 +193,17 @@ impl<W: Write + Send> Sink for Plain<W> {
         w.wall_ns += tick.generator.wall_ns;
         if (tick.second + 1).is_multiple_of(EVERY_S) {
             self.window_line();
+        }
+        Ok(())
+    }
+
+    fn journeys(&mut self, tick: &JourneyTick) -> io::Result<()> {
+        self.live.journeys(tick)?;
+        if (tick.second + 1).is_multiple_of(EVERY_S) {
+            let at = clock(f64::from(tick.second + 1));
+            let lines: Vec<String> =
+                self.live.view().journeys.iter().map(|j| format!("{at:<5} {}", j.line())).collect();
+            lines.iter().for_each(|l| self.line(l));
         }
         Ok(())
     }

@@ -81,6 +81,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
             amount_max: 999,
             amount: AmountLaw::Uniform,
         },
+        journeys: vec![],
         faults: vec![],
         slos: vec![],
         gates: vec![],

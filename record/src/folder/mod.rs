@@ -8,6 +8,10 @@
 //! `intervals.jsonl`: for each of them `CLASS.response`, `CLASS.service` and `schedule_lag`, and
 //! one `pacing` at the end. The tags are plain, so the standard HdrHistogram tools read the file;
 //! the order is what ties a histogram to its phase.
+//!
+//! Journeys are apart from all of that: a second is one line of `journeys.jsonl`, histograms
+//! included, written after the second's lines of `journey_ops.jsonl`. A run without journeys has
+//! neither file.
 mod read;
 mod write;
 
@@ -18,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 
-pub use read::{RunFolder, Ticks};
+pub use read::{JourneyTicks, RunFolder, Ticks};
 pub use write::FolderWriter;
 
 /// `manifest.json`
@@ -35,6 +39,10 @@ pub const TARGET: &str = "target.jsonl";
 pub const GENERATOR: &str = "generator.jsonl";
 /// `ops.bin`
 pub const OPS: &str = "ops.bin";
+/// `journeys.jsonl`
+pub const JOURNEYS: &str = "journeys.jsonl";
+/// `journey_ops.jsonl`
+pub const JOURNEY_OPS: &str = "journey_ops.jsonl";
 /// `summary.json`
 pub const SUMMARY: &str = "summary.json";
 
@@ -196,6 +204,49 @@ mod tests {
             run.events().unwrap();
             run.ops().unwrap();
         }
+    }
+
+    #[test]
+    fn journeys_lie_beside_the_load_and_a_torn_second_is_left_out() {
+        use crate::journey::{Iterations, JourneyOp, JourneySecond, JourneyTick, StepSecond};
+        let (_dir, path) = written(0);
+        let run = RunFolder::open(&path).unwrap();
+        assert_eq!((run.journeys().unwrap().count(), run.journey_ops().unwrap().len()), (0, 0));
+        fs::remove_dir_all(&path).unwrap();
+        let mut w = FolderWriter::create(&path, &manifest()).unwrap();
+        for second in 0..3 {
+            let mut step = StepSecond::new("pay");
+            step.counts.sent = 1;
+            step.counts.finish(Outcome::Declined);
+            step.closed_service.record_us(500);
+            let iterations = Iterations { started: 1, completed: 1, abandoned: 0 };
+            let op = JourneyOp {
+                journey: "customer".into(),
+                step: "pay".into(),
+                user: 4,
+                iteration: u64::from(second),
+                key: format!("{second:032x}"),
+                account: "acc_00000001".into(),
+                other: "acc_00000002".into(),
+                amount: 950,
+                fired_ns: 1,
+                took_us: 500,
+                status: 402,
+                outcome: Outcome::Declined,
+            };
+            let journeys =
+                vec![JourneySecond { journey: "customer".into(), users: 2, iterations, steps: vec![step] }];
+            w.journeys(&JourneyTick { second, cpu_ns: 1, wall_ns: 2, journeys, ops: vec![op] }).unwrap();
+        }
+        assert_eq!(run.ticks().unwrap().count(), 0, "the load knows nothing of it");
+        assert_eq!(run.journeys().unwrap().map(Result::unwrap).count(), 3);
+        assert_eq!(run.journey_ops().unwrap()[2].iteration, 2);
+        let p = path.join(JOURNEYS);
+        let len = fs::metadata(&p).unwrap().len();
+        OpenOptions::new().write(true).open(&p).unwrap().set_len(len - 3).unwrap();
+        let read: Vec<JourneyTick> = run.journeys().unwrap().map(Result::unwrap).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].journeys[0].steps[0].closed_service.len(), 1);
     }
 
     #[test]

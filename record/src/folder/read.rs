@@ -9,15 +9,22 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::serialization::Deserializer;
 use serde::de::DeserializeOwned;
 
-use super::{EVENTS, FolderError, GENERATOR, HLOG, INTERVALS, IntervalLine, MANIFEST, OPS, TARGET, io_err};
+use super::{
+    EVENTS, FolderError, GENERATOR, HLOG, INTERVALS, IntervalLine, JOURNEY_OPS, JOURNEYS, MANIFEST, OPS,
+    TARGET, io_err,
+};
 use crate::event::Event;
 use crate::interval::{GeneratorSample, Interval, TargetSample, Tick};
+use crate::journey::{JourneyOp, JourneyTick};
 use crate::latency::Latency;
 use crate::manifest::{Manifest, SCHEMA};
 use crate::ops;
 
 /// The longest line that the reader accepts. A full three-digit histogram is under 200 KiB.
 const MAX_LINE_BYTES: u64 = 4 << 20;
+
+/// The longest line of `journeys.jsonl`: a histogram for each of some hundred steps.
+const MAX_JOURNEY_LINE_BYTES: u64 = 64 << 20;
 
 /// The most of anything that one line of `intervals.jsonl` may count: sums over any run then fit.
 const MAX_COUNT: u64 = 1_000_000_000;
@@ -106,6 +113,25 @@ impl RunFolder {
         })
     }
 
+    /// The journeys' seconds in order, one at a time; none when the run had no journeys.
+    ///
+    /// # Errors
+    /// When the file cannot be opened. Each item is an error when its second is broken.
+    pub fn journeys(&self) -> Result<JourneyTicks, FolderError> {
+        let path = self.path.join(JOURNEYS);
+        let lines = path.exists().then(|| Lines::open(path)).transpose()?;
+        let lines = lines.map(|l| Lines { longest: MAX_JOURNEY_LINE_BYTES, ..l });
+        Ok(JourneyTicks { lines, next_second: 0 })
+    }
+
+    /// Every payment that a journey attempted; none when the run had no journeys.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub fn journey_ops(&self) -> Result<Vec<JourneyOp>, FolderError> {
+        if self.path.join(JOURNEY_OPS).exists() { self.json_lines(JOURNEY_OPS) } else { Ok(Vec::new()) }
+    }
+
     fn json_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, FolderError> {
         let mut lines = Lines::open(self.path.join(name))?;
         let mut all = Vec::new();
@@ -121,23 +147,25 @@ struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     number: u64,
+    /// In bytes.
+    longest: u64,
 }
 
 impl Lines {
     fn open(path: PathBuf) -> Result<Self, FolderError> {
         let file = File::open(&path).map_err(io_err("read", &path))?;
-        Ok(Self { path, reader: BufReader::new(file), number: 0 })
+        Ok(Self { path, reader: BufReader::new(file), number: 0, longest: MAX_LINE_BYTES })
     }
 
     fn next_line(&mut self) -> Result<Option<String>, FolderError> {
         let mut bytes = Vec::new();
         let n = (&mut self.reader)
-            .take(MAX_LINE_BYTES)
+            .take(self.longest)
             .read_until(b'\n', &mut bytes)
             .map_err(io_err("read", &self.path))?;
-        if n as u64 == MAX_LINE_BYTES {
+        if n as u64 == self.longest {
             self.number += 1;
-            return Err(self.broken(format!("longer than {MAX_LINE_BYTES} bytes")));
+            return Err(self.broken(format!("longer than {} bytes", self.longest)));
         }
         if bytes.pop() != Some(b'\n') {
             return Ok(None);
@@ -258,6 +286,49 @@ impl Iterator for Ticks {
         }
         let tick = self.next_tick().transpose();
         self.failed = matches!(tick, Some(Err(_)));
+        tick
+    }
+}
+
+/// The seconds of a run's journeys, read back one at a time.
+pub struct JourneyTicks {
+    lines: Option<Lines>,
+    next_second: u32,
+}
+
+impl JourneyTicks {
+    fn next_tick(&mut self) -> Result<Option<JourneyTick>, FolderError> {
+        let Some(lines) = &mut self.lines else { return Ok(None) };
+        let Some(line) = lines.next_line()? else { return Ok(None) };
+        let tick: JourneyTick = lines.json(&line)?;
+        if tick.second < self.next_second {
+            return Err(lines.broken(format!(
+                "second {} comes after second {}",
+                tick.second,
+                self.next_second - 1
+            )));
+        }
+        for step in tick.journeys.iter().flat_map(|j| &j.steps) {
+            let c = &step.counts;
+            let counted = [c.planned, c.sent, c.ok, c.declined, c.shed, c.dropped, c.late];
+            let clipped = step.closed_service.clipped();
+            if let Some(n) = counted.iter().chain(&c.failed).chain([&clipped]).find(|n| **n > MAX_COUNT) {
+                return Err(lines.broken(format!("{n} is more than a second can count ({MAX_COUNT})")));
+            }
+        }
+        self.next_second = tick.second.saturating_add(1);
+        Ok(Some(tick))
+    }
+}
+
+impl Iterator for JourneyTicks {
+    type Item = Result<JourneyTick, FolderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let tick = self.next_tick().transpose();
+        if matches!(tick, Some(Err(_))) {
+            self.lines = None;
+        }
         tick
     }
 }

@@ -9,9 +9,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde::Serialize;
 
-use super::{EVENTS, FolderError, GENERATOR, HLOG, INTERVALS, IntervalLine, MANIFEST, OPS, TARGET, io_err};
+use super::{
+    EVENTS, FolderError, GENERATOR, HLOG, INTERVALS, IntervalLine, JOURNEY_OPS, JOURNEYS, MANIFEST, OPS,
+    TARGET, io_err,
+};
 use crate::event::Event;
 use crate::interval::{Sink, TargetSample, Tick};
+use crate::journey::JourneyTick;
 use crate::latency::Latency;
 use crate::manifest::Manifest;
 use crate::ops;
@@ -26,6 +30,8 @@ pub struct FolderWriter {
     target: File,
     generator: File,
     ops: File,
+    /// `journeys.jsonl` and `journey_ops.jsonl`, from the first second of a journey on.
+    journeys: Option<(File, File)>,
     serializer: V2DeflateSerializer,
     hlog_text: Vec<u8>,
     raw: Vec<u8>,
@@ -79,6 +85,7 @@ impl FolderWriter {
             target: open(TARGET)?,
             generator: open(GENERATOR)?,
             ops: ops_file,
+            journeys: None,
             serializer: V2DeflateSerializer::new(),
             hlog_text: Vec::new(),
             raw: Vec::new(),
@@ -157,5 +164,21 @@ impl Sink for FolderWriter {
 
     fn target(&mut self, sample: &TargetSample) -> io::Result<()> {
         append_json(&mut self.target, sample).map_err(self.named(TARGET))
+    }
+
+    fn journeys(&mut self, tick: &JourneyTick) -> io::Result<()> {
+        let (path, named, named_ops) = (self.path.clone(), self.named(JOURNEYS), self.named(JOURNEY_OPS));
+        let open = |name: &str| OpenOptions::new().create_new(true).append(true).open(path.join(name));
+        let (seconds, ops) = match &mut self.journeys {
+            Some(files) => files,
+            none => none.insert((open(JOURNEYS).map_err(&named)?, open(JOURNEY_OPS).map_err(&named_ops)?)),
+        };
+        self.lines.clear();
+        for op in &tick.ops {
+            serde_json::to_writer(&mut self.lines, op).map_err(io::Error::other)?;
+            self.lines.push(b'\n');
+        }
+        ops.write_all(&self.lines).map_err(named_ops)?;
+        append_json(seconds, tick).map_err(named)
     }
 }

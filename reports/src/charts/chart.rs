@@ -72,10 +72,13 @@ impl Chart<'_> {
 }
 
 /// The charts of `report`, in the order of the HTML report. A run without failures has no chart
-/// of them, one without steps none of load.
+/// of them, one without steps none of load, one of journeys alone none at all.
 #[must_use]
 pub fn charts(report: &Report) -> Vec<Chart<'_>> {
     const HEIGHT: u32 = 320;
+    if !report.plan.has_load() {
+        return Vec::new();
+    }
     let mut all = vec![Chart {
         slug: "throughput",
         title: "Throughput, planned and achieved",

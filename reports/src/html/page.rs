@@ -4,6 +4,7 @@ use crate::charts::charts;
 use crate::error::ReportError;
 use crate::format;
 use crate::html::escape;
+use crate::html::journeys::journeys;
 use crate::html::parts::{figure, section};
 use crate::html::style::style;
 use crate::html::{run, sections};
@@ -22,18 +23,26 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
         drawn => drawn,
     };
     let load = chart("latency-by-load")? + &chart("scalability")?;
+    // Journeys alone have no load to tell of.
+    let has_load = report.plan.has_load();
+    let of_load = |part: String| if has_load { part } else { String::new() };
     let body = [
         sections::verdict(s),
-        sections::cards(s),
+        of_load(sections::cards(s)),
         sections::gates(s),
         run::what_was_run(report),
-        section("slos", "Service levels and error budget", &(sections::slos(s) + &chart("availability")?)),
-        section("throughput", "Throughput", &chart("throughput")?),
-        section("latency", "Latency over time", &(sections::latency_table(s) + &chart("latency")?)),
+        of_load(section(
+            "slos",
+            "Service levels and error budget",
+            &(sections::slos(s) + &chart("availability")?),
+        )),
+        of_load(section("throughput", "Throughput", &chart("throughput")?)),
+        of_load(section("latency", "Latency over time", &(sections::latency_table(s) + &chart("latency")?))),
         optional("heatmap", "Latency heatmap", chart("heatmap")?),
         optional("spectrum", "Percentile spectrum", chart("spectrum")?),
         optional("load", "Latency and throughput against load", load),
-        section("failures", "Failures by kind", &failures),
+        of_load(section("failures", "Failures by kind", &failures)),
+        journeys(s),
         sections::faults(s),
         sections::capacity(s),
     ]
@@ -65,7 +74,7 @@ fn optional(id: &str, title: &str, body: String) -> String {
 
 /// Links to the sections that the page has.
 fn navigation(body: &str) -> String {
-    const ALL: [(&str, &str); 11] = [
+    const ALL: [(&str, &str); 12] = [
         ("gates", "Gates"),
         ("run", "What was run"),
         ("slos", "Service levels"),
@@ -75,6 +84,7 @@ fn navigation(body: &str) -> String {
         ("spectrum", "Spectrum"),
         ("load", "Load"),
         ("failures", "Failures"),
+        ("journeys", "Journeys"),
         ("faults", "Faults"),
         ("capacity", "Capacity"),
     ];

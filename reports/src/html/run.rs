@@ -41,23 +41,29 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         ("Target", target),
         (
             "Load",
-            format!(
-                "{pace}, {} connections, at most {} in flight, time-out {}, {}",
-                plan.load.connections,
-                plan.load.max_in_flight,
-                format::ms(plan.load.timeout_ms as f64),
-                format::several(plan.load.workers, "worker")
-            ),
+            if plan.has_load() {
+                format!(
+                    "{pace}, {} connections, at most {} in flight, time-out {}, {}",
+                    plan.load.connections,
+                    plan.load.max_in_flight,
+                    format::ms(plan.load.timeout_ms as f64),
+                    format::several(plan.load.workers, "worker")
+                )
+            } else {
+                format!("journeys alone (closed loop), time-out {}", format::ms(plan.load.timeout_ms as f64))
+            },
         ),
         ("Transport", transport(plan.load.transport)),
         ("Accounts", format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick))),
         ("Machine", machine),
         ("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)),
     ]);
-    body.push_str("<h3>Phases</h3>\n");
-    body.push_str(&phases(&report.summary));
-    body.push_str("<h3>Requests</h3>\n");
-    body.push_str(&requests(report));
+    if plan.has_load() {
+        body.push_str("<h3>Phases</h3>\n");
+        body.push_str(&phases(&report.summary));
+        body.push_str("<h3>Requests</h3>\n");
+        body.push_str(&requests(report));
+    }
     if !plan.faults.is_empty() {
         body.push_str("<h3>Faults planned</h3>\n");
         body.push_str(&planned_faults(&plan.faults));

@@ -91,7 +91,16 @@ pub fn fault(name: &str, effect: Effect, start_s: f64, end_s: f64) -> FaultPlan 
 }
 
 pub fn gate(expression: &str, metric: Metric, op: Op, bound: f64) -> GatePlan {
-    GatePlan { expression: expression.into(), metric, phase: None, request: None, op, bound }
+    GatePlan {
+        expression: expression.into(),
+        metric,
+        phase: None,
+        request: None,
+        journey: None,
+        step: None,
+        op,
+        bound,
+    }
 }
 
 pub const P99: Metric = Metric::Percentile { q: 0.99, clock: ClockKind::Response };
@@ -131,6 +140,7 @@ pub fn quickstart() -> Plan {
             amount_max: 9_999,
             amount: AmountLaw::Uniform,
         },
+        journeys: vec![],
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 25.0, 32.0),
             fault("failing-store", Effect::Error { status: 503 }, 35.0, 40.0),

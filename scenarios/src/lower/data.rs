@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use super::journey::step_draws_accounts;
 use super::request::MAX_WEIGHT;
 use super::scalar::{ratio, within};
 use crate::error::tick;
 use crate::file::scalar::At;
 use crate::file::tables::{Amount, Data, DistributionText, PickText};
 use crate::findings::Findings;
-use crate::plan::{AmountLaw, DataPlan, Pick, RequestPlan, TargetPlan};
+use crate::plan::{AmountLaw, DataPlan, JourneyPlan, Pick, RequestPlan, TargetPlan};
 
 /// The most accounts.
 pub const MAX_ACCOUNTS: u64 = 10_000_000;
@@ -24,11 +25,12 @@ pub(super) fn lower(
     target: Option<&TargetPlan>,
     target_url: Option<Range<usize>>,
     requests: &[RequestPlan],
+    journeys: &[JourneyPlan],
     findings: &mut Findings,
 ) -> Option<DataPlan> {
     let none = Data::default();
     let file = file.unwrap_or(&none);
-    let accounts = accounts(file, target, target_url, requests, findings);
+    let accounts = accounts(file, target, target_url, requests, journeys, findings);
     let digits = within(file.account_digits.as_ref(), 8, 1..=18, "data.account_digits", findings);
     if let (Some(accounts), Some(digits)) = (accounts, digits)
         && accounts >= 10u64.pow(digits)
@@ -262,6 +264,7 @@ fn accounts(
     target: Option<&TargetPlan>,
     target_url: Option<Range<usize>>,
     requests: &[RequestPlan],
+    journeys: &[JourneyPlan],
     findings: &mut Findings,
 ) -> Option<u64> {
     match (target?, &file.accounts) {
@@ -284,13 +287,15 @@ fn accounts(
             within(Some(typed), 0, 2..=MAX_ACCOUNTS, "data.accounts", findings)
         }
         (TargetPlan::Url { .. }, None) => {
-            if let Some(request) = requests.iter().find(|r| draws_accounts(r)) {
+            let request = requests.iter().find(|r| draws_accounts(r)).map(|r| ("request", &r.name));
+            let journey = journeys.iter().find(|j| j.steps.iter().any(step_draws_accounts));
+            if let Some((kind, name)) = request.or_else(|| journey.map(|j| ("journey", &j.name))) {
                 findings.add(
                     target_url.unwrap_or(0..0),
                     format!(
-                        "request {} names accounts, but data.accounts does not say how many the target.url has; \
+                        "{kind} {} names accounts, but data.accounts does not say how many the target.url has; \
                          add [data] accounts = …",
-                        tick(&request.name)
+                        tick(name)
                     ),
                 );
                 return None;

@@ -9,7 +9,7 @@ use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{GatePlan, RequestPlan, SloPlan};
+use crate::plan::{GatePlan, JourneyPlan, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -66,6 +66,7 @@ pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
     requests: &[RequestPlan],
+    journeys: &[JourneyPlan],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
     if let Some(beyond) = file.get(MAX_GATES) {
@@ -77,9 +78,9 @@ pub(super) fn gates(
             let what = format!("gate {}", tick(typed));
             let gate = findings.check(typed.span(), &what, parse_gate(typed))?;
             let trouble = gate.phase.as_ref().and_then(|p| unmeasured_phase(p, timeline));
-            for message in
-                trouble.into_iter().chain(gate.request.as_ref().and_then(|r| unknown_request(r, requests)))
-            {
+            let request = gate.request.as_ref().and_then(|r| unknown_request(r, requests));
+            let journey = gate.journey.as_ref().map(|j| unknown_journey(j, gate.step.as_deref(), journeys));
+            for message in trouble.into_iter().chain(request).chain(journey.flatten()) {
                 findings.add(typed.span(), format!("{what}: {message}"));
             }
             Some(gate)
@@ -126,4 +127,44 @@ fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<String> {
     let hint = did_you_mean(name, known());
     let all = known().take(20).collect::<Vec<_>>().join(", ");
     Some(format!("there is no request {}{hint} (known: {all})", tick(name)))
+}
+
+fn unknown_journey(name: &str, step: Option<&str>, journeys: &[JourneyPlan]) -> Option<String> {
+    let Some(journey) = journeys.iter().find(|j| j.name == name) else {
+        let hint = did_you_mean(name, journeys.iter().map(|j| j.name.as_str()));
+        return Some(format!("there is no journey {}{hint}", tick(name)));
+    };
+    let step = step.filter(|step| !journey.steps.iter().any(|s| s.name == *step))?;
+    let hint = did_you_mean(step, journey.steps.iter().map(|s| s.name.as_str()));
+    Some(format!("journey {} has no step {}{hint}", tick(name), tick(step)))
+}
+
+/// SLOs and gates of the open-loop load judge nothing in a scenario of journeys alone.
+pub(super) fn closed_loop_only(
+    slos: &[At<Slo>],
+    typed: &[At<String>],
+    gates: &[GatePlan],
+    findings: &mut Findings,
+) {
+    if let Some(slo) = slos.first() {
+        findings.add(
+            slo.span(),
+            format!(
+                "slo {} promises a share of planned arrivals, and journeys plan none; add a [[phase]] and a [[request]], \
+                 or use a gate such as rate(failed){{journey:customer}}<1%",
+                tick(&slo.name)
+            ),
+        );
+    }
+    // A gate that could not be read is told already and missing from `gates`.
+    for gate in gates.iter().filter(|g| g.journey.is_none()) {
+        let at = typed.iter().find(|t| t.trim() == gate.expression);
+        findings.add(
+            at.map_or(0..0, At::span),
+            format!(
+                "gate {} is of the open-loop load, and there is none; name a journey, as in p(99){{journey:customer}}<50ms",
+                tick(&gate.expression)
+            ),
+        );
+    }
 }

@@ -1,12 +1,15 @@
 //! `[[request]]`: what is asked, safe to put on a wire. Whatever could end a line or a header
 //! early is refused here, so the engine can copy bytes without looking at them.
 
+use std::collections::BTreeMap;
+
 use super::answer;
 use super::scalar::{Names, within};
 use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
 use crate::file::tables::Request;
 use crate::findings::Findings;
+use crate::journey::Quotes;
 use crate::plan::{RequestPlan, TargetPlan};
 use crate::template::{Part, Placeholder, TemplateError, parse};
 
@@ -52,15 +55,13 @@ pub(super) fn lower(
     if file.len() > MAX_REQUESTS {
         findings.add(file[MAX_REQUESTS].span(), format!("there are more than {MAX_REQUESTS} requests"));
     }
-    // An unreadable target is told already; do not blame requests for it.
-    let has_token = target.is_none_or(|t| !matches!(t, TargetPlan::Url { token_env: None, .. }));
     let mut names = Names::new("request");
     let requests: Vec<RequestPlan> = file
         .iter()
         .take(MAX_REQUESTS)
         .map(|typed| {
             names.add_tag(&typed.name, findings);
-            One { what: format!("request {}:", tick(&typed.name)), has_token, findings }.lower(typed)
+            One::new(format!("request {}:", tick(&typed.name)), target, findings).lower(typed)
         })
         .collect();
     if requests.iter().all(|r| r.weight == 0.0) {
@@ -72,8 +73,8 @@ pub(super) fn lower(
     requests
 }
 
-/// One request being checked.
-struct One<'a> {
+/// One request being checked, or one step of a journey.
+pub(super) struct One<'a> {
     what: String,
     has_token: bool,
     findings: &'a mut Findings,
@@ -87,7 +88,19 @@ enum Spot {
     Body,
 }
 
-impl One<'_> {
+impl<'a> One<'a> {
+    /// What is told begins with `what`.
+    pub(super) fn new(what: String, target: Option<&TargetPlan>, findings: &'a mut Findings) -> Self {
+        // An unreadable target is told already; do not blame requests for it.
+        let has_token = target.is_none_or(|t| !matches!(t, TargetPlan::Url { token_env: None, .. }));
+        Self { what, has_token, findings }
+    }
+
+    /// Whether the target has a bearer token.
+    pub(super) fn has_token(&self) -> bool {
+        self.has_token
+    }
+
     /// The request; wrong parts are told and stand in it as typed.
     fn lower(&mut self, typed: &Request) -> RequestPlan {
         let weight = within(
@@ -98,8 +111,12 @@ impl One<'_> {
             self.findings,
         );
         self.method(&typed.method);
-        self.path(&typed.path);
-        let mut headers = self.headers(typed);
+        self.path_form(&typed.path);
+        self.template(&typed.path, Spot::Path, "path");
+        let mut headers = self.headers_form(&typed.headers);
+        for (name, value) in &typed.headers {
+            self.template(value, Spot::Header, &format!("header {}", tick(name)));
+        }
         if let Some(body) = &typed.body {
             let named = |h: &(String, String)| h.0.eq_ignore_ascii_case("content-type");
             self.body(body, !headers.iter().any(named));
@@ -107,18 +124,8 @@ impl One<'_> {
                 headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
             }
         }
-        if self.has_token && !headers.iter().any(|h| h.0.eq_ignore_ascii_case("authorization")) {
-            headers.push(("Authorization".to_owned(), "Bearer ${token}".to_owned()));
-        }
-        let expect = self.statuses(&typed.expect, "expect");
-        let declined = match &typed.declined {
-            Some(list) => self.statuses(list, "declined"),
-            None if expect.contains(&DEFAULT_DECLINED) => Vec::new(),
-            None => vec![DEFAULT_DECLINED],
-        };
-        if let Some(both) = typed.declined.iter().flatten().find(|s| expect.contains(s)) {
-            self.tell(both, format!("status {} is both expected and declined; keep it in one list", **both));
-        }
+        self.add_bearer(&mut headers);
+        let (expect, declined) = self.outcomes(&typed.expect, typed.declined.as_deref());
         let mut request = RequestPlan {
             name: typed.name.to_string(),
             weight: weight.unwrap_or(1.0),
@@ -136,11 +143,37 @@ impl One<'_> {
         request
     }
 
-    fn tell<T>(&mut self, at: &At<T>, message: impl std::fmt::Display) {
+    /// The target's token as a bearer, unless the request says who is calling.
+    pub(super) fn add_bearer(&self, headers: &mut Vec<(String, String)>) {
+        if self.has_token && !headers.iter().any(|h| h.0.eq_ignore_ascii_case("authorization")) {
+            headers.push(("Authorization".to_owned(), "Bearer ${token}".to_owned()));
+        }
+    }
+
+    /// The statuses that count as ok, and those that count as declined.
+    pub(super) fn outcomes(
+        &mut self,
+        expect: &[At<u16>],
+        declined: Option<&[At<u16>]>,
+    ) -> (Vec<u16>, Vec<u16>) {
+        let typed = declined;
+        let expect = self.statuses(expect, "expect");
+        let declined = match typed {
+            Some(list) => self.statuses(list, "declined"),
+            None if expect.contains(&DEFAULT_DECLINED) => Vec::new(),
+            None => vec![DEFAULT_DECLINED],
+        };
+        if let Some(both) = typed.into_iter().flatten().find(|s| expect.contains(s)) {
+            self.tell(both, format!("status {} is both expected and declined; keep it in one list", **both));
+        }
+        (expect, declined)
+    }
+
+    pub(super) fn tell<T>(&mut self, at: &At<T>, message: impl std::fmt::Display) {
         self.findings.add(at.span(), format!("{} {message}", self.what));
     }
 
-    fn method(&mut self, method: &At<String>) {
+    pub(super) fn method(&mut self, method: &At<String>) {
         if !METHODS.contains(&method.as_str()) {
             let hint = did_you_mean(method, METHODS.into_iter());
             let known = METHODS.join(", ");
@@ -148,7 +181,8 @@ impl One<'_> {
         }
     }
 
-    fn path(&mut self, path: &At<String>) {
+    /// Whether `path` can stand in a request line, its placeholders aside.
+    pub(super) fn path_form(&mut self, path: &At<String>) {
         if !path.starts_with('/') {
             self.tell(path, format!("path {} must begin with /; the host is target.url's", tick(path)));
         } else if path.len() > MAX_PATH_LEN {
@@ -160,11 +194,11 @@ impl One<'_> {
                 format!("path {} holds {c:?}, which must not stand in a path; write {encoded}", tick(path)),
             );
         }
-        self.template(path, Spot::Path, "path");
     }
 
-    fn headers(&mut self, typed: &Request) -> Vec<(String, String)> {
-        let mut sorted: Vec<_> = typed.headers.iter().collect();
+    /// The headers in the order typed, when they can stand in a head, their placeholders aside.
+    pub(super) fn headers_form(&mut self, typed: &BTreeMap<At<String>, At<String>>) -> Vec<(String, String)> {
+        let mut sorted: Vec<_> = typed.iter().collect();
         sorted.sort_by_key(|(name, _)| name.span().start);
         if let Some((beyond, _)) = sorted.get(MAX_HEADERS) {
             self.tell(beyond, format!("there are more than {MAX_HEADERS} headers"));
@@ -194,7 +228,6 @@ impl One<'_> {
                     format!("header {} holds {c:?}, which must not stand in a header; encode it", tick(name)),
                 );
             }
-            self.template(value, Spot::Header, &format!("header {}", tick(name)));
         }
         sorted.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
     }
@@ -217,7 +250,12 @@ impl One<'_> {
                 Part::Hole(_, _) => "a",
             })
             .collect();
-        if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(&example) {
+        self.json_example(body, &example);
+    }
+
+    /// Whether `body` is JSON once its placeholders are filled in, as in `example`.
+    pub(super) fn json_example(&mut self, body: &At<String>, example: &str) {
+        if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(example) {
             let why = e.to_string();
             let why = why.split(" at line").next().unwrap_or_default().to_owned();
             self.tell(
@@ -288,25 +326,5 @@ impl One<'_> {
         all.sort_unstable();
         all.dedup();
         all
-    }
-}
-
-/// Whether a JSON string is open.
-#[derive(Default)]
-struct Quotes {
-    open: bool,
-    escaped: bool,
-}
-
-impl Quotes {
-    fn pass(&mut self, text: &str) {
-        for b in text.bytes() {
-            match b {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.open => self.escaped = true,
-                b'"' => self.open = !self.open,
-                _ => {}
-            }
-        }
     }
 }

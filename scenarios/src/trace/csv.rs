@@ -130,8 +130,8 @@ impl Csv {
 mod tests {
     use super::*;
 
-    fn csv(time: Column, target: Option<Column>) -> Csv {
-        Csv::new(&time, None, target.as_ref(), StampUnit::S)
+    fn csv(time: &Column, target: Option<&Column>) -> Csv {
+        Csv::new(time, None, target, StampUnit::S)
     }
 
     fn name(text: &str) -> Column {
@@ -140,13 +140,13 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_and_by_position() {
-        let mut by_name = csv(name("at"), Some(name("the path")));
+        let mut by_name = csv(&name("at"), Some(&name("the path")));
         assert!(by_name.awaits_header());
         by_name.read_header(b"id, at ,\"the path\"").unwrap();
         let f = by_name.read(b"1,2.5,\"/a,\"\"b\"").unwrap();
         assert_eq!((f.stamp.ns, f.method, f.target), (2_500_000_000, &b"GET"[..], &b"/a,\"b"[..]));
 
-        let mut by_position = csv(Column::Position(2), None);
+        let mut by_position = csv(&Column::Position(2), None);
         assert!(!by_position.awaits_header());
         let f = by_position.read(b"x\ry,\"3\",z").unwrap();
         assert_eq!((f.stamp.ns, f.target), (3_000_000_000, &b""[..]));
@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_header_without_the_column_says_what_it_has() {
-        let told = csv(name("tiem"), None).read_header(b"id,time").unwrap_err().to_string();
+        let told = csv(&name("tiem"), None).read_header(b"id,time").unwrap_err().to_string();
         assert_eq!(told, "its header has no column `tiem`; did you mean `time`?; it has `id`, `time`");
     }
 
     #[test]
     fn a_line_that_is_no_record_says_why() {
-        let mut csv = csv(Column::Position(2), None);
+        let mut csv = csv(&Column::Position(2), None);
         assert_eq!(csv.read(b"1").unwrap_err(), LineProblem::NoColumn { wanted: 2, has: 1 });
         assert_eq!(csv.read(b"1,\"2").unwrap_err(), LineProblem::OpenQuote);
         let many = ",".repeat(MAX_COLUMNS);

@@ -57,6 +57,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             check: vec![],
             retry: None,
         }],
+        journeys: Vec::new(),
         data: DataPlan {
             accounts: 1000,
             pick: Pick::Uniform,
@@ -93,6 +94,7 @@ pub fn quickstart() -> Plan {
             phase("fault", 26.0, 40.0, 10_000.0, 10_000.0, false),
             phase("recovery", 40.0, 60.0, 10_000.0, 10_000.0, false),
         ],
+        journeys: vec![],
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 26.0, 32.0),
             fault("store-down", Effect::Error { status: 503 }, 35.0, 38.0),

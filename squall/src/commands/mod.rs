@@ -14,6 +14,7 @@ pub mod run;
 pub mod scenario;
 pub mod shell;
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use squall_reports::exit;
@@ -49,6 +50,13 @@ impl From<std::io::Error> for Stop {
     }
 }
 
+/// The virtual users of a run, which speaks to them over standard input.
+fn journey_users() -> Result<u8, Stop> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    squall_engine::journey::process::serve(socket)?;
+    Ok(exit::PASSED)
+}
+
 /// Carries out `command` and gives its exit code.
 #[must_use]
 pub fn dispatch(command: Command) -> ExitCode {
@@ -64,6 +72,7 @@ pub fn dispatch(command: Command) -> ExitCode {
             .map_err(|e| Stop::Failed(e.context("serve payments"))),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Responder => calibrate::respond(),
+        Command::JourneyUsers => journey_users(),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
     };

@@ -11,6 +11,7 @@ use anyhow::Context;
 use squall_engine::control::Control;
 use squall_engine::endpoint::Endpoint;
 use squall_engine::engine::{self, EngineError, Job, Pace};
+use squall_engine::journey::users::JourneyJob;
 use squall_record::clock::{self, Clock};
 use squall_record::event::{Event, What};
 use squall_record::folder::{FolderWriter, RunFolder};
@@ -31,9 +32,10 @@ use crate::live::{Live, SharedView};
 use crate::outputs::Outputs;
 use crate::plain::Plain;
 use crate::run::admin::Admin;
-use crate::run::child::{ReferenceService, Wanted};
+use crate::run::child::{ReferenceService, USERNAME, Wanted};
 use crate::run::control::Pilot;
 use crate::run::stream::Stream;
+use crate::run::users::Crowd;
 use crate::run::watch::Watch;
 use crate::run::{interrupt, preflight, timeline};
 use crate::stdout::{print, remark, wants_colour};
@@ -47,6 +49,9 @@ struct Target {
     endpoint: Endpoint,
     host: String,
     token: String,
+    /// What journeys log in with; empty when squall knows of no user.
+    username: &'static str,
+    password: String,
     admin: Option<Admin>,
     /// Present for the reference service; ends it when dropped.
     service: Option<ReferenceService>,
@@ -104,7 +109,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if plan.gates.is_empty() {
         remark(&format!("note: {} has no gates, so this run passes whatever happens", plan.name));
     }
-    let loaded = load(&plan, &target, writer, outputs.sink(), ui, &stop);
+    let loaded = load(&plan, &target, writer, outputs.sink(), ui, &stop, &out);
     outputs.end();
     if let Some(service) = target.service {
         service.stop();
@@ -188,7 +193,15 @@ fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
     let (endpoint, host) = preflight::endpoint(&parsed, allow, ca_file.as_ref().map(Path::new), http)
         .and_then(|(endpoint, host)| preflight::trust(&endpoint).map(|()| (endpoint, host)))
         .map_err(|e| invalid(format!("{e:#}")))?;
-    Ok(Some(Target { endpoint, host, token, admin: None, service: None }))
+    Ok(Some(Target {
+        endpoint,
+        host,
+        token,
+        username: "",
+        password: String::new(),
+        admin: None,
+        service: None,
+    }))
 }
 
 /// The stranger, or the reference service once it listens.
@@ -205,7 +218,7 @@ fn start_target(
     let wanted = Wanted {
         accounts: *accounts,
         opening_balance: *opening_balance,
-        connections: plan.load.connections,
+        connections: plan.load.connections + plan.journeys.iter().map(|j| j.users).sum::<u32>(),
         run,
         data,
     };
@@ -215,6 +228,8 @@ fn start_target(
         endpoint: Endpoint::Tcp(service.addr),
         host: service.addr.to_string(),
         token: service.token.clone(),
+        username: USERNAME,
+        password: service.password.clone(),
         admin: Some(Admin::new(service.admin, &service.admin_token)),
         service: Some(service),
     })
@@ -229,6 +244,7 @@ fn load(
     outputs: Option<Box<dyn Sink>>,
     ui: Ui,
     stop: &Arc<AtomicBool>,
+    out: &Path,
 ) -> anyhow::Result<bool> {
     let done = Arc::new(AtomicBool::new(false));
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
@@ -244,7 +260,8 @@ fn load(
         }
     }
     let stream = Stream::new(sinks);
-    // May take seconds, and so comes before the clock starts.
+    // Both may take seconds, and so come before the clock starts.
+    let crowd = crowd(plan, target, out)?;
     let unreachable = preflight::unreachable(&target.endpoint);
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
     let clock = Clock::starting_in(LEAD);
@@ -279,15 +296,25 @@ fn load(
             pace: pace(plan),
         };
         let on_event = |e: Event| stream.event(e.at_s, e.what);
-        let loaded = engine::run_with(&job, &control, stop, on_event, |tick| {
-            if tick.intervals.iter().any(|i| i.counts.planned > 0) {
-                load_end_s = f64::from(tick.second) + 1.0;
-            }
-            stream.tick(tick)
+        let walking = crowd.map(|crowd| scope.spawn(|| crowd.walk(clock, stream, stop)));
+        let loaded = if plan.has_load() {
+            engine::run_with(&job, &control, stop, on_event, |tick| {
+                if tick.intervals.iter().any(|i| i.counts.planned > 0) {
+                    load_end_s = f64::from(tick.second) + 1.0;
+                }
+                stream.tick(tick)
+            })
+        } else {
+            Ok(())
+        };
+        let walked = walking.map_or(Ok(()), |w| {
+            let (end_s, walked) = w.join().map_err(|_| anyhow::anyhow!("the journeys' thread panicked"))?;
+            load_end_s = f64::max(load_end_s, end_s);
+            walked.map_err(anyhow::Error::from)
         });
         done.store(true, Ordering::Relaxed);
         let kept = kept.join().unwrap_or_else(|_| Err(std::io::Error::other("the timeline panicked")));
-        loaded.map_err(anyhow::Error::from).and(kept.context("record the run"))
+        loaded.map_err(anyhow::Error::from).and(walked).and(kept.context("record the run"))
     });
     // What ended the run by itself is not an interruption by the user.
     let interrupted = loaded.is_ok() && stop.load(Ordering::Relaxed);
@@ -311,6 +338,22 @@ fn pace(plan: &Plan) -> Pace {
         Mode::Open => Pace::Open,
         Mode::Closed => Pace::Closed { duration_s: plan.duration_s() },
     }
+}
+
+/// The plan's virtual users, ready to begin; none when it has no journeys.
+fn crowd(plan: &Plan, target: &Target, out: &Path) -> anyhow::Result<Option<Crowd>> {
+    if plan.journeys.is_empty() {
+        return Ok(None);
+    }
+    let job = JourneyJob {
+        plan,
+        endpoint: &target.endpoint,
+        host: &target.host,
+        token: &target.token,
+        username: target.username,
+        password: &target.password,
+    };
+    Crowd::start(&job, out).map(Some)
 }
 
 /// Sets its flag when it goes out of scope.

@@ -6,6 +6,7 @@ use squall_record::counts::Counts;
 use squall_record::event::{Event, Steered, What};
 use squall_record::fault::{Delay, Effect, FaultSpec};
 use squall_record::interval::{Sink, TargetSample, Tick};
+use squall_record::journey::{JourneySecond, JourneyTick};
 use squall_record::latency::{Latency, human_us};
 use squall_record::outcome::Failure;
 use squall_record::trace::{TraceEnd, TraceReplay};
@@ -15,8 +16,8 @@ use squall_scenarios::plan::Plan;
 use super::history::History;
 use super::slo::SloLive;
 use super::view::{
-    ErrorRow, FaultState, FaultWindow, GeneratorView, Note, Percentiles, SharedView, Stage, TargetView, Tone,
-    View, printable,
+    ErrorRow, FaultState, FaultWindow, GeneratorView, JourneyView, Note, Percentiles, SharedView, Stage,
+    TargetView, Tone, View, printable,
 };
 use crate::text::grouped;
 
@@ -74,6 +75,7 @@ impl Live {
             slos: slos.iter().map(|s| s.row(false)).collect(),
             errors: error_rows(&Counts::default(), &[None; ERROR_KINDS]),
             generator: GeneratorView::default(),
+            journeys: Vec::new(),
             target: TargetView::default(),
             marks_s: Vec::new(),
             notes: Vec::new(),
@@ -200,6 +202,22 @@ impl Live {
     }
 }
 
+/// A journey's second, with what was counted before it.
+fn journey(second: &JourneySecond, before: Option<&JourneyView>) -> JourneyView {
+    let mut service = Latency::new();
+    let mut sent = 0;
+    let mut bad = before.map_or(0, |b| b.bad);
+    for step in &second.steps {
+        service.merge(&step.closed_service);
+        sent += step.counts.sent;
+        bad += step.counts.failed_total() + step.counts.shed;
+    }
+    let mut iterations = before.map(|b| b.iterations).unwrap_or_default();
+    iterations += &second.iterations;
+    let name = printable(&second.journey);
+    JourneyView { name, users: second.users, sent, service: Percentiles::of(&service), bad, iterations }
+}
+
 impl Sink for Live {
     fn tick(&mut self, tick: &Tick) -> io::Result<()> {
         if self.view.stage == Stage::Preparing {
@@ -213,6 +231,23 @@ impl Sink for Live {
             slo.add(tick, &self.plan);
         }
         self.settle();
+        self.publish();
+        Ok(())
+    }
+
+    fn journeys(&mut self, tick: &JourneyTick) -> io::Result<()> {
+        if self.view.stage == Stage::Preparing {
+            self.view.stage = Stage::Running;
+        }
+        self.view.elapsed_s = self.view.elapsed_s.max(tick.second + 1);
+        let before = std::mem::take(&mut self.view.journeys);
+        self.view.journeys =
+            tick.journeys.iter().enumerate().map(|(i, j)| journey(j, before.get(i))).collect();
+        self.judge.add_journeys(tick);
+        if !self.plan.has_load() {
+            let v = self.judge.verdict_so_far();
+            (self.view.generator.verdict, self.view.generator.reasons) = (Some(v.run), v.reasons);
+        }
         self.publish();
         Ok(())
     }

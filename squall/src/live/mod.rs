@@ -31,6 +31,6 @@ pub use feed::{Live, MAX_FAULT_WINDOWS, MAX_MARKS, MAX_NOTES};
 pub use history::{Column, History, MAX_COLUMNS, RECENT_S, resample};
 pub use slo::{BURN_WINDOW_S, SloRow, SloState};
 pub use view::{
-    ErrorRow, FaultState, FaultWindow, GeneratorView, Note, Percentiles, SharedView, Stage, TargetView, Tone,
-    View, printable,
+    ErrorRow, FaultState, FaultWindow, GeneratorView, JourneyView, Note, Percentiles, SharedView, Stage,
+    TargetView, Tone, View, printable,
 };

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_record::counts::Counts;
 use squall_record::event::Steered;
+use squall_record::journey::Iterations;
 use squall_record::latency::{Latency, Quantile};
 use squall_reports::generator::RunVerdict;
 use squall_scenarios::plan::PhasePlan;
 
 use super::history::Column;
 use super::slo::{SloRow, SloState};
+use crate::text::grouped;
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,41 @@ pub struct GeneratorView {
     pub reasons: Vec<String>,
 }
 
+/// One journey: its last second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JourneyView {
+    /// Its name.
+    pub name: String,
+    /// Users under way.
+    pub users: u32,
+    /// Requests sent in the last second.
+    pub sent: u64,
+    /// Closed-loop service time of the last second, all steps together.
+    pub service: Option<Percentiles>,
+    /// Requests that failed or were shed so far.
+    pub bad: u64,
+    /// Iterations so far.
+    pub iterations: Iterations,
+}
+
+impl JourneyView {
+    /// One line: `customer (closed loop): 40 users  52/s  p50 1.1 ms  p99 4.0 ms  …`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (p50, p99) =
+            self.service.map_or(("-".to_owned(), "-".to_owned()), |p| (p.p50.to_string(), p.p99.to_string()));
+        format!(
+            "journey {} (closed loop): {} users  {}/s  service p50 {p50}  p99 {p99}  failed {}  iterations {} done, {} abandoned",
+            self.name,
+            grouped(u64::from(self.users)),
+            grouped(self.sent),
+            grouped(self.bad),
+            grouped(self.iterations.completed),
+            grouped(self.iterations.abandoned),
+        )
+    }
+}
+
 /// What the target says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TargetView {
@@ -193,6 +230,8 @@ pub struct View {
     pub errors: Vec<ErrorRow>,
     /// The generator.
     pub generator: GeneratorView,
+    /// The journeys, in the order of the plan.
+    pub journeys: Vec<JourneyView>,
     /// The target.
     pub target: TargetView,
     /// The newest marks, oldest first, in seconds since the first planned arrival.

@@ -28,6 +28,8 @@ const DRAIN_MS: u64 = 5000;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often its end is looked for while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// Who may log in, with a password that is drawn for each run.
+pub const USERNAME: &str = "customer";
 /// How much of its log is repeated when it does not start.
 const LOG_TAIL_LINES: usize = 8;
 
@@ -49,6 +51,8 @@ pub struct ReferenceService {
     pub token: String,
     /// The bearer token of its admin port.
     pub admin_token: String,
+    /// The password of [`USERNAME`], who may log in.
+    pub password: String,
     data: Data,
 }
 
@@ -89,7 +93,7 @@ impl ReferenceService {
         };
         let log_path = wanted.run.join("target.log");
         let log = File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
-        let (token, admin_token) = (random_token()?, random_token()?);
+        let (token, admin_token, password) = (random_token()?, random_token()?, random_token()?);
         let mut child = Command::new(std::env::current_exe().context("find squall's own file")?)
             .arg("target")
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce", "--exit-on-stdin-eof"])
@@ -102,9 +106,9 @@ impl ReferenceService {
             // The scenario says what goes wrong; a user's own settings must not.
             .env_remove("CHAOS_ENGINEERING_ENABLED")
             .env_remove("CHAOS_FAILURE_RATE")
-            .env_remove("PAYMENTS_USER")
-            .env_remove("PAYMENTS_PASSWORD")
             .env_remove("PAYMENTS_JWT_KEY")
+            .env("PAYMENTS_USER", USERNAME)
+            .env("PAYMENTS_PASSWORD", &password)
             .env("PAYMENTS_TOKEN", &token)
             .env("PAYMENTS_ADMIN_TOKEN", &admin_token)
             .stdin(Stdio::piped())
@@ -114,7 +118,9 @@ impl ReferenceService {
             .spawn()
             .context("start the reference service")?;
         match announcement(&mut child) {
-            Ok(a) => Ok(Self { child, addr: a.listening, admin: a.admin, token, admin_token, data }),
+            Ok(a) => {
+                Ok(Self { child, addr: a.listening, admin: a.admin, token, admin_token, password, data })
+            }
             Err(e) => {
                 let _ = child.kill();
                 let _ = child.wait();

@@ -5,6 +5,7 @@
 //! * [`stream`]: one stream of ticks, events and samples to every sink.
 //! * [`control`]: changing the run while it goes on.
 //! * [`child`]: the reference service as a child of the run.
+//! * [`users`]: the journeys' virtual users as a child of the run.
 //! * [`admin`]: arming and ending faults over the service's admin port.
 //! * [`timeline`]: phases and faults, each at its time.
 //! * [`watch`]: what the target says of itself, each second.
@@ -18,4 +19,5 @@ pub mod interrupt;
 pub mod preflight;
 pub mod stream;
 pub mod timeline;
+pub mod users;
 pub mod watch;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use squall_engine::endpoint::{Endpoint, Unreachable};
 use squall_engine::tls::Tls;
 use squall_scenarios::host::TargetUrl;
-use squall_scenarios::plan::{Http, Plan, TargetPlan};
+use squall_scenarios::plan::{Http, JourneyPlan, Plan, TargetPlan};
 
 /// How long the target may take to accept a connection before the run begins.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,6 +16,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const BYTES_PER_INTERVAL: u64 = 8 * 1024;
 /// What a run folder takes for each attempt at a payment.
 const BYTES_PER_OP: u64 = squall_record::ops::RECORD_LEN as u64;
+/// What a journey's second takes for each step: a histogram and its counts.
+const BYTES_PER_STEP: u64 = 4 * 1024;
+/// What it takes for each payment attempted.
+const BYTES_PER_JOURNEY_OP: u64 = 320;
+/// More than one thread of users can do in a second.
+const MOST_STEPS_RPS: f64 = 20_000.0;
+/// A user that does not pause is taken to need this long for a step.
+const LEAST_STEP_MS: f64 = 5.0;
 /// What the reports take, and a margin.
 const BYTES_FOR_REPORTS: u64 = 16 << 20;
 
@@ -32,6 +40,7 @@ const BYTES_OF_LEDGER: u64 = 256 << 20;
 pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()> {
     let record = (plan.duration_s() as u64 + 1) * plan.requests.len() as u64 * BYTES_PER_INTERVAL
         + plan.estimated_arrivals() as u64 * u64::from(plan.max_attempts()) * BYTES_PER_OP
+        + plan.journeys.iter().map(journey_bytes).sum::<u64>()
         + BYTES_FOR_REPORTS;
     let ledger = match plan.target {
         TargetPlan::Reference { .. } => {
@@ -43,6 +52,14 @@ pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()>
         None => room(path, record + ledger),
         Some(data) => room(path, record).and_then(|()| room(data, ledger)),
     }
+}
+
+/// What a journey's record takes: its seconds, and a line for each payment if every step were one.
+fn journey_bytes(j: &JourneyPlan) -> u64 {
+    let seconds = (j.end_s - j.start_s).ceil() as u64 + 1;
+    let pause_ms = ((j.think_min_ms + j.think_max_ms) / 2.0).max(LEAST_STEP_MS);
+    let requests = (f64::from(j.users) * 1e3 / pause_ms).min(MOST_STEPS_RPS) * seconds as f64;
+    seconds * j.steps.len() as u64 * BYTES_PER_STEP + requests as u64 * BYTES_PER_JOURNEY_OP
 }
 
 /// Refuses a ledger that holds payments already: idempotency keys are a function of seed and

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_record::event::{Event, What};
 use squall_record::interval::{Sink, TargetSample, Tick};
+use squall_record::journey::JourneyTick;
 
 /// Every sink of a run behind one lock: ticks come from the engine, events from the timeline,
 /// samples from the watcher, and each sink sees them one after the other.
@@ -41,6 +42,14 @@ impl Stream {
     /// As [`tick`](Self::tick).
     pub fn target(&self, sample: &TargetSample) -> io::Result<()> {
         self.each(|s| s.target(sample))
+    }
+
+    /// A second of the journeys is complete.
+    ///
+    /// # Errors
+    /// As [`tick`](Self::tick).
+    pub fn journeys(&self, tick: &JourneyTick) -> io::Result<()> {
+        self.each(|s| s.journeys(tick))
     }
 
     fn each(&self, mut f: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {

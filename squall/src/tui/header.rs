@@ -190,7 +190,11 @@ pub(super) fn health(buf: &mut Buffer, area: Rect, view: &View, theme: &Theme) {
     buf.set_line(area.x, area.y, &fitted(pieces, area.width, "  "), area.width);
 }
 
-/// What happened last, or why the last key did nothing.
+/// How long the newest event stands where the journeys' line is.
+const NOTE_STANDS_S: f64 = 3.0;
+
+/// What happened last, or why the last key did nothing; where there are journeys, how they are once
+/// that is some seconds ago.
 pub(super) fn note(buf: &mut Buffer, area: Rect, view: &View, state: &State, theme: &Theme) {
     if let Some(why) = &state.refused {
         let text = format!("not done: {why}");
@@ -201,6 +205,16 @@ pub(super) fn note(buf: &mut Buffer, area: Rect, view: &View, state: &State, the
             area.width.into(),
             theme.tone(Tone::Bad),
         );
+        return;
+    }
+    let recent = |at_s: f64| f64::from(view.elapsed_s) < at_s + NOTE_STANDS_S;
+    let running = view.stage == Stage::Running;
+    if running && !view.journeys.is_empty() && !view.notes.last().is_some_and(|n| recent(n.at_s)) {
+        // Several take turns.
+        let turn = view.elapsed_s as usize % view.journeys.len();
+        let text = view.journeys[turn].line();
+        let width = usize::from(area.width);
+        buf.set_stringn(area.x, area.y, cut(&text, area.width.into()), width, Style::new());
         return;
     }
     let Some(note) = view.notes.last() else { return };
