@@ -1,8 +1,6 @@
 //! A trace of millions of lines is read as it is replayed. Alone in its process, whose memory is
 //! measured.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-
 use std::io::{BufWriter, Write};
 use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;

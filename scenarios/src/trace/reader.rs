@@ -30,7 +30,7 @@ pub(super) fn stamp_of(text: &[u8], unit: StampUnit) -> Result<Stamp, LineProble
 #[derive(Debug)]
 enum Parser {
     Combined,
-    Csv(Csv),
+    Csv(Box<Csv>),
     Jsonl(Jsonl),
 }
 
@@ -39,7 +39,7 @@ impl Parser {
         match format {
             TraceFormat::Combined => Parser::Combined,
             TraceFormat::Csv { time, method, path, unit } => {
-                Parser::Csv(Csv::new(time, method.as_ref(), path.as_ref(), *unit))
+                Parser::Csv(Box::new(Csv::new(time, method.as_ref(), path.as_ref(), *unit)))
             }
             TraceFormat::Jsonl { time, method, path, unit } => {
                 Parser::Jsonl(Jsonl::new(time, method.as_deref(), path.as_deref(), *unit))

@@ -1,0 +1,67 @@
+//! Recorded traffic, from the file to the report.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod support;
+
+use std::fs;
+
+use support::{assert_complete, squall_ends, squall_runs, stderr, stdout, summary, told};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/examples/replay.toml");
+const EXAMPLE_LOG: &str = include_str!("../scenarios/examples/access.log");
+
+#[test]
+fn the_example_is_replayed_and_every_line_of_its_log_is_accounted_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    // Two minutes in three seconds.
+    let args =
+        ["run", EXAMPLE, "--ui", "plain", "--set", "phase.0.trace.speed=40", "--set", "phase.0.duration=4s"];
+    let out =
+        squall_runs(&run, args.iter().copied().chain(["--out", run.to_str().unwrap()]).collect::<Vec<_>>());
+    assert!(matches!(out.status.code(), Some(0 | 99 | 122)), "{}", told(&out));
+    assert_complete(&run);
+
+    let s = summary(&run);
+    let totals = &s["phases"][0]["trace"]["totals"];
+    let count = |key: &str| totals[key].as_u64().unwrap();
+    let written = |what: &str| EXAMPLE_LOG.lines().filter(|l| l.contains(what)).count() as u64;
+    assert_eq!(count("lines"), EXAMPLE_LOG.lines().count() as u64);
+    assert_eq!((count("replayed"), count("unsafe_methods")), (written("\"GET "), written("\"POST ")));
+    assert_eq!((count("no_path"), count("broken")), (written("\"-\" 408"), 0));
+    assert_eq!(s["load"]["planned"].as_u64(), Some(count("replayed")));
+    assert_eq!(s["phases"][0]["trace"]["end"]["end"], "exhausted");
+    assert_eq!(s["load"]["failed"], 0, "{}", told(&out));
+
+    let sentence = format!("{} of {} lines replayed", count("replayed"), count("lines"));
+    assert!(stdout(&out).contains(&sentence), "{}", told(&out));
+    assert!(stderr(&out).contains(&sentence), "while it ran: {}", told(&out));
+    for file in ["report.md", "report.html"] {
+        assert!(fs::read_to_string(run.join(file)).unwrap().contains(&sentence), "{file}");
+    }
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    assert!(events.lines().any(|l| l.contains("\"event\":\"trace\"")), "{events}");
+}
+
+#[test]
+fn a_trace_that_breaks_under_way_exits_104_with_its_line_and_leaves_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("scenario.toml");
+    let text = fs::read_to_string(EXAMPLE).unwrap().replace("speed = 10", "speed = 40, max_broken = 0");
+    fs::write(&file, text).unwrap();
+    // Longer than what is looked at before the run.
+    let last = format!("{}\n", EXAMPLE_LOG.lines().last().unwrap());
+    let log = format!("{EXAMPLE_LOG}{}and here it ends\n", last.repeat(600));
+    fs::write(dir.path().join("access.log"), &log).unwrap();
+    let run = dir.path().join("run");
+
+    let out = squall_ends(["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(104), "{}", told(&out));
+    let place = format!("line {}: it holds no time in brackets", log.lines().count());
+    assert!(stderr(&out).contains(&place), "{}", told(&out));
+    assert_complete(&run);
+    let s = summary(&run);
+    assert_eq!(s["phases"][0]["trace"]["end"]["end"], "failed");
+    assert!(s["load"]["planned"].as_u64().unwrap() > 0, "what came before was replayed");
+}
