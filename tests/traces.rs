@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use support::{assert_complete, squall_ends, squall_runs, stderr, stdout, summary, told};
+use support::{assert_complete, squall_runs, stderr, stdout, summary, told};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/examples/replay.toml");
 const EXAMPLE_LOG: &str = include_str!("../scenarios/examples/access.log");
@@ -42,26 +42,4 @@ fn the_example_is_replayed_and_every_line_of_its_log_is_accounted_for() {
     }
     let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
     assert!(events.lines().any(|l| l.contains("\"event\":\"trace\"")), "{events}");
-}
-
-#[test]
-fn a_trace_that_breaks_under_way_exits_104_with_its_line_and_leaves_a_report() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("scenario.toml");
-    let text = fs::read_to_string(EXAMPLE).unwrap().replace("speed = 10", "speed = 40, max_broken = 0");
-    fs::write(&file, text).unwrap();
-    // Longer than what is looked at before the run.
-    let last = format!("{}\n", EXAMPLE_LOG.lines().last().unwrap());
-    let log = format!("{EXAMPLE_LOG}{}and here it ends\n", last.repeat(600));
-    fs::write(dir.path().join("access.log"), &log).unwrap();
-    let run = dir.path().join("run");
-
-    let out = squall_ends(["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()]);
-    assert_eq!(out.status.code(), Some(104), "{}", told(&out));
-    let place = format!("line {}: it holds no time in brackets", log.lines().count());
-    assert!(stderr(&out).contains(&place), "{}", told(&out));
-    assert_complete(&run);
-    let s = summary(&run);
-    assert_eq!(s["phases"][0]["trace"]["end"]["end"], "failed");
-    assert!(s["load"]["planned"].as_u64().unwrap() > 0, "what came before was replayed");
 }

@@ -191,9 +191,10 @@ fn arrivals_that_wait_for_a_stalled_target_pay_their_full_wait(via: Transport) {
     let seen = load(&plan(via, 400.0, 2.0), addr);
     assert_eq!(seen.counts.ok, 800);
     // A quarter of the arrivals fall into the stall and wait up to half a second, uniformly.
-    // By arithmetic the 90th percentile is (0.25 − 0.1) / 0.25 × 500 ms = 300 ms.
+    // By arithmetic the 90th percentile is (0.25 − 0.1) / 0.25 × 500 ms = 300 ms. A busy machine
+    // can only add to it; `benches/stall.sh` compares exactly on a quiet one.
     let p90_ms = seen.response.quantile(0.90).unwrap().ms();
-    assert!((240.0..400.0).contains(&p90_ms), "p90 {p90_ms} ms");
+    assert!((240.0..1_500.0).contains(&p90_ms), "p90 {p90_ms} ms");
     assert!(seen.counts.late > 100, "waiting arrivals were fired late and counted: {}", seen.counts.late);
 }
 
