@@ -6,7 +6,7 @@
 //! | place | how |
 //! |---|---|
 //! | path and query | percent-encoded but for RFC 3986's unreserved characters |
-//! | header | as it is: visible ASCII only, which [`fits`] sees to when the value is taken |
+//! | header | as it is: visible ASCII only, which `fits` sees to when the value is taken |
 //! | JSON, in quotes | escaped as part of a JSON string |
 //! | JSON, outside quotes | as a JSON value of its own kind |
 //! | form body | percent-encoded |

@@ -1,7 +1,7 @@
 //! `/metrics` over HTTP.
 //!
 //! It has a thread of its own. A client that sends slowly, reads slowly, or says nothing is cut
-//! off after [`SCRAPE_TIMEOUT`]; there are never more than [`MAX_SCRAPES`] at once; and the text
+//! off after `SCRAPE_TIMEOUT`; there are never more than `MAX_SCRAPES` at once; and the text
 //! is made once for each change of the figures, however often it is asked for.
 
 use std::convert::Infallible;
