@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use squall_record::fault::FaultPoint;
 use tower::{Layer, Service};
@@ -55,11 +55,18 @@ impl Subject {
     #[must_use]
     pub fn of(headers: &HeaderMap, otherwise: impl FnOnce() -> u64) -> Self {
         let id = headers.get(&IDEMPOTENCY_KEY).or_else(|| headers.get(&REQUEST_ID));
-        let attempt = headers.get(&ATTEMPT_HEADER).and_then(|v| v.to_str().ok()?.parse().ok());
-        Self {
-            request_id: id.map_or_else(otherwise, |v| xxh3_64(v.as_bytes())),
-            attempt: attempt.unwrap_or(0),
+        let attempt = headers.get(&ATTEMPT_HEADER).map(HeaderValue::as_bytes);
+        match id {
+            Some(id) => Self::new(id.as_bytes(), attempt),
+            None => Self { request_id: otherwise(), ..Self::new(b"", attempt) },
         }
+    }
+
+    /// Of a request with this id, and this [`ATTEMPT_HEADER`] if any.
+    #[must_use]
+    pub fn new(id: &[u8], attempt: Option<&[u8]>) -> Self {
+        let attempt = attempt.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        Self { request_id: xxh3_64(id), attempt: attempt.unwrap_or(0) }
     }
 }
 
@@ -164,9 +171,10 @@ where
     }
 }
 
-/// The answer in place of the service's, in the form of the payment service's errors. The fault
+/// The answer in place of a service's, in the form of the payment service's errors. The fault
 /// is named by a header, so that no reader takes an injected failure for a real one.
-fn answer<R: From<String>>(injected: &Injected) -> Response<R> {
+#[must_use]
+pub fn answer<R: From<String>>(injected: &Injected) -> Response<R> {
     let body = r#"{"error":{"type":"api_error","code":"injected_fault","message":"a fault was injected"}}"#;
     let mut response = Response::new(R::from(body.to_owned()));
     *response.status_mut() =

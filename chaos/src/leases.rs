@@ -159,9 +159,9 @@ impl Leases {
     }
 
     /// Whether anything may be armed at `point`: one relaxed load. A lease that has just run out
-    /// may still be counted; [`at`](Self::at) then finds nothing.
+    /// may still be counted.
     #[inline]
-    pub(crate) fn any_at(&self, point: FaultPoint) -> bool {
+    pub fn any_at(&self, point: FaultPoint) -> bool {
         self.at_point[point as usize].load(Ordering::Relaxed) > 0
     }
 

@@ -151,6 +151,7 @@ pub fn run_with(
                 connections: share(plan.load.connections, w, workers),
                 max_in_flight: share(plan.load.max_in_flight, w, workers),
                 spin_ns: plan.load.spin_us * 1_000,
+                tick_ns: plan.load.tick_us * 1_000,
                 control,
                 open: job.pace == Pace::Open,
                 end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
@@ -210,7 +211,9 @@ fn work(
         plan::Transport::Own => job
             .endpoint
             .address()
-            .and_then(|addr| Pool::new(addr, connections, timeout.as_nanos() as u64))
+            .and_then(|addr| {
+                Pool::new(addr, connections, setup.plan.load.pipeline, timeout.as_nanos() as u64)
+            })
             .and_then(|pool| Worker::new(setup, source, pool).run(out, back)),
         plan::Transport::General { http } => {
             General::new(job.endpoint, job.host, http, connections, setup.max_in_flight, timeout)
@@ -393,6 +396,8 @@ mod tests {
                 max_rate_rps: 1e6,
                 mode: Mode::Open,
                 spin_us: 0,
+                tick_us: 0,
+                pipeline: 1,
                 transport: plan::Transport::Own,
             },
             phases: vec![PhasePlan {

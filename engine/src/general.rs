@@ -230,7 +230,7 @@ impl Transport for General {
         self.exhausted_until_ns
     }
 
-    fn send(&mut self, bytes: &[u8], flight: Flight, _head_request: bool) -> Result<(), Finished> {
+    fn send(&mut self, bytes: &[u8], flight: Flight) -> Result<(), Finished> {
         let refused = Finished { flight, result: Err(Failure::Refused) };
         if self.is_exhausted() {
             return Err(refused);

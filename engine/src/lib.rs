@@ -18,7 +18,7 @@
 //! * `tally`: counting what became of them. `retries`: those that failed and will be asked again.
 //! * `transport`: what a worker needs of whatever carries its requests.
 //! * `pool`, `connection`: the own transport's sockets: connecting, sending, giving up, connecting
-//!   again.
+//!   again. `flights`: what is on their wires, in the order of sending.
 //! * `general`, [`client`]: the general transport: reqwest, for TLS, HTTP/2 and everything else.
 //! * [`endpoint`], [`tls`]: where the target listens, and whom to trust there.
 //! * [`answer`]: how much of the bytes received is an answer, and what it says.
@@ -34,6 +34,7 @@ pub mod control;
 pub mod endpoint;
 pub mod engine;
 mod feed;
+mod flights;
 mod general;
 pub mod journey;
 mod pool;

@@ -3,6 +3,10 @@
 //! Connections are opened before the load begins and opened again when they end. While none is
 //! open and the target refuses new ones, one connection keeps trying ([`RETRY_NS`]); arrivals
 //! meanwhile fail as refused at once, as they would for any client.
+//!
+//! A connection carries one request at a time, or up to a depth of them when pipelining. Then
+//! requests go behind others only when no connection is free, and what one pass puts on a
+//! connection is written at once, before the next wait.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +17,9 @@ use rustix::event::{Timespec, epoll};
 use socket2::SockAddr;
 use squall_record::outcome::Failure;
 
-use crate::connection::{Connection, Progress, State};
+use crate::answer::{Answer, MAX_HEAD_BYTES, Scan};
+use crate::connection::{Connection, Received, State};
+use crate::flights::Flights;
 use crate::transport::{Finished, Flight, Transport};
 
 /// How long to wait before connecting again after a connection failed.
@@ -24,23 +30,26 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Readiness events handled in one loop pass. A pass shares one clock reading, so it is short.
 const EVENTS_PER_PASS: usize = 64;
 /// The most read from a socket at once.
-const SCRATCH_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// A worker's connections.
 pub(crate) struct Pool {
     addr: SockAddr,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    /// Free connections, the longest unused first, so that all of them carry requests: a target
-    /// that spreads its connections over threads or machines is loaded evenly. A connection that
-    /// closes while it waits here keeps its place and is passed over.
-    idle: VecDeque<u32>,
-    /// How many of them can be used.
+    /// How many requests a connection carries at once.
+    depth: u32,
+    /// Connections that can take a request: those with nothing on the wire, and those with room for
+    /// more, each the longest unused first, so that all of them carry requests: a target that spreads
+    /// its connections over threads or machines is loaded evenly. One that has changed while it waits
+    /// here keeps its place and is passed over.
+    free: VecDeque<u32>,
+    roomy: VecDeque<u32>,
+    /// How many of them there are.
     usable: u32,
-    /// Requests on the wire in the order of sending, as a list through the connections.
-    oldest: Option<u32>,
-    newest: Option<u32>,
-    in_flight: u32,
+    /// Connections with requests that their sockets were not given yet.
+    corked: Vec<u32>,
+    flights: Flights,
     open: u32,
     connecting: u32,
     /// The last attempt to connect failed.
@@ -54,16 +63,22 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(addr: SockAddr, connections: u32, connect_timeout_ns: u64) -> io::Result<Self> {
+    pub(crate) fn new(
+        addr: SockAddr,
+        connections: u32,
+        depth: u32,
+        connect_timeout_ns: u64,
+    ) -> io::Result<Self> {
         let mut pool = Self {
             addr,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: (0..connections).map(|_| Connection::new()).collect(),
-            idle: VecDeque::with_capacity(connections as usize),
+            depth,
+            free: VecDeque::with_capacity(connections as usize),
+            roomy: VecDeque::new(),
             usable: 0,
-            oldest: None,
-            newest: None,
-            in_flight: 0,
+            corked: Vec::new(),
+            flights: Flights::default(),
             open: 0,
             connecting: 0,
             refused: false,
@@ -71,7 +86,8 @@ impl Pool {
             next_attempt_ns: 0,
             connect_timeout_ns,
             events: Vec::with_capacity(EVENTS_PER_PASS),
-            scratch: vec![0; SCRATCH_BYTES],
+            // What an answer's head left over, and what comes after it.
+            scratch: vec![0; MAX_HEAD_BYTES + READ_BYTES],
         };
         pool.open_missing(0);
         Ok(pool)
@@ -120,17 +136,20 @@ impl Pool {
     }
 
     /// Handles what epoll says of a connection.
-    fn ready(&mut self, id: u32, flags: epoll::EventFlags, now_ns: u64) -> Option<Finished> {
-        match self.connections[id as usize].state {
-            State::Down => None,
+    fn ready(
+        &mut self,
+        id: u32,
+        flags: epoll::EventFlags,
+        now_ns: u64,
+        done: &mut impl FnMut(Finished, &[u8], u64),
+    ) {
+        let connection = &mut self.connections[id as usize];
+        match connection.state {
+            State::Down => {}
             State::Connecting(_) => {
-                if self.connections[id as usize]
-                    .connected()
-                    .and_then(|()| self.watch(id, epoll::EventFlags::IN))
-                    .is_err()
-                {
+                if connection.connected().and_then(|()| self.watch(id, epoll::EventFlags::IN)).is_err() {
                     self.connect_failed(id);
-                    return None;
+                    return;
                 }
                 self.connecting -= 1;
                 self.open += 1;
@@ -139,60 +158,134 @@ impl Pool {
                     self.refused = false;
                     self.next_attempt_ns = now_ns;
                 }
-                self.release(id);
-                None
+                self.connections[id as usize].state = State::Open;
+                self.note_room(id);
             }
-            State::Idle => {
+            State::Open if connection.is_free() => {
                 // Closed by the target, or bytes that nobody asked for: either way unusable.
-                self.usable -= 1;
-                self.close(id);
-                let connection = &mut self.connections[id as usize];
                 connection.retry_at_ns = now_ns + (RETRY_NS << connection.barren.min(MAX_DOUBLINGS));
                 connection.barren += 1;
-                None
+                self.close(id);
             }
-            State::Busy(flight) => {
+            State::Open => {
                 if flags.contains(epoll::EventFlags::OUT) {
-                    match self.connections[id as usize].flush() {
-                        Ok(true) if self.watch(id, epoll::EventFlags::IN).is_ok() => {}
-                        Ok(false) => {}
-                        Ok(true) | Err(_) => return Some(self.fail(id, flight, Failure::Reset)),
-                    }
-                    if flags == epoll::EventFlags::OUT {
-                        return None;
+                    self.flush(id, now_ns, done);
+                    if flags == epoll::EventFlags::OUT || self.connections[id as usize].state != State::Open {
+                        return;
                     }
                 }
-                match self.connections[id as usize].receive(&mut self.scratch) {
-                    Progress::Wait => None,
-                    Progress::Reset => Some(self.fail(id, flight, Failure::Reset)),
-                    Progress::Garbage => Some(self.fail(id, flight, Failure::BadAnswer)),
-                    Progress::Answered(answer, usable) => {
-                        self.remove(id);
-                        self.connections[id as usize].barren = 0;
-                        if usable {
-                            self.release(id);
-                        } else {
-                            self.close(id);
-                            // A target that closes after each answer is not refusing.
-                            self.connect(id, now_ns);
-                        }
-                        Some(Finished { flight, result: Ok(answer) })
+                self.receive(id, now_ns, done);
+            }
+        }
+    }
+
+    /// Gives the socket what it was not given or did not take yet.
+    fn flush(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
+        let wanted = match self.connections[id as usize].flush() {
+            Ok(true) => Ok(epoll::EventFlags::IN),
+            Ok(false) => Ok(epoll::EventFlags::IN | epoll::EventFlags::OUT),
+            Err(e) => Err(e),
+        };
+        if wanted.and_then(|flags| self.watch(id, flags)).is_err() {
+            self.end(id, now_ns, done);
+        }
+    }
+
+    /// Writes what the last pass put on connections.
+    #[inline]
+    fn uncork(&mut self) {
+        while let Some(id) = self.corked.pop() {
+            // Of a broken connection epoll tells.
+            if let Ok(false) = self.connections[id as usize].flush() {
+                let _ = self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT);
+            }
+        }
+    }
+
+    /// Reads what has come on a connection and finishes what was answered.
+    fn receive(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let connection = &mut self.connections[id as usize];
+        match connection.receive(&mut scratch) {
+            Received::Nothing => {}
+            Received::Bytes(n) => self.answers(id, &scratch[..n], now_ns, done),
+            Received::End => {
+                if let Some(answer) = connection.closed() {
+                    self.finish(id, Ok(answer), now_ns, done);
+                    self.end(id, now_ns, done);
+                    // A target that closes after each answer is not refusing.
+                    self.connect(id, now_ns);
+                } else {
+                    self.end(id, now_ns, done);
+                }
+            }
+            Received::Broken => self.end(id, now_ns, done),
+        }
+        self.scratch = scratch;
+    }
+
+    /// Finishes the requests whose answers end in `bytes`.
+    fn answers(
+        &mut self,
+        id: u32,
+        mut bytes: &[u8],
+        now_ns: u64,
+        done: &mut impl FnMut(Finished, &[u8], u64),
+    ) {
+        while !bytes.is_empty() {
+            let connection = &mut self.connections[id as usize];
+            match connection.scan(bytes) {
+                Ok(Scan::Partial(_)) => return,
+                Ok(Scan::Complete(answer, used)) => {
+                    bytes = &bytes[used..];
+                    let goes_on = connection.goes_on(answer, bytes);
+                    connection.barren = 0;
+                    self.finish(id, Ok(answer), now_ns, done);
+                    if !goes_on {
+                        self.end(id, now_ns, done);
+                        self.connect(id, now_ns);
+                        return;
                     }
+                    self.note_room(id);
+                }
+                Err(_) => {
+                    self.finish(id, Err(Failure::BadAnswer), now_ns, done);
+                    self.end(id, now_ns, done);
+                    return;
                 }
             }
         }
     }
 
-    /// Ends a request on the wire as failed; its connection cannot be used on.
-    fn fail(&mut self, id: u32, flight: Flight, why: Failure) -> Finished {
-        self.remove(id);
+    /// Ends the request that is first in line, unless it was given up before.
+    #[inline]
+    fn finish(
+        &mut self,
+        id: u32,
+        result: Result<Answer, Failure>,
+        now_ns: u64,
+        done: &mut impl FnMut(Finished, &[u8], u64),
+    ) {
+        let connection = &mut self.connections[id as usize];
+        if let Some(key) = connection.take_first() {
+            let (flight, _) = self.flights.remove(key);
+            done(Finished { flight, result }, connection.body(), now_ns);
+        }
+        connection.next_answer();
+    }
+
+    /// Ends a connection. What is still on its wire may or may not have been done: it has failed.
+    fn end(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
+        while !self.connections[id as usize].is_free() {
+            self.finish(id, Err(Failure::Reset), now_ns, done);
+        }
         self.close(id);
-        Finished { flight, result: Err(why) }
     }
 
     fn close(&mut self, id: u32) {
         self.connections[id as usize].close();
         self.open -= 1;
+        self.note_room(id);
     }
 
     fn watch(&self, id: u32, flags: epoll::EventFlags) -> io::Result<()> {
@@ -203,53 +296,45 @@ impl Pool {
         }
     }
 
-    /// Makes an open connection free.
-    fn release(&mut self, id: u32) {
-        let connection = &mut self.connections[id as usize];
-        connection.state = State::Idle;
-        self.usable += 1;
-        if !std::mem::replace(&mut connection.queued, true) {
-            self.idle.push_back(id);
-        }
-    }
-
-    /// The free connection that has been unused for longest.
+    /// Notes whether a connection that has changed can take a request. To be called after each
+    /// change, so that `usable` is right and each that can is found.
     #[inline]
-    fn take_idle(&mut self) -> Option<u32> {
-        loop {
-            let id = self.idle.pop_front()?;
-            let connection = &mut self.connections[id as usize];
-            connection.queued = false;
-            if connection.state == State::Idle {
-                self.usable -= 1;
-                return Some(id);
+    fn note_room(&mut self, id: u32) {
+        let connection = &mut self.connections[id as usize];
+        let has_room = connection.has_room(self.depth);
+        if std::mem::replace(&mut connection.counted, has_room) != has_room {
+            self.usable = if has_room { self.usable + 1 } else { self.usable - 1 };
+        }
+        if has_room {
+            let (queue, queued) = if connection.is_free() {
+                (&mut self.free, &mut connection.in_free)
+            } else {
+                (&mut self.roomy, &mut connection.in_roomy)
+            };
+            if !std::mem::replace(queued, true) {
+                queue.push_back(id);
             }
         }
     }
 
-    fn append(&mut self, id: u32) {
-        let older = self.newest.replace(id);
-        match older {
-            Some(o) => self.connections[o as usize].newer = Some(id),
-            None => self.oldest = Some(id),
+    /// The connection for the next request: a free one if there is one, else one with room.
+    #[inline]
+    fn take(&mut self) -> Option<u32> {
+        while let Some(id) = self.free.pop_front() {
+            let connection = &mut self.connections[id as usize];
+            connection.in_free = false;
+            if connection.is_free() && connection.has_room(self.depth) {
+                return Some(id);
+            }
         }
-        let connection = &mut self.connections[id as usize];
-        (connection.older, connection.newer) = (older, None);
-        self.in_flight += 1;
-    }
-
-    fn remove(&mut self, id: u32) {
-        let connection = &mut self.connections[id as usize];
-        let (older, newer) = (connection.older.take(), connection.newer.take());
-        match older {
-            Some(o) => self.connections[o as usize].newer = newer,
-            None => self.oldest = newer,
+        while let Some(id) = self.roomy.pop_front() {
+            let connection = &mut self.connections[id as usize];
+            connection.in_roomy = false;
+            if !connection.is_free() && connection.has_room(self.depth) {
+                return Some(id);
+            }
         }
-        match newer {
-            Some(n) => self.connections[n as usize].older = older,
-            None => self.newest = older,
-        }
-        self.in_flight -= 1;
+        None
     }
 }
 
@@ -259,7 +344,7 @@ impl Transport for Pool {
     }
 
     fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.flights.len()
     }
 
     fn has_idle(&self) -> bool {
@@ -275,28 +360,39 @@ impl Transport for Pool {
     }
 
     fn oldest_fired_ns(&self) -> Option<u64> {
-        match self.connections[self.oldest? as usize].state {
-            State::Busy(flight) => Some(flight.fired_ns),
-            _ => None,
-        }
+        self.flights.oldest().map(|oldest| oldest.fired_ns)
     }
 
     fn next_maintenance_ns(&self) -> Option<u64> {
         ((self.open as usize) < self.connections.len()).then_some(self.next_attempt_ns)
     }
 
-    fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished> {
-        let Some(id) = self.take_idle() else {
+    fn send(&mut self, bytes: &[u8], flight: Flight) -> Result<(), Finished> {
+        let Some(id) = self.take() else {
             return Err(Finished { flight, result: Err(Failure::Refused) });
         };
-        let sent = self.connections[id as usize].send(bytes, flight, head_request);
-        self.append(id);
-        let outcome = match sent {
-            Ok(true) => Ok(()),
-            Ok(false) => self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT),
-            Err(e) => Err(e),
-        };
-        outcome.map_err(|_| self.fail(id, flight, Failure::Reset))
+        let key = self.flights.push(flight, id);
+        let connection = &mut self.connections[id as usize];
+        connection.line_up(key, &flight);
+        if self.depth > 1 {
+            if connection.keep(bytes) {
+                self.corked.push(id);
+            }
+        } else {
+            let outcome = match connection.send(bytes) {
+                Ok(true) => Ok(()),
+                Ok(false) => self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT),
+                Err(e) => Err(e),
+            };
+            if outcome.is_err() {
+                // It is alone on the connection.
+                let mut broken = None;
+                self.end(id, flight.fired_ns, &mut |finished, _, _| broken = Some(finished));
+                return broken.map_or(Ok(()), Err);
+            }
+        }
+        self.note_room(id);
+        Ok(())
     }
 
     fn poll(
@@ -305,6 +401,7 @@ impl Transport for Pool {
         clock: impl FnOnce() -> u64,
         done: &mut impl FnMut(Finished, &[u8], u64),
     ) -> io::Result<u64> {
+        self.uncork();
         self.events.clear();
         let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&limit)) {
@@ -316,10 +413,7 @@ impl Transport for Pool {
         for event in &events {
             let (id, generation) = (event.data.u64() as u32, (event.data.u64() >> 32) as u32);
             if self.connections[id as usize].generation == generation {
-                let flags = event.flags;
-                if let Some(finished) = self.ready(id, flags, now_ns) {
-                    done(finished, self.connections[id as usize].body(), now_ns);
-                }
+                self.ready(id, event.flags, now_ns, done);
             }
         }
         events.clear();
@@ -328,9 +422,16 @@ impl Transport for Pool {
     }
 
     fn expire(&mut self, before_ns: u64) -> Option<Finished> {
-        let id = self.oldest?;
-        let State::Busy(flight) = self.connections[id as usize].state else { return None };
-        (flight.fired_ns <= before_ns).then(|| self.fail(id, flight, Failure::Timeout))
+        let key = self.flights.oldest().filter(|oldest| oldest.fired_ns <= before_ns)?.key;
+        let (flight, id) = self.flights.remove(key);
+        // Others on the connection have time left, and their answers may come.
+        if self.connections[id as usize].give_up(key) {
+            self.note_room(id);
+        } else {
+            self.connections[id as usize].clear_line();
+            self.close(id);
+        }
+        Some(Finished { flight, result: Err(Failure::Timeout) })
     }
 
     fn maintain(&mut self, now_ns: u64) {

@@ -20,6 +20,8 @@ pub(crate) struct Flight {
     pub(crate) class: u16,
     /// Which attempt of its arrival it is, from 1.
     pub(crate) attempt: u8,
+    /// Whether it asks for a head alone, so that its answer has no body.
+    pub(crate) head_request: bool,
     /// Whether the answer's body is wanted.
     pub(crate) keep_body: bool,
 }
@@ -56,7 +58,7 @@ pub(crate) trait Transport {
     fn next_maintenance_ns(&self) -> Option<u64>;
 
     /// Sends the rendered request `bytes`; gives the flight back as finished when it breaks.
-    fn send(&mut self, bytes: &[u8], flight: Flight, head_request: bool) -> Result<(), Finished>;
+    fn send(&mut self, bytes: &[u8], flight: Flight) -> Result<(), Finished>;
 
     /// Waits up to `timeout` for something to end; the time is read by `clock` after the wait,
     /// once. Every request that ended is given to `done`, with the body when it was wanted: whole

@@ -46,6 +46,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) end_ns: u64,
     /// How long before the next thing is due the loop stops sleeping and polls.
     pub(crate) spin_ns: u64,
+    /// The least time between two passes when nothing is due.
+    pub(crate) tick_ns: u64,
     /// Changes of the load while it runs.
     pub(crate) control: &'a Control,
     /// Whether a schedule sets the pace. When the target does, nothing is intended: there is no
@@ -123,19 +125,25 @@ impl<'a, T: Transport> Worker<'a, T> {
         self.cpu_wait_ns = self.cpu_wait.ns();
         let mut now_ns = self.setup.clock.now_ns();
         loop {
-            let wait = if now_ns == 0 {
-                self.setup.clock.until(1).min(Duration::from_nanos(LONGEST_WAIT_NS))
+            let (rest, wait) = if now_ns == 0 {
+                (Duration::ZERO, self.setup.clock.until(1).min(Duration::from_nanos(LONGEST_WAIT_NS)))
             } else {
                 // Within the spin a pass waits for nothing: it polls.
                 let wait_ns = self.next_due_ns(now_ns).saturating_sub(now_ns + self.setup.spin_ns);
-                Duration::from_nanos(wait_ns.min(LONGEST_WAIT_NS))
+                // What is due is not put off; what comes in the next tick is left to gather.
+                let rest_ns = if wait_ns > 0 { self.setup.tick_ns } else { 0 };
+                let wait_ns = wait_ns.min(LONGEST_WAIT_NS).saturating_sub(rest_ns);
+                (Duration::from_nanos(rest_ns), Duration::from_nanos(wait_ns))
             };
+            if !rest.is_zero() {
+                self.setup.clock.sleep_until(now_ns + rest.as_nanos() as u64);
+            }
             let (clock, tally) = (self.setup.clock, &mut self.tally);
             let before_ns = now_ns;
             now_ns = self.transport.poll(wait, || clock.now_ns(), &mut |f, body, now| {
                 tally.finish(f, body, now);
             })?;
-            self.notice_sleep(before_ns, wait, now_ns);
+            self.notice_sleep(before_ns, rest + wait, now_ns);
             if now_ns == 0 {
                 if self.setup.stop.load(Ordering::Relaxed) {
                     return Ok(());
@@ -307,8 +315,9 @@ impl<'a, T: Transport> Worker<'a, T> {
         }
         let usual = |ns: u64| (ns * USUAL_FACTOR).max(USUAL_NS);
         let rate = u128::from(self.tally.asked[0].max(self.tally.asked[1]));
+        let pipeline = u128::from(self.setup.plan.load.pipeline);
         let needed = rate * u128::from(service_ns);
-        needed > u128::from(self.setup.connections) * u128::from(NANOS_PER_SEC)
+        needed > u128::from(self.setup.connections) * pipeline * u128::from(NANOS_PER_SEC)
             && service_ns <= usual(least_ns)
             && now_ns.saturating_sub(oldest_ns) < usual(service_ns)
     }
@@ -340,7 +349,12 @@ impl<'a, T: Transport> Worker<'a, T> {
     /// Sends the rendered request as `flight`.
     fn fire(&mut self, flight: Flight, now_ns: u64) {
         let request = &self.setup.plan.requests[usize::from(flight.class)];
-        let flight = Flight { fired_ns: now_ns, keep_body: !request.check.is_empty(), ..flight };
+        let flight = Flight {
+            fired_ns: now_ns,
+            head_request: self.request.starts_with(b"HEAD "),
+            keep_body: !request.check.is_empty(),
+            ..flight
+        };
         let cell = self.tally.cells.of(flight.phase, flight.class);
         if flight.attempt == 1 {
             let lag_ns = now_ns - flight.intended_ns;
@@ -356,8 +370,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             self.tally.finish(Finished { flight, result: Err(Failure::Refused) }, &[], now_ns);
             return;
         }
-        let head_request = self.request.starts_with(b"HEAD ");
-        if let Err(f) = self.transport.send(&self.request, flight, head_request) {
+        if let Err(f) = self.transport.send(&self.request, flight) {
             self.tally.finish(f, &[], now_ns);
         }
     }
@@ -450,6 +463,7 @@ fn first(arrival: Arrival, class: u16) -> Flight {
         phase: arrival.phase,
         class,
         attempt: 1,
+        head_request: false,
         keep_body: false,
     }
 }

@@ -35,6 +35,8 @@ macro_rules! over_both {
 
 #[path = "targets/checks.rs"]
 mod checks;
+#[path = "targets/pipelining.rs"]
+mod pipelining;
 #[path = "targets/retries.rs"]
 mod retries;
 

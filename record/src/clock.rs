@@ -66,6 +66,14 @@ impl Clock {
     pub fn until(&self, at_ns: u64) -> Duration {
         (self.origin + Duration::from_nanos(at_ns)).saturating_duration_since(now())
     }
+
+    /// Sleeps until `at_ns` on this clock; not at all when it has passed.
+    pub fn sleep_until(&self, at_ns: u64) {
+        let left = self.until(at_ns);
+        if !left.is_zero() {
+            std::thread::sleep(left);
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one read of the monotonic clock")]

@@ -23,6 +23,8 @@ pub(crate) fn plan() -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            tick_us: 0,
+            pipeline: 1,
             transport: Transport::Own,
         },
         phases: vec![phase("warm", true, 0.0, 5.0), phase("hold", false, 5.0, 60.0)],

@@ -94,6 +94,9 @@ fn load(out: &mut String, load: &LoadPlan) -> std::fmt::Result {
             trimmed(b.calm_factor(), 2),
         )?;
     }
+    if load.pipeline > 1 {
+        writeln!(out, "pipeline  up to {} requests at once on a connection", load.pipeline)?;
+    }
     if let Transport::General { http } = load.transport {
         writeln!(
             out,

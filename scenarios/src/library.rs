@@ -54,9 +54,10 @@ macro_rules! shipped {
                     set: &[
                         ("summary", concat!($summary, ", up to 50,000 a second")),
                         ("load.scale", $k50),
-                        ("load.connections", "1024"),
+                        // As a gateway in front of payments does: few connections, many requests on each.
+                        ("load.connections", "32"),
+                        ("load.pipeline", "16"),
                         ("load.max_in_flight", "100000"),
-                        ("load.workers", "2"),
                     ],
                 },
                 Shipped {
@@ -65,9 +66,11 @@ macro_rules! shipped {
                     set: &[
                         ("summary", concat!($summary, ", up to 100,000 a second")),
                         ("load.scale", $k100),
-                        ("load.connections", "2048"),
+                        ("load.connections", "64"),
+                        ("load.pipeline", "32"),
+                        ("load.tick", "200us"),
                         ("load.max_in_flight", "200000"),
-                        ("load.workers", "4"),
+                        ("load.workers", "2"),
                     ],
                 },
             )*

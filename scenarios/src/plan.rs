@@ -75,6 +75,10 @@ pub struct LoadPlan {
     pub arrivals: Arrivals,
     /// Keep-alive connections in all.
     pub connections: u32,
+    /// How many requests a connection of the own transport carries at once: more than 1 is HTTP/1.1
+    /// pipelining.
+    #[serde(default = "no_pipelining")]
+    pub pipeline: u32,
     /// Requests on the wire or waiting for a connection; an arrival beyond it is dropped.
     pub max_in_flight: u32,
     /// After how long a request on the wire is given up.
@@ -91,6 +95,10 @@ pub struct LoadPlan {
     /// punctual, for CPU that a target on the same machine would use.
     #[serde(default)]
     pub spin_us: u64,
+    /// The least time between two looks of a worker at its clock and its sockets, in microseconds:
+    /// fewer wake-ups, for arrivals and answers that are dealt with so much later.
+    #[serde(default)]
+    pub tick_us: u64,
     /// What carries the requests.
     #[serde(default)]
     pub transport: Transport,
@@ -154,6 +162,10 @@ impl Http {
 }
 
 /// Of a plan that does not say: that of a manifest written before there was a field for it.
+fn no_pipelining() -> u32 {
+    1
+}
+
 fn highest_rate_rps() -> f64 {
     crate::units::rate::MAX_RATE_RPS
 }
@@ -885,12 +897,14 @@ pub(crate) mod tests_support {
             load: LoadPlan {
                 arrivals,
                 connections: 8,
+                pipeline: 1,
                 max_in_flight: 100,
                 timeout_ms: 1000,
                 workers: 1,
                 max_rate_rps: 1e6,
                 mode: Mode::Open,
                 spin_us: 0,
+                tick_us: 0,
                 transport: Transport::Own,
             },
             phases,

@@ -143,6 +143,7 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
     };
     let header_timeout = Duration::from_millis(args.header_timeout_ms);
     let drain_timeout = Duration::from_millis(args.drain_timeout_ms);
+    let api = Arc::new(api::Api::new(app));
     let api_listener = Listener {
         socket: api_socket,
         max_connections: args.max_connections as usize,
@@ -150,6 +151,7 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         drain_timeout,
         connections: Arc::clone(&app.connections),
         refused: app.metrics.connections_refused.clone(),
+        express: Some(Arc::clone(&api)),
     };
     let admin_listener = Listener {
         socket: admin_socket,
@@ -158,8 +160,9 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         drain_timeout,
         connections: Arc::default(),
         refused: app.metrics.connections_refused.clone(),
+        express: None,
     };
-    let (api, admin) = (Arc::new(api::Api::new(app)), Arc::new(admin::Admin::new(app)));
+    let admin = Arc::new(admin::Admin::new(app));
     let served = listen(api_listener, move |r| Arc::clone(&api).answer(r), app.drain.subscribe());
     let administered = listen(admin_listener, move |r| Arc::clone(&admin).answer(r), app.drain.subscribe());
     let (served, administered) = (tokio::spawn(served), tokio::spawn(administered));

@@ -304,8 +304,9 @@ impl Writer {
     /// Decides the commands in order, makes them durable, answers.
     fn commit(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let began_ns = self.clock.now_ns();
-        let mut batch = Batch::default();
-        let mut answers = Answers::default();
+        // A change for each command, one for the counters, and those of keys that are over.
+        let mut batch = Batch::with_room(2 * commands.len() + 1);
+        let mut answers = Answers { paid: Vec::with_capacity(commands.len()), ..Answers::default() };
         self.meta.at_ms = self.meta.at_ms.max(clock::unix_ms(clock::wall_now()));
         for command in commands.drain(..) {
             match command {

@@ -94,6 +94,11 @@ pub struct Load {
     pub bursts: Option<At<BurstsTable>>,
     /// Keep-alive connections in all. Default: 64.
     pub connections: Option<At<u32>>,
+    /// HTTP/1.1 pipelining, of the own transport: how many requests a connection carries at once, 1
+    /// to 64. Answers come in the order of the requests, so one waits behind others; it happens only
+    /// when no connection is free. Default: 1, no pipelining.
+    #[schemars(range(min = 1, max = 64))]
+    pub pipeline: Option<At<u32>>,
     /// Requests on the wire or waiting for a connection; an arrival beyond it is dropped and
     /// counted. Default: 10000.
     pub max_in_flight: Option<At<u32>>,
@@ -105,6 +110,10 @@ pub struct Load {
     /// to microseconds from about `100us` on, for CPU that a target on the same machine would use.
     /// Default: 0us.
     pub spin: Option<At<DurationText>>,
+    /// The least time between two looks of a worker at its clock and its sockets, at most 1ms: arrivals
+    /// and answers that come meanwhile are dealt with together, up to so much late. Counted as lag and
+    /// as service time, it saves the wake-ups that cost most at high rates. Default: 0us, none.
+    pub tick: Option<At<DurationText>>,
     /// What all rates of all phases are multiplied by, 0 to 1000. Default: 1.
     #[schemars(range(min = 0, max = 1000))]
     pub scale: Option<At<f64>>,

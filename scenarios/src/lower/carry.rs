@@ -12,19 +12,21 @@ use crate::plan::{Http, LoadPlan, Mode, TargetPlan, Transport};
 
 /// The most keep-alive connections.
 pub const MAX_CONNECTIONS: u32 = 10_000;
+/// The most requests that a connection carries at once.
+pub const MAX_PIPELINE: u32 = 64;
 /// The most requests in flight or waiting for a connection.
 pub const MAX_IN_FLIGHT: u32 = 1_000_000;
 /// The longest timeout in milliseconds.
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
-/// The longest that a worker polls before an arrival is due, in microseconds.
-pub const MAX_SPIN_US: u64 = 1_000;
+/// The longest that a worker polls before an arrival is due, or leaves its sockets alone, in
+/// microseconds.
+pub const MAX_FINE_US: u64 = 1_000;
 /// The most worker threads.
 pub const MAX_WORKERS: u32 = 64;
 
 const DEFAULT_CONNECTIONS: u32 = 64;
 const DEFAULT_IN_FLIGHT: u32 = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 2_000;
-const DEFAULT_SPIN_US: u64 = 0;
 const DEFAULT_MAX_RATE_RPS: f64 = 100_000.0;
 
 pub(super) fn lower(
@@ -49,6 +51,7 @@ pub(super) fn lower(
         "load.max_in_flight",
         findings,
     );
+    let pipeline = within(file.pipeline.as_ref(), 1, 1..=MAX_PIPELINE, "load.pipeline", findings);
     let workers = within(file.workers.as_ref(), 1, 1..=MAX_WORKERS, "load.workers", findings);
     let timeout_ms = match &file.timeout {
         None => Some(DEFAULT_TIMEOUT_MS),
@@ -63,13 +66,17 @@ pub(super) fn lower(
                 None
             }),
     };
-    let spin_us = match &file.spin {
-        None => Some(DEFAULT_SPIN_US),
-        Some(t) => spin_us(t, findings),
-    };
+    let spin_us = up_to_1ms(file.spin.as_ref(), "load.spin", "a longer one would only burn CPU", findings);
+    let tick_us = up_to_1ms(file.tick.as_ref(), "load.tick", "later than that no run is VALID", findings);
+    if let (Some(typed), Some(1..), Some(1..)) = (&file.tick, spin_us, tick_us) {
+        findings.add(
+            typed.span(),
+            "load.tick saves the wake-ups that load.spin would have more of; remove one of them",
+        );
+    }
     let arrivals = bursts::arrivals(file, findings);
-    let (connections, max_in_flight, workers, timeout_ms, spin_us, arrivals) =
-        (connections?, max_in_flight?, workers?, timeout_ms?, spin_us?, arrivals?);
+    let (connections, pipeline, max_in_flight, workers, timeout_ms, spin_us, tick_us, arrivals) =
+        (connections?, pipeline?, max_in_flight?, workers?, timeout_ms?, spin_us?, tick_us?, arrivals?);
     // One of the two was typed when this holds, as it does not for the defaults.
     let typed = file.max_in_flight.as_ref().or(file.connections.as_ref());
     if let Some(typed) = typed
@@ -91,30 +98,41 @@ pub(super) fn lower(
             format!("load.workers {workers} is above load.connections {connections}: each worker needs its own; lower it"),
         );
     }
+    let transport = transport(file, target, findings);
+    if let (Some(typed), 2.., Transport::General { http }) = (&file.pipeline, pipeline, transport) {
+        let instead = match http {
+            Http::V1 => "set it to 1 and open more load.connections",
+            Http::V2 => "set it to 1: an HTTP/2 connection carries many requests at once anyway",
+        };
+        findings.add(
+            typed.span(),
+            format!("load.pipeline {pipeline}: only the own transport pipelines, and this load needs the general one; {instead}"),
+        );
+    }
     Some(LoadPlan {
         arrivals,
         connections,
+        pipeline,
         max_in_flight,
         timeout_ms,
         workers,
         max_rate_rps,
         mode: Mode::Open,
         spin_us,
-        transport: transport(file, target, findings),
+        tick_us,
+        transport,
     })
 }
 
-/// Unlike other durations, this one may be zero.
-fn spin_us(typed: &At<DurationText>, findings: &mut Findings) -> Option<u64> {
-    let spin = duration(typed, "load.spin", findings)?;
-    if spin > Duration::from_micros(MAX_SPIN_US) {
-        findings.add(
-            typed.span(),
-            format!("load.spin {} is above the limit, 1ms: a longer one would only burn CPU", tick(typed)),
-        );
+/// A duration of microseconds, 0 when absent. Unlike others, it may be zero.
+fn up_to_1ms(typed: Option<&At<DurationText>>, key: &str, why: &str, findings: &mut Findings) -> Option<u64> {
+    let Some(typed) = typed else { return Some(0) };
+    let fine = duration(typed, key, findings)?;
+    if fine > Duration::from_micros(MAX_FINE_US) {
+        findings.add(typed.span(), format!("{key} {} is above the limit, 1ms: {why}", tick(typed)));
         return None;
     }
-    Some(spin.as_micros() as u64)
+    Some(fine.as_micros() as u64)
 }
 
 /// What can carry the requests to `target`: the own transport unless it will not do.

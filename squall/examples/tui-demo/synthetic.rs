@@ -42,6 +42,8 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
+            tick_us: 0,
+            pipeline: 1,
             transport: Transport::Own,
         },
         phases: vec![phase("hold", 0.0, duration_s, rps, rps, false)],

@@ -4,6 +4,8 @@
 //! a client that sends one byte a minute could hold a connection for ever. This loop does.
 
 use std::convert::Infallible;
+use std::io::Cursor;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,11 +17,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::api::Api;
+use super::express;
 use crate::limits::{ACCEPT_REST, MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// What a connection above the cap is told. Nothing was executed: nothing was read.
@@ -77,6 +81,8 @@ pub struct Listener {
     pub connections: Arc<AtomicUsize>,
     /// Counts refusals.
     pub refused: Counter,
+    /// Whose payments go the short way, if any do.
+    pub express: Option<Arc<Api>>,
 }
 
 /// Counts a connection while it is open.
@@ -103,7 +109,8 @@ where
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(listener.max_connections));
-    let graceful = GracefulShutdown::new();
+    // Closed when the last connection is.
+    let (alive, mut all_closed) = mpsc::channel::<Infallible>(1);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(listener.header_timeout)
@@ -115,8 +122,7 @@ where
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
-            // An error means that nobody can begin a drain any more.
-            _ = drain.wait_for(|begun| *begun) => break,
+            () = begun(&mut drain) => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -136,19 +142,68 @@ where
             tracing::debug!(%error, "set TCP_NODELAY");
         }
         let open = Open::new(&listener.connections);
-        let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
-        let connection = graceful.watch(connection);
+        let connection = Connection {
+            stream,
+            express: listener.express.clone(),
+            http: http.clone(),
+            header_timeout: listener.header_timeout,
+            drain: drain.clone(),
+        };
+        let (answer, alive) = (answer.clone(), alive.clone());
         tokio::spawn(async move {
-            // A client that hangs up or sends no HTTP is its own affair.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection");
-            }
-            drop((permit, open));
+            connection.serve(answer).await;
+            drop((permit, open, alive));
         });
     }
-    drop(listener.socket);
-    if tokio::time::timeout(listener.drain_timeout, graceful.shutdown()).await.is_err() {
+    drop((listener.socket, alive));
+    if tokio::time::timeout(listener.drain_timeout, all_closed.recv()).await.is_err() {
         tracing::warn!("requests were still under way after the drain's {:?}", listener.drain_timeout);
+    }
+}
+
+/// Waits until the drain has begun.
+pub async fn begun(drain: &mut watch::Receiver<bool>) {
+    // An error means that nobody can begin one any more, which comes to the same.
+    let _ = drain.wait_for(|begun| *begun).await;
+}
+
+/// A connection, from its first request to its last.
+struct Connection {
+    stream: TcpStream,
+    express: Option<Arc<Api>>,
+    http: http1::Builder,
+    header_timeout: Duration,
+    drain: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve<A, F>(self, answer: A)
+    where
+        A: Fn(Request<Incoming>) -> F + Send + 'static,
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
+        let Self { mut stream, express, http, header_timeout, mut drain } = self;
+        let mut first = Vec::new();
+        if let Some(api) = express {
+            match express::serve(&api, &mut stream, header_timeout, drain.clone()).await {
+                Some(bytes) => first = bytes,
+                None => return,
+            }
+        }
+        let (read, write) = stream.into_split();
+        let stream = tokio::io::join(Cursor::new(first).chain(read), write);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = begun(&mut drain) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        // A client that hangs up or sends no HTTP is its own affair.
+        if let Err(error) = served {
+            tracing::debug!(%error, "connection");
+        }
     }
 }
 

@@ -31,9 +31,13 @@ use crate::metrics::PAY_ROUTE;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
+/// What a caller without a valid token is told.
+pub const UNAUTHORIZED: &str = "this needs a bearer token";
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// The API: what one request goes through from its head to its answer.
+#[derive(Debug)]
 pub struct Api {
     app: Arc<App>,
     v1: Chaos<Guarded>,
@@ -81,6 +85,12 @@ impl Api {
         }
     }
 
+    /// What the handlers share.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     /// Answers one request.
     ///
     /// # Errors
@@ -101,8 +111,12 @@ impl Api {
     }
 
     fn request_id(&self) -> HeaderValue {
-        let n = self.requests.fetch_add(1, Relaxed);
-        HeaderValue::try_from(format!("req_{:08x}{n:012x}", self.process)).expect("hexadecimal is a header")
+        HeaderValue::try_from(format!("req_{:020x}", self.next_id())).expect("hexadecimal is a header")
+    }
+
+    /// The number in the next request's id: the process, then 48 bits that count.
+    pub fn next_id(&self) -> u128 {
+        u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed))
     }
 }
 
@@ -137,7 +151,7 @@ impl Service<Request<Incoming>> for Guarded {
             if !path.starts_with("/v1/auth/") {
                 caller = app.auth.caller(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes));
                 if caller.is_none() {
-                    return Ok(Problem::unauthorized("this needs a bearer token").into_response());
+                    return Ok(Problem::unauthorized(UNAUTHORIZED).into_response());
                 }
             }
             let paying = path == "/v1/payments" && request.method() == Method::POST;

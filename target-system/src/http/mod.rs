@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`accept`]: the accept loop, its limits, and the drain.
+//! * [`express`]: the short way of a payment, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
 //! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod express;
 pub mod login;
 pub mod payments;
 pub mod problem;

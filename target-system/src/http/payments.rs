@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
@@ -39,18 +39,46 @@ pub async fn create(
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
-    let key = key(request.headers(), caller)?;
+    let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
     let subject = Subject::of(request.headers(), || 0);
     let order = body::order(&body::read(request.into_body()).await?)?;
+    Ok(pay(app, key, order, subject).await?.into_response())
+}
+
+/// What a payment came to.
+#[derive(Debug)]
+pub struct Paid {
+    /// The record of it.
+    pub record: Record,
+    /// Whether it was made by an earlier request with the same key.
+    pub replayed: bool,
+}
+
+impl IntoResponse for Paid {
+    fn into_response(self) -> Response {
+        let mut response = match self.record.verdict {
+            Verdict::Succeeded { .. } => rendered(StatusCode::CREATED, &self.record),
+            Verdict::Declined { why } => Problem::declined(why).into_response(),
+        };
+        if self.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// Makes the payment `order` under `key`, once; waits until it is durable.
+///
+/// # Errors
+/// 400, 409, 422, 503: `docs/target.md` has the table.
+pub async fn pay(app: &Arc<App>, key: ScopedKey, order: Order, subject: Subject) -> Result<Paid, Problem> {
     let claim = app.keys.claim(key).ok_or_else(Problem::key_in_use)?;
     if let Some(known) = app.store.by_key(claim.key()).map_err(unreadable)? {
         if known.order != order {
             return Err(Problem::key_reused());
         }
         app.metrics.replays.inc();
-        let mut response = answer(&known);
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        return Ok(response);
+        return Ok(Paid { record: known, replayed: true });
     }
     check_accounts(app, &order)?;
     let declined = decide(app, &order, subject).await;
@@ -65,7 +93,7 @@ pub async fn create(
     if let Verdict::Declined { why } = record.verdict {
         app.metrics.declined(why);
     }
-    Ok(answer(&record))
+    Ok(Paid { record, replayed: false })
 }
 
 /// A command that was not taken, as an answer.
@@ -86,12 +114,16 @@ pub fn unreadable(error: StoreError) -> Problem {
     Problem::store(503)
 }
 
-fn key(headers: &HeaderMap, caller: &Caller) -> Result<ScopedKey, Problem> {
+/// The key that `caller` has sent for a payment.
+///
+/// # Errors
+/// 400 when there is none, or it is no key.
+pub fn key(sent: Option<&[u8]>, caller: &Caller) -> Result<ScopedKey, Problem> {
     const NAME: &str = "Idempotency-Key";
-    let sent = headers.get("idempotency-key").ok_or_else(|| {
+    let sent = sent.ok_or_else(|| {
         Problem::invalid("idempotency_key_missing", NAME, "a payment needs an Idempotency-Key header")
     })?;
-    ScopedKey::new(&caller.0, sent.as_bytes())
+    ScopedKey::new(&caller.0, sent)
         .map_err(|e| Problem::invalid("idempotency_key_invalid", NAME, e.to_string()))
 }
 
@@ -129,22 +161,10 @@ async fn decide(app: &App, order: &Order, subject: Subject) -> Option<Decline> {
     }
 }
 
-/// The answer to a payment, first time and every time.
-fn answer(record: &Record) -> Response {
-    match record.verdict {
-        Verdict::Succeeded { .. } => {
-            let mut out = String::with_capacity(200);
-            render::payment(&mut out, record, Wanted::ALL);
-            render::json(StatusCode::CREATED, out)
-        }
-        Verdict::Declined { why } => Problem::declined(why).into_response(),
-    }
-}
-
-fn found(record: &Record) -> Response {
+fn rendered(status: StatusCode, record: &Record) -> Response {
     let mut out = String::with_capacity(200);
     render::payment(&mut out, record, Wanted::ALL);
-    render::json(StatusCode::OK, out)
+    render::json(status, out)
 }
 
 /// `GET /v1/payments/{id}`
@@ -155,7 +175,7 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
     let none = || Problem::missing("there is no such payment");
     let seq = parse_payment(&id).ok_or_else(none)?;
     let row = app.store.payment(seq).map_err(unreadable)?.ok_or_else(none)?;
-    Ok(found(&row.record(seq)))
+    Ok(rendered(StatusCode::OK, &row.record(seq)))
 }
 
 /// The query of [`find`].
@@ -179,7 +199,9 @@ pub async fn find(
     let key = ScopedKey::new(&caller.0, find.idempotency_key.as_bytes())
         .map_err(|e| Problem::invalid("parameter_invalid", param, e.to_string()))?;
     let record = app.store.by_key(&key).map_err(unreadable)?;
-    record.map(|r| found(&r)).ok_or_else(|| Problem::missing("this key stands for no payment"))
+    record
+        .map(|r| rendered(StatusCode::OK, &r))
+        .ok_or_else(|| Problem::missing("this key stands for no payment"))
 }
 
 /// The query of [`list`].

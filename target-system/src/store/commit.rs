@@ -6,7 +6,7 @@ use super::journal::{self, HEAD_BYTES, SegmentFile};
 use super::keyspaces::{Store, StoreError};
 use super::recent::Change;
 use super::rows::{DeclineRow, Meta, PaymentRow};
-use super::settle::{self, Settler, Work};
+use super::settle::{self, Settler, Spare, Work};
 use crate::idempotency::ScopedKey;
 use crate::ids::AccountId;
 use crate::ledger::{Account, Ledger};
@@ -17,6 +17,12 @@ use crate::limits::SEGMENT_BYTES;
 pub struct Batch(Vec<Change>);
 
 impl Batch {
+    /// An empty one with room for so many changes.
+    #[must_use]
+    pub fn with_room(changes: usize) -> Self {
+        Self(Vec::with_capacity(changes))
+    }
+
     /// A payment with its key.
     pub fn payment(&mut self, seq: u64, row: PaymentRow) {
         self.0.push(Change::Payment(seq, row));
@@ -57,7 +63,7 @@ pub struct Journal {
     commit: u64,
     frame: Vec<u8>,
     work: Sender<Work>,
-    spares: Receiver<SegmentFile>,
+    spares: Receiver<Spare>,
     /// Whether the next segment is made or being made.
     spare_asked: bool,
     settler: Settler,
@@ -73,10 +79,11 @@ impl Journal {
     pub fn start(store: &Store) -> Result<Self, StoreError> {
         let (settler, work, spares) = settle::start(store)?;
         work.send(Work::Make).map_err(|_| StoreError::Behind)?;
-        let active = spares.recv().map_err(|_| StoreError::Behind)?;
+        // The memory of the first one is there from the beginning.
+        let first = spares.recv().map_err(|_| StoreError::Behind)?;
         Ok(Self {
             store: store.clone(),
-            active,
+            active: first.file,
             commit: 0,
             frame: Vec::new(),
             work,
@@ -142,8 +149,8 @@ impl Journal {
         // may be full before commits wait.
         self.spare_asked = false;
         self.ask_for_spare()?;
-        let segment = self.store.recent.seal(ledger.take_unsaved(), ledger.seq());
-        let full = std::mem::replace(&mut self.active, spare);
+        let segment = self.store.recent.seal(spare.memory, ledger.take_unsaved(), ledger.seq());
+        let full = std::mem::replace(&mut self.active, spare.file);
         self.full = false;
         let settle = Work::Settle(segment, full.path().to_owned());
         self.work.send(settle).map_err(|_| StoreError::Behind)

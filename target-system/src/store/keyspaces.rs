@@ -22,10 +22,6 @@ const META_KEY: &[u8] = b"ledger";
 /// The folder of the journal, within that of the store.
 const JOURNAL: &str = "journal";
 
-/// The nice value of the threads behind the commits: they yield to payments, and still get a
-/// quarter of a core of which payments want all: commits wait for them in the end.
-const BACKGROUND_NICE: i32 = 5;
-
 /// Why the store cannot answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -78,7 +74,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be used, another process has it open, or the journal is damaged.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let db = in_the_background(|| {
+        let db = in_idle_time(|| {
             Database::builder(folder)
                 .cache_size(STORE_CACHE_BYTES)
                 .max_cached_files(Some(STORE_FILES))
@@ -171,17 +167,25 @@ impl Store {
     }
 }
 
-/// Runs `open` on a thread of low priority. The threads that it starts inherit that, so flushing
-/// and compaction, which take a core for hundreds of milliseconds at a time, yield it to payments.
+/// Runs `open` on a thread that runs when no other wants to. The threads that it starts inherit that,
+/// so flushing and compaction, which take a core for hundreds of milliseconds at a time, leave it to
+/// payments at once (sched(7), `SCHED_IDLE`). On a machine that is busy all the time they hardly run;
+/// then tables pile up, and payments wait when there are
+/// [`MAX_UNMERGED_TABLES`](crate::limits::MAX_UNMERGED_TABLES).
+///
 /// Lowering needs no privilege; raising again would, which is why it is not done on the calling
 /// thread.
-pub(super) fn in_the_background<T: Send>(open: impl FnOnce() -> T + Send) -> T {
+fn in_idle_time<T: Send>(open: impl FnOnce() -> T + Send) -> T {
+    use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
+    use thread_priority::{ThreadPriority, set_thread_priority_and_policy, thread_native_id};
     std::thread::scope(|scope| {
         let opened = scope.spawn(|| {
-            // On Linux a "process" priority of none is that of the calling thread alone
-            // (setpriority(2), "C library/kernel differences"). Without it the store is only
-            // more intrusive.
-            let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            // Without it the store is only more intrusive.
+            if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle)
+            {
+                tracing::warn!(?error, "the store's own threads run at the priority of payments");
+            }
             open()
         });
         match opened.join() {

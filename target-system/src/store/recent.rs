@@ -10,8 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::rows::{DeclineRow, KeyRow, Meta, PaymentRow, decode_account, encode_account};
 use crate::idempotency::{KeyMap, ScopedKey};
 use crate::ids::AccountId;
-use crate::ledger::Account;
+use crate::ledger::{Account, Links};
 use crate::limits::SEGMENT_PAYMENTS;
+use crate::money::Currency;
+use crate::record::Order;
 
 /// One change of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,11 +97,38 @@ pub struct Segment {
 
 impl Segment {
     /// An empty one with room for all that it may come to hold: growing would hold up readers.
-    fn with_room() -> Self {
+    pub(super) fn with_room() -> Self {
         let mut segment = Self::default();
-        segment.payments.reserve(SEGMENT_PAYMENTS);
+        // The kernel gives memory when it is written to, and clears it then: a page of two megabytes
+        // takes milliseconds, which are not to be a commit's.
+        let order = Order {
+            from: AccountId(0),
+            to: AccountId(0),
+            amount: 0,
+            currency: Currency::parse("EUR").expect("a currency"),
+        };
+        let row = PaymentRow {
+            order,
+            created_ms: 0,
+            links: Links { from_prev: 0, to_prev: 0 },
+            key: ScopedKey::from_row(b""),
+        };
+        segment.payments.resize(SEGMENT_PAYMENTS, row);
         segment.keys.reserve(SEGMENT_PAYMENTS);
+        for number in 0..SEGMENT_PAYMENTS as u64 {
+            segment.keys.insert(ScopedKey::from_row(&number.to_be_bytes()), None);
+        }
+        segment.clear();
         segment
+    }
+
+    /// Empties it and keeps the room.
+    pub(super) fn clear(&mut self) {
+        self.payments.clear();
+        self.declines.clear();
+        self.keys.clear();
+        self.accounts.clear();
+        self.meta = None;
     }
 
     /// Adds a change. False when it is a payment that does not follow the one before.
@@ -259,17 +288,26 @@ impl Recent {
         segments.active.is_full()
     }
 
+    /// Segments that are sealed and not in the tables.
+    pub(super) fn waiting(&self) -> usize {
+        self.read().sealed.len()
+    }
+
     /// Whether the active segment has nothing to seal.
     pub(super) fn is_empty(&self) -> bool {
         self.read().active.is_empty()
     }
 
-    /// Begins another segment. The one until now gets `accounts`, as they are after its last
+    /// Goes on with the `empty` segment. The one until now gets `accounts`, as they are after its last
     /// commit, so that the payments up to `saved_seq` need not be applied to them again.
-    pub(super) fn seal(&self, mut accounts: Vec<(AccountId, Account)>, saved_seq: u64) -> Arc<Segment> {
-        let fresh = Segment::with_room();
+    pub(super) fn seal(
+        &self,
+        empty: Segment,
+        mut accounts: Vec<(AccountId, Account)>,
+        saved_seq: u64,
+    ) -> Arc<Segment> {
         let mut segments = self.write();
-        let mut full = std::mem::replace(&mut segments.active, fresh);
+        let mut full = std::mem::replace(&mut segments.active, empty);
         full.accounts.append(&mut accounts);
         full.set_saved_seq(saved_seq);
         let sealed = Arc::new(full);
@@ -277,10 +315,11 @@ impl Recent {
         sealed
     }
 
-    /// The oldest sealed segment is in the tables.
+    /// The oldest sealed segment is in the tables: nobody looks at it here any more, but who has
+    /// begun to.
     pub(super) fn settled(&self) {
         let gone = self.write().sealed.pop_front();
-        // Freed without the lock.
+        // Without the lock: it may be the last of it.
         drop(gone);
     }
 }
@@ -289,9 +328,6 @@ impl Recent {
 mod tests {
     use super::super::rows::bytes;
     use super::*;
-    use crate::ledger::Links;
-    use crate::money::Currency;
-    use crate::record::Order;
     use proptest::prelude::*;
 
     fn key(name: &str) -> ScopedKey {
@@ -319,7 +355,7 @@ mod tests {
             ]
             .into_iter(),
         );
-        let sealed = recent.seal(Vec::new(), 8);
+        let sealed = recent.seal(Segment::default(), Vec::new(), 8);
         assert_eq!(sealed.meta().unwrap().saved_seq, 8);
         recent.publish([Change::PaymentKeyFreed(key("a")), Change::Payment(9, payment("c"))].into_iter());
         let segments = recent.read();

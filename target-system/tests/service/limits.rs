@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Client, Service, after, command};
+use crate::support::{Client, Reply, Service, after, command};
 
 #[test]
 fn a_body_above_the_limit_is_refused() {
@@ -118,6 +118,52 @@ fn a_request_out_of_time_is_answered_504() {
     let got = service.client().pay("k", 1, 2, 100);
     assert_eq!((got.status, got.code().as_str()), (504, "request_timeout"));
     assert_eq!(got.header("not-executed"), None, "nobody knows");
+}
+
+#[test]
+fn a_connection_that_pays_can_ask_for_anything_else_and_go_on() {
+    let service = Service::start(&[]);
+    let mut c = service.client();
+    // The short way, then hyper's for the rest of the connection's life: the answers are alike.
+    let short = c.pay("k1", 1, 2, 100);
+    let replayed_short = c.pay("k1", 1, 2, 100);
+    let declined_short = c.pay("k2", 1, 2, 9_999_999);
+    assert_eq!(c.get("/v1/accounts/acc_00000001/balance").status, 200);
+    let long = c.pay("k3", 1, 2, 100);
+    let replayed_long = c.pay("k3", 1, 2, 100);
+    let declined_long = c.pay("k4", 1, 2, 9_999_999);
+    let names = |r: &Reply| {
+        let mut names: Vec<_> = r.header_names().map(str::to_ascii_lowercase).collect();
+        names.sort();
+        names
+    };
+    for (a, b) in [(&short, &long), (&replayed_short, &replayed_long), (&declined_short, &declined_long)] {
+        assert_eq!((a.status, names(a)), (b.status, names(b)));
+        assert_eq!(a.header("content-type"), b.header("content-type"));
+        assert_eq!(a.header("request-id").map(str::len), b.header("request-id").map(str::len));
+        assert_ne!(a.header("request-id"), b.header("request-id"));
+    }
+    assert_eq!(short.json()["seq"], 1);
+    assert_eq!(replayed_short.json(), short.json());
+    assert_eq!(declined_short.status, 402);
+    let metrics = c.get("/metrics").body;
+    let paid = r#"http_requests_total{route="POST /v1/payments",status="201"} 4"#;
+    assert!(metrics.contains(paid), "both ways are counted alike: {metrics}");
+}
+
+#[test]
+fn a_pipelined_request_that_is_refused_does_not_disturb_the_others() {
+    let service = Service::start(&[]);
+    let mut c = service.client();
+    c.write_payment("k0", 1, 2, 100);
+    c.write_payment("k1", 1, 999, 100);
+    c.write_payment("k2", 2, 1, 100);
+    c.write_payment("k2", 2, 1, 100);
+    let statuses = [(); 4].map(|()| c.read().unwrap().status);
+    // The key is taken by the one before until that is answered, or stands for it already.
+    assert!(matches!(statuses, [201, 400, 201, 201 | 409]), "{statuses:?}");
+    let audit = service.audit();
+    assert_eq!(audit["payments"], 2, "{audit}");
 }
 
 #[test]

@@ -182,6 +182,10 @@ impl Reply {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(name, _)| name.as_str())
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
@@ -201,6 +205,8 @@ impl Reply {
 pub struct Client {
     pub stream: TcpStream,
     token: String,
+    /// What was read behind an answer.
+    rest: Vec<u8>,
 }
 
 impl Client {
@@ -209,7 +215,7 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, token: TOKEN.to_owned() }
+        Self { stream, token: TOKEN.to_owned(), rest: Vec::new() }
     }
 
     /// The same connection as somebody else.
@@ -269,7 +275,7 @@ impl Client {
 
     /// Reads one answer; an error when the connection ends first.
     pub fn read(&mut self) -> std::io::Result<Reply> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.rest);
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 32];
             let mut answer = httparse::Response::new(&mut headers);
@@ -282,6 +288,7 @@ impl Client {
                 let length = headers.iter().find(|(n, _)| n.eq_ignore_ascii_case("content-length"));
                 let length: usize = length.map_or(0, |(_, v)| v.parse().unwrap());
                 if bytes.len() >= head + length {
+                    self.rest = bytes[head + length..].to_vec();
                     let body = String::from_utf8(bytes[head..head + length].to_vec()).unwrap();
                     return Ok(Reply { status: answer.code.unwrap(), headers, body });
                 }

@@ -1,0 +1,412 @@
+//! The short way of a payment.
+//!
+//! Under load nearly all requests are alike: a `POST /v1/payments` of HTTP/1.1 with a length, there
+//! in one piece. What hyper and axum do for every request that there can be costs more for these
+//! than the payment itself. Nor does hyper begin a pipelined request before it has answered the one
+//! before; here they are begun in their order and share a commit. So a connection begins here, and stays as long as its requests are of
+//! this kind. The first that is not goes to hyper unchanged, with the connection and all that
+//! follows on it: this lane answers no request differently, and refuses none.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::Write as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::BodyExt as _;
+use httparse::{EMPTY_HEADER, Status};
+use squall_chaos::layer::{self, Subject};
+use squall_record::clock;
+use squall_record::fault::FaultPoint;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::accept::begun;
+use super::api::{Api, UNAUTHORIZED};
+use super::app::App;
+use super::body;
+use super::payments::{self, Paid};
+use super::problem::Problem;
+use super::render::{self, Wanted};
+use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS};
+use crate::metrics::PAY_ROUTE;
+use crate::record::{Record, Verdict};
+
+/// What is read at once, at least. Longer requests are not for this lane.
+const READ_BYTES: usize = 16 * 1024;
+/// Pipelined requests that are dealt with at once; more wait for these.
+const MAX_ROUND: usize = 64;
+
+/// Serves the payments on `stream` until something else is asked for: then the bytes that have been
+/// read and not been dealt with. `None` when the connection is over.
+pub async fn serve(
+    api: &Api,
+    stream: &mut TcpStream,
+    header_timeout: Duration,
+    mut drain: watch::Receiver<bool>,
+) -> Option<Vec<u8>> {
+    let app = api.app();
+    let mut input = Vec::with_capacity(READ_BYTES);
+    let mut output = Vec::with_capacity(READ_BYTES);
+    let mut patience = Patience::new(header_timeout.min(app.request_timeout));
+    let draining = drain.clone();
+    let mut drained = pin!(begun(&mut drain));
+    // Whether the input is what one read has cut off a pipelined request.
+    let mut cut = false;
+    loop {
+        let mut round = Asked::all(&input);
+        if input.is_empty() || cut && round.is_empty() {
+            drop(round);
+            let idle_until = timer_now() + header_timeout;
+            tokio::select! {
+                biased;
+                read = stream.read_buf(&mut input) => if !matches!(read, Ok(n) if n > 0) { return None },
+                () = &mut drained => return None,
+                () = patience.until(idle_until) => return None,
+            }
+            round = Asked::all(&input);
+        }
+        let began_ns = app.started.now_ns();
+        if round.is_empty() {
+            return Some(input);
+        }
+        let used: usize = round.iter().map(|asked| asked.used).sum();
+        let answers = answers(app, &round, stream, &mut patience).await?;
+        let last = *draining.borrow();
+        output.clear();
+        for (answer, left) in answers.into_iter().zip((0..round.len()).rev()) {
+            let last = last && left == 0;
+            let status = match answer {
+                Answer::Paid(record) => write_paid(&mut output, &record, api.next_id(), last),
+                Answer::Other(response) => write(&mut output, response, api.next_id(), last).await,
+            };
+            app.metrics.answered(PAY_ROUTE, status, app.started.now_ns() - began_ns);
+        }
+        if stream.write_all(&output).await.is_err() || last {
+            return None;
+        }
+        input.drain(..used);
+        cut = !input.is_empty();
+    }
+}
+
+/// A request for a payment, whole.
+struct Asked<'a> {
+    authorization: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    attempt: Option<&'a [u8]>,
+    body: &'a [u8],
+    /// Its length.
+    used: usize,
+}
+
+impl<'a> Asked<'a> {
+    /// The requests that `bytes` begin with: nearly always one, several when they are pipelined. None when
+    /// the first is not for this lane.
+    fn all(mut bytes: &'a [u8]) -> Vec<Self> {
+        let mut all = Vec::with_capacity(1);
+        while all.len() < MAX_ROUND
+            && let Some(asked) = Self::parse(bytes)
+        {
+            bytes = &bytes[asked.used..];
+            all.push(asked);
+        }
+        all
+    }
+
+    /// The request that `bytes` begin with; `None` when it is not whole, or anything about it is not as
+    /// nearly always.
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let Ok(Status::Complete(head)) = request.parse(bytes) else { return None };
+        if (request.method, request.path, request.version) != (Some("POST"), Some("/v1/payments"), Some(1)) {
+            return None;
+        }
+        let [mut length, mut authorization, mut key, mut attempt] = [None; 4];
+        for h in request.headers.iter() {
+            // The length decides first: most headers are none of these.
+            let value = match h.name.len() {
+                14 if h.name.eq_ignore_ascii_case("content-length") => &mut length,
+                13 if h.name.eq_ignore_ascii_case("authorization") => &mut authorization,
+                15 if h.name.eq_ignore_ascii_case("idempotency-key") => &mut key,
+                14 if h.name.eq_ignore_ascii_case(layer::ATTEMPT_HEADER.as_str()) => &mut attempt,
+                // What changes how a message is read or what becomes of its connection.
+                6 if h.name.eq_ignore_ascii_case("expect") => return None,
+                7 if h.name.eq_ignore_ascii_case("upgrade") => return None,
+                10 if h.name.eq_ignore_ascii_case("connection") => return None,
+                17 if h.name.eq_ignore_ascii_case("transfer-encoding") => return None,
+                _ => continue,
+            };
+            if value.replace(h.value).is_some() {
+                return None;
+            }
+        }
+        let length: &[u8] = length?;
+        // Five digits are more than a body may have; without a sign, unlike what `parse` takes.
+        if !(1..=5).contains(&length.len()) || !length.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let length: usize = std::str::from_utf8(length).ok()?.parse().ok()?;
+        if length > MAX_BODY_BYTES {
+            return None;
+        }
+        let used = head + length;
+        Some(Self { authorization, key, attempt, body: bytes.get(head..used)?, used })
+    }
+}
+
+enum Answer {
+    /// Made just now.
+    Paid(Record),
+    Other(Response),
+}
+
+/// Answers a round of requests, begun in their order. `None` when the client hangs up before.
+async fn answers(
+    app: &Arc<App>,
+    round: &[Asked<'_>],
+    stream: &TcpStream,
+    patience: &mut Patience,
+) -> Option<Vec<Answer>> {
+    // A fault's wait is not the service's: then each has its own time limit, which begins after it.
+    let each_its_own = app.leases.any_at(FaultPoint::Api);
+    let deadline = timer_now() + app.request_timeout;
+    let mut waiting: Vec<_> =
+        round.iter().map(|asked| Some(Box::pin(answer(app, asked, each_its_own)))).collect();
+    let mut answers: Vec<Option<Answer>> = waiting.iter().map(|_| None).collect();
+    let mut late = pin!(patience.until(deadline));
+    let mut hung_up = pin!(hung_up(stream));
+    poll_fn(|cx| {
+        let late = !each_its_own && late.as_mut().poll(cx).is_ready();
+        for (waits, answer) in waiting.iter_mut().zip(&mut answers) {
+            let Some(asked) = waits else { continue };
+            *answer = match asked.as_mut().poll(cx) {
+                Poll::Ready(answered) => Some(answered),
+                Poll::Pending if late => Some(Answer::Other(Problem::timeout().into_response())),
+                Poll::Pending => continue,
+            };
+            *waits = None;
+        }
+        match waiting.iter().all(Option::is_none) {
+            true => Poll::Ready(Some(())),
+            false => hung_up.as_mut().poll(cx).map(|()| None),
+        }
+    })
+    .await?;
+    answers.into_iter().collect()
+}
+
+/// Answers as [`Api::answer`] does: first the `api` fault point, then the caller, then the time limit,
+/// when it is to have one of its own.
+async fn answer(app: &Arc<App>, asked: &Asked<'_>, time_limit: bool) -> Answer {
+    let subject = Subject::new(asked.key.unwrap_or_default(), asked.attempt);
+    if let Err(injected) = app.leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await {
+        return Answer::Other(layer::answer(&injected));
+    }
+    let Some(caller) = app.auth.caller(asked.authorization) else {
+        return Answer::Other(Problem::unauthorized(UNAUTHORIZED).into_response());
+    };
+    let paid = async {
+        let key = payments::key(asked.key, &caller)?;
+        payments::pay(app, key, body::order(asked.body)?, subject).await
+    };
+    let paid = if time_limit {
+        tokio::time::timeout(app.request_timeout, paid).await.unwrap_or_else(|_| Err(Problem::timeout()))
+    } else {
+        paid.await
+    };
+    match paid {
+        Ok(Paid { record, replayed: false }) if matches!(record.verdict, Verdict::Succeeded { .. }) => {
+            Answer::Paid(record)
+        }
+        Ok(paid) => Answer::Other(paid.into_response()),
+        Err(problem) => Answer::Other(problem.into_response()),
+    }
+}
+
+/// Waits until the client has closed the connection. Never, when it has sent on instead.
+async fn hung_up(stream: &TcpStream) {
+    if let Ok(1..) = stream.peek(&mut [0]).await {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Writes the answer to a payment that was made; returns its status.
+fn write_paid(out: &mut Vec<u8>, record: &Record, id: u128, last: bool) -> u16 {
+    thread_local! {
+        static BODY: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+    BODY.with_borrow_mut(|body| {
+        body.clear();
+        render::payment(body, record, Wanted::ALL);
+        out.extend_from_slice(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\n");
+        finish(out, body.as_bytes(), id, last);
+    });
+    201
+}
+
+/// Writes any other answer; returns its status.
+async fn write(out: &mut Vec<u8>, response: Response, id: u128, last: bool) -> u16 {
+    let (parts, body) = response.into_parts();
+    // It is in memory: there is nothing to wait for, and nothing that could fail.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let _ = write!(out, "HTTP/1.1 {}\r\n", parts.status);
+    for (name, value) in &parts.headers {
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+    }
+    finish(out, &body, id, last);
+    parts.status.as_u16()
+}
+
+/// Writes the headers that every answer has, and its body.
+fn finish(out: &mut Vec<u8>, body: &[u8], id: u128, last: bool) {
+    let close = if last { "connection: close\r\n" } else { "" };
+    // Writing to memory does not fail.
+    let _ = write!(out, "request-id: req_{id:020x}\r\ncontent-length: {}\r\n{close}date: ", body.len());
+    date(out);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+/// Writes the time as HTTP has it. It has seconds, so the last one is remembered.
+fn date(out: &mut Vec<u8>) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let now = clock::wall_now();
+    let now_s = clock::unix_ms(now) / 1000;
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now_s {
+            (*second, *text) = (now_s, httpdate::fmt_http_date(now));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+}
+
+/// Now, as tokio's timers take it.
+#[expect(clippy::disallowed_methods, reason = "tokio's timers take no other instants")]
+fn timer_now() -> Instant {
+    Instant::now()
+}
+
+/// One timer for all the time-outs of a connection, which hardly ever pass: it is set anew when it
+/// rings, not for each of them.
+struct Patience {
+    sleep: Pin<Box<Sleep>>,
+    /// No time-out is shorter.
+    step: Duration,
+}
+
+impl Patience {
+    fn new(step: Duration) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(step)), step }
+    }
+
+    /// Waits until `deadline`, which is a step from now or later.
+    async fn until(&mut self, deadline: Instant) {
+        loop {
+            self.sleep.as_mut().await;
+            let now = timer_now();
+            if now >= deadline {
+                return;
+            }
+            self.sleep.as_mut().reset(deadline.min(now + self.step));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BODY: &str = r#"{"from":"acc_00000001","to":"acc_00000002","amount":1,"currency":"EUR"}"#;
+
+    fn request(line: &str, headers: &str) -> Vec<u8> {
+        format!("{line}\r\nAuthorization: Bearer t\r\nIdempotency-Key: k\r\n{headers}\r\n{BODY}").into_bytes()
+    }
+
+    fn length() -> String {
+        format!("Content-Length: {}\r\n", BODY.len())
+    }
+
+    #[test]
+    fn a_whole_payment_is_taken_and_no_byte_more() {
+        let mut bytes = request("POST /v1/payments HTTP/1.1", &length());
+        let whole = bytes.len();
+        bytes.extend_from_slice(b"POST /v1/pay");
+        let asked = Asked::parse(&bytes).unwrap();
+        assert_eq!((asked.body, asked.used), (BODY.as_bytes(), whole));
+        assert_eq!((asked.key, asked.attempt), (Some(&b"k"[..]), None));
+        assert_eq!(Asked::all(&bytes).len(), 1);
+        let many = request("POST /v1/payments HTTP/1.1", &length()).repeat(MAX_ROUND + 1);
+        assert_eq!(Asked::all(&many).len(), MAX_ROUND);
+        for cut in 0..whole {
+            assert!(Asked::parse(&bytes[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_unusual_is_left_to_hyper() {
+        let good = "POST /v1/payments HTTP/1.1";
+        assert!(Asked::parse(&request(good, &length())).is_some());
+        for line in [
+            "GET /v1/payments HTTP/1.1",
+            "POST /v1/payments HTTP/1.0",
+            "POST /v1/payments?x=1 HTTP/1.1",
+            "POST /v1/payments/ HTTP/1.1",
+            "POST http://host/v1/payments HTTP/1.1",
+            "PRI * HTTP/2.0",
+        ] {
+            assert!(Asked::parse(&request(line, &length())).is_none(), "{line}");
+        }
+        for headers in [
+            String::new(),
+            length() + &length(),
+            length() + "Transfer-Encoding: chunked\r\n",
+            length() + "Expect: 100-continue\r\n",
+            length() + "Connection: close\r\n",
+            length() + "Upgrade: h2c\r\n",
+            length() + "Idempotency-Key: other\r\n",
+            length() + "Authorization: Bearer other\r\n",
+            "Content-Length: +71\r\n".to_owned(),
+            "Content-Length: \r\n".to_owned(),
+            "Content-Length: 71, 71\r\n".to_owned(),
+            "Content-Length: 99999\r\n".to_owned(),
+            "Content-Length: 18446744073709551617\r\n".to_owned(),
+            length() + &"X-Many: 1\r\n".repeat(MAX_HEADERS),
+        ] {
+            assert!(Asked::parse(&request(good, &headers)).is_none(), "{headers}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Asked::parse(&bytes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_at_its_deadline_however_often_it_was_asked() {
+        let began = timer_now();
+        let mut patience = Patience::new(Duration::from_secs(10));
+        for _ in 0..5 {
+            // Something else comes first.
+            let deadline = timer_now() + Duration::from_secs(10);
+            let first = tokio::time::timeout(Duration::from_secs(4), patience.until(deadline)).await;
+            assert!(first.is_err());
+        }
+        let deadline = timer_now() + Duration::from_secs(60);
+        patience.until(deadline).await;
+        assert_eq!(began.elapsed().as_secs(), 80);
+    }
+}
