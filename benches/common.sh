@@ -32,7 +32,7 @@ start_server() {
   ulimit -n "$(ulimit -Hn)"
   coproc server { "$target/examples/trivial_server" "$addr" "$@"; }
   # shellcheck disable=SC2154
-  trap 'kill "$server_PID" 2>/dev/null || true; rm -rf "${tmp:-}"' EXIT
+  trap 'kill "${server_PID:-}" 2>/dev/null || true; rm -rf "${tmp:-}"' EXIT
   read -r _ <&"${server[0]}"
 }
 
