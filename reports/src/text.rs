@@ -276,26 +276,28 @@ fn journeys(page: &mut Page, s: &Summary) {
             ),
         );
         page.line(&format!(
-            "  {}{}{}{}{}{}{}",
-            left("step", 18),
-            right("sent", 10),
-            right("ok", 10),
-            right("declined", 10),
+            "  {}{}{}{}{}{}{}{}",
+            left("step", 16),
+            right("sent", 9),
+            right("ok", 9),
+            right("declined", 9),
+            right("shed", 7),
             right("failed", 8),
-            right("p50", 11),
-            right("p99", 11)
+            right("p50", 10),
+            right("p99", 10)
         ));
         for step in &j.steps {
             let (l, t) = (&step.load, &step.closed_loop_service_ms);
             page.line(&format!(
-                "  {}{}{}{}{}{}{}",
-                left(&step.name, 18),
-                right(&n(l.sent), 10),
-                right(&n(l.ok), 10),
-                right(&n(l.declined), 10),
-                right(&n(l.failed + l.shed), 8),
-                right(&format::latency(t, "p50", t.p50), 11),
-                right(&format::latency(t, "p99", t.p99), 11)
+                "  {}{}{}{}{}{}{}{}",
+                left(&step.name, 16),
+                right(&n(l.sent), 9),
+                right(&n(l.ok), 9),
+                right(&n(l.declined), 9),
+                right(&n(l.shed), 7),
+                right(&n(l.failed), 8),
+                right(&format::latency(t, "p50", t.p50), 10),
+                right(&format::latency(t, "p99", t.p99), 10)
             ));
         }
     }

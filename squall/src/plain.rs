@@ -161,8 +161,13 @@ impl<W: Write + Send> Plain<W> {
             let last = e.last_s.map_or(String::new(), |s| format!(", the last at {}", clock(f64::from(s))));
             lines.push(format!("✗ {} {}{last}", grouped(e.count), e.kind));
         }
-        for j in view.journeys.iter().filter(|j| j.bad > 0) {
-            lines.push(format!("✗ {} requests of journey {} failed or were shed", grouped(j.bad), j.name));
+        for j in view.journeys.iter().filter(|j| j.shed + j.failed > 0) {
+            lines.push(format!(
+                "✗ journey {}: {} requests failed, {} were shed",
+                j.name,
+                grouped(j.failed),
+                grouped(j.shed)
+            ));
         }
         lines.append(&mut self.bad);
         if self.more_bad > 0 {

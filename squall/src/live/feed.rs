@@ -206,16 +206,25 @@ impl Live {
 fn journey(second: &JourneySecond, before: Option<&JourneyView>) -> JourneyView {
     let mut service = Latency::new();
     let mut sent = 0;
-    let mut bad = before.map_or(0, |b| b.bad);
+    let (mut shed, mut failed) = before.map_or((0, 0), |b| (b.shed, b.failed));
     for step in &second.steps {
         service.merge(&step.closed_service);
         sent += step.counts.sent;
-        bad += step.counts.failed_total() + step.counts.shed;
+        shed += step.counts.shed;
+        failed += step.counts.failed_total();
     }
     let mut iterations = before.map(|b| b.iterations).unwrap_or_default();
     iterations += &second.iterations;
     let name = printable(&second.journey);
-    JourneyView { name, users: second.users, sent, service: Percentiles::of(&service), bad, iterations }
+    JourneyView {
+        name,
+        users: second.users,
+        sent,
+        service: Percentiles::of(&service),
+        shed,
+        failed,
+        iterations,
+    }
 }
 
 impl Sink for Live {

@@ -120,8 +120,10 @@ pub struct JourneyView {
     pub sent: u64,
     /// Closed-loop service time of the last second, all steps together.
     pub service: Option<Percentiles>,
-    /// Requests that failed or were shed so far.
-    pub bad: u64,
+    /// Requests that were shed so far.
+    pub shed: u64,
+    /// Requests that failed so far.
+    pub failed: u64,
     /// Iterations so far.
     pub iterations: Iterations,
 }
@@ -133,11 +135,12 @@ impl JourneyView {
         let (p50, p99) =
             self.service.map_or(("-".to_owned(), "-".to_owned()), |p| (p.p50.to_string(), p.p99.to_string()));
         format!(
-            "journey {} (closed loop): {} users  {}/s  service p50 {p50}  p99 {p99}  failed {}  iterations {} done, {} abandoned",
+            "journey {} (closed loop): {} users  {}/s  service p50 {p50}  p99 {p99}  shed {}  failed {}  iterations {} done, {} abandoned",
             self.name,
             grouped(u64::from(self.users)),
             grouped(self.sent),
-            grouped(self.bad),
+            grouped(self.shed),
+            grouped(self.failed),
             grouped(self.iterations.completed),
             grouped(self.iterations.abandoned),
         )

@@ -165,7 +165,8 @@ impl Journal {
         drop((self.work, self.spares));
         self.settler.join()?;
         // What was never written to.
-        journal::segments(&self.store.journal)?.iter().try_for_each(|path| Ok(journal::remove(path)?))
+        journal::segments(&self.store.journal)?.iter().try_for_each(|path| journal::remove(path))?;
+        Ok(journal::remove_retired(&self.store.journal)?)
     }
 }
 
@@ -332,7 +333,7 @@ mod tests {
             }
             again.assert_sound();
             again.end();
-            assert!(journal::segments(&folder.path().join("journal")).unwrap().is_empty());
+            assert_eq!(std::fs::read_dir(folder.path().join("journal")).unwrap().count(), 0);
         }
     }
 }

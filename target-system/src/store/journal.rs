@@ -2,10 +2,13 @@
 //!
 //! A commit is one frame at the end of a segment: one write and one `fdatasync`. A segment is a
 //! file that was filled with zeros and synced before it is used, so that such a sync has data to
-//! write and no metadata: no new size, no newly allocated blocks.
+//! write and no metadata: no new size, no newly allocated blocks. One whose commits are elsewhere
+//! gets another number and is filled again: to free its blocks and to allocate others holds a disk
+//! up that commits wait for.
 //!
 //! A frame is `checksum u64, length u32, commit u64`, then `length` bytes of body; the checksum
-//! (XXH3) covers all that follows it. Commits are numbered without gaps through all segments. One
+//! (XXH3, seeded with the segment's number) covers all that follows it, so what a file held under
+//! another number is nothing now. Commits are numbered without gaps through all segments. One
 //! commit is under way at a time, so a crash can break the last frame alone, and that one was not
 //! acknowledged. Whatever else does not fit is damage, and damage is an error: no acknowledged
 //! commit is ever skipped.
@@ -15,7 +18,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::keyspaces::StoreError;
 use crate::limits::SEGMENT_BYTES;
@@ -25,6 +28,8 @@ pub const HEAD_BYTES: usize = 20;
 /// How many commits behind a broken frame a whole one is looked for.
 const LOOK_AHEAD: u64 = 1024;
 const SUFFIX: &str = "segment";
+/// The name of a file that is no segment at present.
+const RETIRED: &str = "retired";
 /// How much of a new segment is synced at once.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -33,26 +38,29 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct SegmentFile {
     file: File,
     path: PathBuf,
+    number: u64,
     end: u64,
 }
 
 impl SegmentFile {
-    /// Makes segment `number` in `folder`, ready to be written without a change of metadata.
+    /// Makes segment `number` in `folder`, ready to be written without a change of metadata: of
+    /// `retired`, which had another number, or else of a new file.
     ///
     /// # Errors
     /// When it is there already or the disk refuses.
-    pub fn make(folder: &Path, number: u64) -> io::Result<Self> {
+    pub fn make(folder: &Path, number: u64, retired: Option<Retired>) -> io::Result<Self> {
         let path = folder.join(format!("{number:016x}.{SUFFIX}"));
-        let file = File::create_new(&path)?;
-        let zeros = vec![0; PIECE_BYTES];
-        for at in (0..SEGMENT_BYTES).step_by(PIECE_BYTES) {
-            file.write_all_at(&zeros, at)?;
-            // In pieces: a commit's sync would have to wait for one of all.
-            file.sync_data()?;
-        }
-        file.sync_all()?;
+        let file = match retired {
+            Some(Retired(old)) => {
+                // A link, unlike a rename, takes nobody's place.
+                fs::hard_link(&old, &path)?;
+                fs::remove_file(&old)?;
+                File::options().write(true).open(&path)?
+            }
+            None => filled(&path)?,
+        };
         sync_folder(folder)?;
-        Ok(Self { file, path, end: 0 })
+        Ok(Self { file, path, number, end: 0 })
     }
 
     /// Appends commit number `commit` and returns when it is on disk. `frame` is the body behind
@@ -64,7 +72,7 @@ impl SegmentFile {
         let length = frame.len() - HEAD_BYTES;
         frame[8..12].copy_from_slice(&(length as u32).to_be_bytes());
         frame[12..HEAD_BYTES].copy_from_slice(&commit.to_be_bytes());
-        let checksum = xxh3_64(&frame[8..]);
+        let checksum = xxh3_64_with_seed(&frame[8..], self.number);
         frame[..8].copy_from_slice(&checksum.to_be_bytes());
         self.file.write_all_at(frame, self.end)?;
         self.file.sync_data()?;
@@ -85,6 +93,23 @@ impl SegmentFile {
     }
 }
 
+/// A file whose frames are elsewhere, to be a segment again.
+#[derive(Debug)]
+pub struct Retired(PathBuf);
+
+/// A new file of zeros that is on disk.
+fn filled(path: &Path) -> io::Result<File> {
+    let file = File::create_new(path)?;
+    let zeros = vec![0; PIECE_BYTES];
+    for at in (0..SEGMENT_BYTES).step_by(PIECE_BYTES) {
+        file.write_all_at(&zeros, at)?;
+        // In pieces: a commit's sync would have to wait for one of all.
+        file.sync_data()?;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
+
 /// The segments in `folder`, the oldest first.
 ///
 /// # Errors
@@ -102,14 +127,38 @@ pub fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes a segment whose commits are elsewhere. It is gone for good when this returns, so
-/// segments vanish in the order in which they are removed.
+/// Takes a segment away whose commits are elsewhere. It is none any more for good when this
+/// returns, so segments vanish in the order in which they are retired. One that is still retired
+/// from before is gone.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn retire(path: &Path) -> io::Result<Retired> {
+    let retired = path.with_file_name(RETIRED);
+    fs::rename(path, &retired)?;
+    path.parent().map_or(Ok(()), sync_folder)?;
+    Ok(Retired(retired))
+}
+
+/// Removes a segment whose commits are elsewhere, for good when this returns.
 ///
 /// # Errors
 /// When the disk refuses.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Removes what is retired in `folder`: its frames' seeds are the numbers of segments to come when
+/// numbers begin anew.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn remove_retired(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(RETIRED)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => sync_folder(folder),
+    }
 }
 
 /// Hands the body of every whole frame of the segment at `path` to `take`, in order. `last` is the
@@ -123,9 +172,10 @@ pub fn read(
     mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let damaged = |what: String| Err(StoreError::Contradiction(format!("{}: {what}", path.display())));
+    let Some(number) = number(path) else { return damaged("no segment has such a name".to_owned()) };
     let bytes = fs::read(path)?;
     let mut at = 0;
-    while let Some((commit, body)) = frame(&bytes[at..]) {
+    while let Some((commit, body)) = frame(&bytes[at..], number) {
         if let Some(before) = *last
             && commit != before + 1
         {
@@ -139,21 +189,29 @@ pub fn read(
     // that the broken one had been acknowledged.
     let broken = last.map_or(0, |last| last + 1);
     for behind in at + 1..bytes.len().saturating_sub(HEAD_BYTES) {
-        let number = commit_number(&bytes[behind..]);
-        if number > broken && number <= broken.saturating_add(LOOK_AHEAD) && frame(&bytes[behind..]).is_some()
+        let commit = commit_number(&bytes[behind..]);
+        if commit > broken
+            && commit <= broken.saturating_add(LOOK_AHEAD)
+            && frame(&bytes[behind..], number).is_some()
         {
-            return damaged(format!("byte {at} of a commit is damaged, commit {number} follows it"));
+            return damaged(format!("byte {at} of a commit is damaged, commit {commit} follows it"));
         }
     }
     Ok(())
 }
 
-/// The frame at the front of `bytes`: its commit number and body; `None` when none is whole.
-fn frame(bytes: &[u8]) -> Option<(u64, &[u8])> {
+/// The number of the segment at `path`.
+fn number(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()
+}
+
+/// The frame of segment `number` at the front of `bytes`: its commit number and body; `None` when
+/// none is whole.
+fn frame(bytes: &[u8], number: u64) -> Option<(u64, &[u8])> {
     let (checksum, rest) = bytes.split_first_chunk::<8>()?;
     let length = u32::from_be_bytes(*rest.first_chunk::<4>()?) as usize;
     let covered = rest.get(..HEAD_BYTES - 8 + length)?;
-    let whole = length > 0 && xxh3_64(covered) == u64::from_be_bytes(*checksum);
+    let whole = length > 0 && xxh3_64_with_seed(covered, number) == u64::from_be_bytes(*checksum);
     whole.then(|| (commit_number(bytes), &covered[HEAD_BYTES - 8..]))
 }
 
@@ -172,13 +230,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn write(folder: &Path, number: u64, commits: std::ops::Range<u64>) -> SegmentFile {
-        let mut segment = SegmentFile::make(folder, number).unwrap();
+        let mut segment = SegmentFile::make(folder, number, None).unwrap();
+        fill(&mut segment, commits);
+        segment
+    }
+
+    fn fill(segment: &mut SegmentFile, commits: std::ops::Range<u64>) {
         for commit in commits {
             let mut frame = vec![0; HEAD_BYTES];
             frame.extend(vec![commit as u8; 10 + commit as usize % 7]);
             segment.append(commit, &mut frame).unwrap();
         }
-        segment
     }
 
     fn read_all(folder: &Path) -> Result<Vec<u8>, StoreError> {
@@ -206,6 +268,35 @@ mod tests {
         assert!(error.contains("commit 4 is missing before 6"), "{error}");
     }
 
+    #[test]
+    fn what_a_retired_segment_held_is_nothing_under_its_next_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = write(folder.path(), 1, 1..8);
+        let retired = retire(first.path()).unwrap();
+        assert!(read_all(folder.path()).unwrap().is_empty());
+        let mut second = SegmentFile::make(folder.path(), 2, Some(retired)).unwrap();
+        // Nothing is written to it yet; then its frames end exactly where an old one begins.
+        assert!(read_all(folder.path()).unwrap().is_empty());
+        fill(&mut second, 8..11);
+        assert_eq!(second.end(), write(tempfile::tempdir().unwrap().path(), 1, 1..4).end());
+        assert_eq!(read_all(folder.path()).unwrap(), [8, 9, 10]);
+        assert!(!folder.path().join(RETIRED).exists());
+    }
+
+    #[test]
+    fn a_retired_file_takes_no_segments_place_and_can_be_removed_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let retired = retire(write(folder.path(), 1, 1..3).path()).unwrap();
+        write(folder.path(), 2, 3..5);
+        let taken = SegmentFile::make(folder.path(), 2, Some(retired)).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read_all(folder.path()).unwrap(), [3, 4]);
+        for _ in 0..2 {
+            remove_retired(folder.path()).unwrap();
+            assert!(!folder.path().join(RETIRED).exists());
+        }
+    }
+
     fn damage(segment: &SegmentFile, at: u64) {
         let mut byte = [0];
         segment.file.read_exact_at(&mut byte, at).unwrap();
@@ -225,7 +316,7 @@ mod tests {
         fn only_the_last_commit_may_be_broken(at in 0u64..200) {
             let folder = tempfile::tempdir().unwrap();
             let mut ends = vec![0];
-            let mut segment = SegmentFile::make(folder.path(), 1).unwrap();
+            let mut segment = SegmentFile::make(folder.path(), 1, None).unwrap();
             for commit in 1..=6u64 {
                 let mut frame = vec![commit as u8; HEAD_BYTES + 12];
                 segment.append(commit, &mut frame).unwrap();

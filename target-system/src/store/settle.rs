@@ -1,7 +1,7 @@
 //! The thread behind the commits: moves full segments to the tables, and makes new ones ahead.
 //!
 //! A segment is written sorted, as whole tables, past the store's own journal and buffers. Each
-//! step can be done twice, so a crash in the middle needs no trace: the segment's file is removed
+//! step can be done twice, so a crash in the middle needs no trace: the segment's file is retired
 //! after all of it is on disk, and at the next start whatever is left is settled again, the oldest
 //! first.
 
@@ -96,18 +96,19 @@ fn run(store: &Store, asked: &Receiver<Work>, spare: &Sender<Spare>) -> Result<(
     // Memory that was used before: the kernel need not clear tens of megabytes of new pages for each
     // segment, which it does on the writer's time.
     let mut used = None;
+    let mut retired = None;
     for work in asked {
         match work {
             Work::Make => {
                 made += 1;
-                let file = SegmentFile::make(&store.journal, made)?;
+                let file = SegmentFile::make(&store.journal, made, retired.take())?;
                 let memory = used.take().unwrap_or_else(Segment::with_room);
                 // An error means that the writer has ended; what it has sealed is still to come.
                 let _ = spare.send(Spare { file, memory });
             }
             Work::Settle(segment, path) => {
                 settle(store, &segment)?;
-                journal::remove(&path)?;
+                retired = Some(journal::retire(&path)?);
                 store.recent.settled();
                 // Unless a recount is still reading it.
                 used = Arc::into_inner(segment).map(|mut segment| {
@@ -148,7 +149,7 @@ pub(super) fn leftovers(store: &Store) -> Result<(), StoreError> {
         settle(store, &segment)?;
         journal::remove(&path)?;
     }
-    Ok(())
+    Ok(journal::remove_retired(&store.journal)?)
 }
 
 fn settle(store: &Store, segment: &Segment) -> Result<(), StoreError> {
