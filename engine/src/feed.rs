@@ -29,6 +29,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 const BATCHES_AHEAD: usize = 64;
 /// When a worker that has run out of arrivals looks again, in nanoseconds.
 const LOOK_AGAIN_NS: u64 = 200_000;
+/// How long after the last arrival of a trace that cannot be read on the run is stopped.
+const GRACE_NS: u64 = 20_000_000;
 /// How long one sleep of the reader may last, so that the end of the run is noticed.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -244,8 +246,10 @@ impl<'a> Reader<'a> {
         });
         let Some(e) = failed else { return Ok(listened) };
         self.flush();
-        while self.clock.now_ns() <= last_ns && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(self.clock.until(last_ns + 1).min(NAP));
+        // The workers fire what was read before they are stopped.
+        let until_ns = last_ns + GRACE_NS;
+        while self.clock.now_ns() < until_ns && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(self.clock.until(until_ns).min(NAP));
         }
         stop.store(true, Ordering::Relaxed);
         Err(e)

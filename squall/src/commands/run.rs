@@ -120,6 +120,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         .context("read the run back")
         .and_then(|folder| build(&folder).context("judge the run"))
         .and_then(|report| write_all(&report, &out).context("write the reports").map(|_| report));
+    if loaded.is_err() && report.is_ok() {
+        remark(&format!("report of the part that was run: {}", out.join("report.html").display()));
+    }
     let interrupted = loaded.map_err(|e| match e.downcast_ref::<EngineError>() {
         // What was asked for cannot be replayed; nothing of squall's has failed.
         Some(EngineError::Trace(broken)) => Stop::Invalid(format!("failed to {broken}")),

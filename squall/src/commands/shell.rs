@@ -1,6 +1,6 @@
 //! What a shell wants to know of the command line.
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use squall_reports::exit;
 
 use super::Stop;
@@ -13,7 +13,11 @@ use crate::stdout::print;
 /// When standard output cannot be written.
 pub fn completions(shell: clap_complete::Shell) -> Result<u8, Stop> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "squall", &mut text);
+    // What is hidden from people is offered to them otherwise.
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|c| !c.is_hide_set()).cloned();
+    let mut shown = Command::new("squall").args(all.get_arguments().cloned()).subcommands(shown);
+    clap_complete::generate(shell, &mut shown, "squall", &mut text);
     print(&String::from_utf8_lossy(&text))?;
     Ok(exit::PASSED)
 }
