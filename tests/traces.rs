@@ -22,7 +22,8 @@ fn the_example_is_replayed_and_every_line_of_its_log_is_accounted_for() {
         ["run", EXAMPLE, "--ui", "plain", "--set", "phase.0.trace.speed=40", "--set", "phase.0.duration=4s"];
     let out =
         squall_runs(&run, args.iter().copied().chain(["--out", run.to_str().unwrap()]).collect::<Vec<_>>());
-    assert!(matches!(out.status.code(), Some(0 | 99 | 122)), "{}", told(&out));
+    // Its 99th percentile is the machine's business; but a trace that ends before its phase ends no run.
+    assert!(matches!(out.status.code(), Some(0 | 99)), "{}", told(&out));
     assert_complete(&run);
 
     let s = summary(&run);

@@ -171,8 +171,10 @@ impl Scanner {
             return if status == 101 || status < 100 { Err(BadAnswer) } else { Ok(Some(used)) };
         }
         let mut length: Option<u64> = None;
-        let mut chunked = false;
+        // Whether the body is coded for its transfer, and then whether its last coding is chunked.
+        let mut chunked: Option<bool> = None;
         let mut keep_alive = response.version == Some(1);
+        let mut closes = false;
         let mut not_executed = false;
         for h in response.headers.iter() {
             // The length decides first: most headers are none of these.
@@ -186,12 +188,12 @@ impl Scanner {
                 }
                 17 if h.name.eq_ignore_ascii_case("transfer-encoding") => {
                     let last = h.value.rsplit(|b| *b == b',').next().unwrap_or_default();
-                    chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    chunked = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
                 }
                 10 if h.name.eq_ignore_ascii_case("connection") => {
                     for token in h.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
                         if token.eq_ignore_ascii_case(b"close") {
-                            keep_alive = false;
+                            closes = true;
                         } else if token.eq_ignore_ascii_case(b"keep-alive") {
                             keep_alive = true;
                         }
@@ -205,16 +207,15 @@ impl Scanner {
         }
         self.state = if self.head_request || status == 204 || status == 304 {
             State::Length(0)
-        } else if chunked {
-            // RFC 9112 §6.3: chunked wins over a length; both together end the connection.
-            keep_alive &= length.is_none();
-            State::ChunkSize
-        } else if let Some(n) = length {
-            State::Length(n)
         } else {
-            keep_alive = false;
-            State::UntilClose
+            // RFC 9112 §6.3: a coding wins over a length, and both together end the connection.
+            match (chunked, length) {
+                (Some(true), _) => State::ChunkSize,
+                (None, Some(n)) => State::Length(n),
+                (Some(false), _) | (None, None) => State::UntilClose,
+            }
         };
+        keep_alive &= !closes && self.state != State::UntilClose && !(chunked.is_some() && length.is_some());
         self.answer = Answer { status, not_executed, keep_alive };
         Ok(Some(used))
     }
@@ -305,6 +306,24 @@ mod tests {
     fn an_answer_without_a_length_ends_with_its_connection() {
         let (answer, _) = feed(b"HTTP/1.1 200 OK\r\n\r\nsome bytes", 4).unwrap();
         assert_eq!(answer, Some(Answer { status: 200, not_executed: false, keep_alive: false }));
+        // A coding that says nothing of where it ends; a length beside it says nothing either.
+        for headers in [
+            "Transfer-Encoding: gzip\r\nContent-Length: 2",
+            "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\nsome bytes");
+            assert_eq!(feed(text.as_bytes(), 4), Ok((answer, text.len())), "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_said_to_close_closes_whatever_else_is_said() {
+        for connection in ["close", "keep-alive, close", "close, keep-alive"] {
+            let text = format!("HTTP/1.1 200 OK\r\nConnection: {connection}\r\nContent-Length: 1\r\n\r\nx");
+            let (answer, _) = feed(text.as_bytes(), 9).unwrap();
+            assert!(!answer.unwrap().keep_alive, "{connection}");
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub fn run_with(
                 tick_ns: plan.load.tick_us * 1_000,
                 control,
                 open: job.pace == Pace::Open,
-                end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
+                end_ns: end_ns(job),
             };
             let out = slices_tx.clone();
             let thread = thread::Builder::new()
@@ -250,7 +250,8 @@ fn sources<'a>(
 ) -> Result<(Option<Reader<'a>>, Vec<Source>), TraceError> {
     if job.pace == Pace::Open && job.plan.has_trace() {
         let (reader, feeds) = Reader::open(job.plan, job.clock, workers, events)?;
-        return Ok((Some(reader), feeds.into_iter().map(Source::Fed).collect()));
+        let sources = feeds.into_iter().map(|feed| Source::Fed { feed, end_ns: end_ns(job) });
+        return Ok((Some(reader), sources.collect()));
     }
     Ok((None, (0..workers).map(|w| source(job, w, workers)).collect()))
 }
@@ -259,21 +260,21 @@ fn source(job: &Job<'_>, worker: u32, workers: u32) -> Source {
     match job.pace {
         Pace::Open => {
             let schedule = Box::new(Schedule::for_worker(job.plan, worker, workers));
-            Source::Open { schedule, end_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64 }
+            Source::Open { schedule, end_ns: end_ns(job) }
         }
-        Pace::Closed { .. } => Source::Closed {
-            until_ns: (end_s(job) * NANOS_PER_SEC as f64) as u64,
-            next: u64::from(worker),
-            stride: u64::from(workers),
-        },
+        Pace::Closed { .. } => {
+            Source::Closed { until_ns: end_ns(job), next: u64::from(worker), stride: u64::from(workers) }
+        }
     }
 }
 
-fn end_s(job: &Job<'_>) -> f64 {
-    match job.pace {
+/// When the last arrival may be.
+fn end_ns(job: &Job<'_>) -> u64 {
+    let end_s = match job.pace {
         Pace::Open => job.plan.duration_s(),
         Pace::Closed { duration_s } => duration_s,
-    }
+    };
+    (end_s * NANOS_PER_SEC as f64) as u64
 }
 
 /// The share of `total` that falls to one of `workers`, at least 1.

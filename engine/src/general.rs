@@ -249,6 +249,11 @@ impl Transport for General {
         Ok(())
     }
 
+    /// Lets the new tasks run up to their first wait.
+    fn flush(&mut self) {
+        self.runtime.block_on(tokio::task::yield_now());
+    }
+
     fn poll(
         &mut self,
         timeout: Duration,

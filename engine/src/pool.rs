@@ -169,7 +169,7 @@ impl Pool {
             }
             State::Open => {
                 if flags.contains(epoll::EventFlags::OUT) {
-                    self.flush(id, now_ns, done);
+                    self.write_on(id, now_ns, done);
                     if flags == epoll::EventFlags::OUT || self.connections[id as usize].state != State::Open {
                         return;
                     }
@@ -180,7 +180,7 @@ impl Pool {
     }
 
     /// Gives the socket what it was not given or did not take yet.
-    fn flush(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
+    fn write_on(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
         let wanted = match self.connections[id as usize].flush() {
             Ok(true) => Ok(epoll::EventFlags::IN),
             Ok(false) => Ok(epoll::EventFlags::IN | epoll::EventFlags::OUT),
@@ -188,17 +188,6 @@ impl Pool {
         };
         if wanted.and_then(|flags| self.watch(id, flags)).is_err() {
             self.end(id, now_ns, done);
-        }
-    }
-
-    /// Writes what the last pass put on connections.
-    #[inline]
-    fn uncork(&mut self) {
-        while let Some(id) = self.corked.pop() {
-            // Of a broken connection epoll tells.
-            if let Ok(false) = self.connections[id as usize].flush() {
-                let _ = self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT);
-            }
         }
     }
 
@@ -395,13 +384,23 @@ impl Transport for Pool {
         Ok(())
     }
 
+    #[inline]
+    fn flush(&mut self) {
+        while let Some(id) = self.corked.pop() {
+            // Of a broken connection epoll tells.
+            if let Ok(false) = self.connections[id as usize].flush() {
+                let _ = self.watch(id, epoll::EventFlags::IN | epoll::EventFlags::OUT);
+            }
+        }
+    }
+
     fn poll(
         &mut self,
         timeout: Duration,
         clock: impl FnOnce() -> u64,
         done: &mut impl FnMut(Finished, &[u8], u64),
     ) -> io::Result<u64> {
-        self.uncork();
+        self.flush();
         self.events.clear();
         let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&limit)) {

@@ -15,7 +15,12 @@ pub(crate) enum Source {
         end_ns: u64,
     },
     /// What another thread reads ahead.
-    Fed(Feed),
+    Fed {
+        /// Where it comes in.
+        feed: Feed,
+        /// When the plan ends, which may be after the last arrival.
+        end_ns: u64,
+    },
     /// The next request whenever a connection is free, until this instant.
     Closed {
         /// When it ends.
@@ -36,7 +41,9 @@ impl Source {
                 Some(a) => Some(a.at_ns),
                 None => (now_ns < *end_ns).then_some(*end_ns),
             },
-            Source::Fed(feed) => feed.next_ns(now_ns),
+            Source::Fed { feed, end_ns } => {
+                feed.next_ns(now_ns).or_else(|| (now_ns < *end_ns).then_some(*end_ns))
+            }
             Source::Closed { until_ns, .. } => (now_ns < *until_ns && has_idle).then_some(now_ns),
         }
     }
@@ -49,7 +56,7 @@ impl Source {
                 schedule.peek().filter(|a| a.at_ns <= now_ns)?;
                 schedule.next()
             }
-            Source::Fed(feed) => {
+            Source::Fed { feed, .. } => {
                 feed.peek().filter(|a| a.at_ns <= now_ns)?;
                 feed.take()
             }
@@ -69,7 +76,7 @@ impl Source {
     #[inline]
     pub(crate) fn recorded(&self) -> &[u8] {
         match self {
-            Source::Fed(feed) => feed.recorded(),
+            Source::Fed { feed, .. } => feed.recorded(),
             Source::Open { .. } | Source::Closed { .. } => &[],
         }
     }
@@ -78,7 +85,7 @@ impl Source {
     pub(crate) fn take_planned(&mut self) -> Option<Arrival> {
         match self {
             Source::Open { schedule, .. } => schedule.next(),
-            Source::Fed(feed) => feed.take(),
+            Source::Fed { feed, .. } => feed.take(),
             Source::Closed { .. } => None,
         }
     }
@@ -96,7 +103,7 @@ impl Source {
     pub(crate) fn is_exhausted(&mut self, now_ns: u64) -> bool {
         match self {
             Source::Open { schedule, end_ns } => now_ns >= *end_ns && schedule.peek().is_none(),
-            Source::Fed(feed) => feed.is_exhausted(),
+            Source::Fed { feed, end_ns } => now_ns >= *end_ns && feed.is_exhausted(),
             Source::Closed { until_ns, .. } => now_ns >= *until_ns,
         }
     }

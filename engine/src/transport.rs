@@ -57,8 +57,12 @@ pub(crate) trait Transport {
     /// When [`maintain`](Self::maintain) is wanted next, if it is.
     fn next_maintenance_ns(&self) -> Option<u64>;
 
-    /// Sends the rendered request `bytes`; gives the flight back as finished when it breaks.
+    /// Sends the rendered request `bytes`; gives the flight back as finished when it breaks. It may be
+    /// kept until the next [`flush`](Self::flush) or [`poll`](Self::poll).
     fn send(&mut self, bytes: &[u8], flight: Flight) -> Result<(), Finished>;
+
+    /// Lets go of what `send` has kept.
+    fn flush(&mut self);
 
     /// Waits up to `timeout` for something to end; the time is read by `clock` after the wait,
     /// once. Every request that ended is given to `done`, with the body when it was wanted: whole

@@ -136,6 +136,7 @@ impl<'a, T: Transport> Worker<'a, T> {
                 (Duration::from_nanos(rest_ns), Duration::from_nanos(wait_ns))
             };
             if !rest.is_zero() {
+                self.transport.flush();
                 self.setup.clock.sleep_until(now_ns + rest.as_nanos() as u64);
             }
             let (clock, tally) = (self.setup.clock, &mut self.tally);
@@ -263,9 +264,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             let Some(pending) = self.tally.retries.take_due(now_ns) else { return };
             self.tally.asked[0] += 1;
             if self.transport.is_exhausted() {
-                // The target cannot be asked, and that is not its doing.
-                self.tally.cells.slice.starved += 1;
-                self.tally.give_up(pending, now_ns);
+                self.starve(Waiting::Again(pending), now_ns);
             } else if self.transport.is_refusing() || self.waiting.is_empty() && self.transport.has_idle() {
                 self.send(Waiting::Again(pending), now_ns);
             } else {
@@ -281,10 +280,7 @@ impl<'a, T: Transport> Worker<'a, T> {
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
         if self.transport.is_exhausted() {
-            // The target was never asked: this is the generator's failure, not its.
-            counts.dropped += 1;
-            self.tally.cells.slice.starved += 1;
-            self.tally.cells.slice.starved_drops += 1;
+            self.starve(Waiting::First(arrival, class, Box::default()), now_ns);
             return;
         }
         let dropped = !self.has_room();
@@ -324,11 +320,27 @@ impl<'a, T: Transport> Worker<'a, T> {
 
     fn send_waiting(&mut self, now_ns: u64) {
         for _ in 0..ARRIVALS_PER_PASS {
-            if self.waiting.is_empty() || !(self.transport.has_idle() || self.transport.is_refusing()) {
+            if !(self.transport.has_idle() || self.transport.is_refusing()) {
                 return;
             }
             let Some(waiting) = self.waiting.pop_front() else { return };
-            self.send(waiting, now_ns);
+            if self.transport.is_exhausted() {
+                self.starve(waiting, now_ns);
+            } else {
+                self.send(waiting, now_ns);
+            }
+        }
+    }
+
+    /// Ends what this machine cannot carry: the target was never asked, so it is the generator's failure.
+    fn starve(&mut self, waiting: Waiting, now_ns: u64) {
+        self.tally.cells.slice.starved += 1;
+        match waiting {
+            Waiting::First(arrival, class, _) => {
+                self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
+                self.tally.cells.slice.starved_drops += 1;
+            }
+            Waiting::Again(pending) => self.tally.give_up(pending, now_ns),
         }
     }
 

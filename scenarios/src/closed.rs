@@ -14,6 +14,15 @@ pub const PHASE: &str = "closed loop";
 pub fn closed_loop(mut plan: Plan, duration_s: f64) -> (Plan, Vec<String>) {
     let mut left_out = vec![format!("{} phases with their rates", plan.phases.len())];
     plan.load.mode = Mode::Closed;
+    // Each connection asks when it was answered, at once.
+    if plan.load.pipeline > 1 {
+        left_out.push(format!("load.pipeline {}", plan.load.pipeline));
+        plan.load.pipeline = 1;
+    }
+    if plan.load.tick_us > 0 {
+        left_out.push(format!("load.tick {} µs", plan.load.tick_us));
+        plan.load.tick_us = 0;
+    }
     plan.phases = vec![PhasePlan {
         name: PHASE.to_owned(),
         warmup: false,
@@ -54,6 +63,9 @@ mod tests {
         let text = r#"
 name = "t"
 gates = ["p(99)<50ms", "p(99){clock:service}<50ms", "rate(failed)<1%", "count(failed){phase:hold}==0"]
+[load]
+pipeline = 4
+tick = "100us"
 [[phase]]
 name = "hold"
 duration = "10s"
@@ -80,12 +92,21 @@ under = "10ms"
         let open = load(&Source { name: "t.toml".into(), text: text.into() }, &[]).unwrap();
         let (plan, left_out) = closed_loop(open.clone(), 5.0);
         assert!(plan.load.mode.is_closed());
+        assert_eq!((plan.load.pipeline, plan.load.tick_us), (1, 0));
         assert_eq!((plan.duration_s(), plan.phases.len(), plan.faults.len()), (5.0, 1, 0));
         let gates: Vec<&str> = plan.gates.iter().map(|g| g.expression.as_str()).collect();
         assert_eq!(gates, ["p(99){clock:service}<50ms", "rate(failed)<1%"]);
         assert_eq!(plan.slos.len(), 1);
         let told = left_out.join(", ");
-        for word in ["1 phases", "fault `slow`", "gate `p(99)<50ms`", "{phase:hold}", "SLO `fast`"] {
+        for word in [
+            "1 phases",
+            "fault `slow`",
+            "gate `p(99)<50ms`",
+            "{phase:hold}",
+            "SLO `fast`",
+            "load.pipeline 4",
+            "load.tick 100",
+        ] {
             assert!(told.contains(word), "{word} is not in {told}");
         }
         // A plan of the usual kind is written as it always was.

@@ -88,6 +88,8 @@ pub struct Replay<R> {
     group: Group,
     /// The record after the group, already read.
     ahead: Option<Placed>,
+    /// Why there is nothing after the group.
+    failed: Option<TraceError>,
     /// Memory for the next record read ahead.
     spare: Placed,
     /// The second of the phase in progress, and the arrivals in it.
@@ -111,6 +113,7 @@ impl<R: BufRead> Replay<R> {
             latest_line: 0,
             group: Group::default(),
             ahead: None,
+            failed: None,
             spare: Placed::default(),
             second: (0, 0),
             last_ns: 0,
@@ -182,6 +185,9 @@ impl<R: BufRead> Replay<R> {
 
     /// Makes the next group. False when there is none.
     fn gather(&mut self) -> Result<bool, TraceError> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
         let first = match self.ahead.take() {
             Some(placed) => placed,
             None => {
@@ -194,15 +200,25 @@ impl<R: BufRead> Replay<R> {
         self.group.begin(&first);
         let spreads = self.spread && first.whole_second;
         self.spare = first;
-        while spreads && self.place()? {
-            if self.spare.ns == self.group.ns && self.spare.whole_second {
-                if self.group.is_full() {
-                    return Err(self.reader.error(TraceProblem::SecondTooFull, true));
+        while spreads {
+            match self.place() {
+                Ok(true) if self.spare.ns == self.group.ns && self.spare.whole_second => {
+                    if self.group.is_full() {
+                        self.failed = Some(self.reader.error(TraceProblem::SecondTooFull, true));
+                        break;
+                    }
+                    self.group.push(&self.spare.request);
                 }
-                self.group.push(&self.spare.request);
-            } else {
-                self.ahead = Some(std::mem::take(&mut self.spare));
-                break;
+                Ok(true) => {
+                    self.ahead = Some(std::mem::take(&mut self.spare));
+                    break;
+                }
+                Ok(false) => break,
+                // What was read of this second comes first.
+                Err(failed) => {
+                    self.failed = Some(failed);
+                    break;
+                }
             }
         }
         if spreads {
@@ -393,6 +409,14 @@ mod tests {
         assert!(replay(&plan, 60.0, &text[2..]).1.is_ok());
         let off = TracePlan { spread: false, ..plan };
         assert!(replay(&off, 60.0, &text).1.is_ok());
+    }
+
+    #[test]
+    fn what_was_read_of_a_second_comes_before_what_breaks_in_it() {
+        let plan = TracePlan { max_broken: 0, ..instants() };
+        let (at, ended) = at_ms(&plan, 60.0, "100\n100\n101\n101\nno stamp\n102\n");
+        assert_eq!(at, [0, 500, 1000, 1500]);
+        assert!(ended.unwrap_err().contains("line 5"));
     }
 
     #[test]

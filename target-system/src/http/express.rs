@@ -3,11 +3,12 @@
 //! Under load nearly all requests are alike: a `POST /v1/payments` of HTTP/1.1 with a length, there
 //! in one piece. What hyper and axum do for every request that there can be costs more for these
 //! than the payment itself. Nor does hyper begin a pipelined request before it has answered the one
-//! before; here they are begun in their order and share a commit. So a connection begins here, and stays as long as its requests are of
-//! this kind. The first that is not goes to hyper unchanged, with the connection and all that
+//! before; here they are begun in their order and share a commit. So a connection begins here, and
+//! stays as long as its requests are of this kind. The first that is not goes to hyper unchanged, with the connection and all that
 //! follows on it: this lane answers no request differently, and refuses none.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::pin::{Pin, pin};
@@ -39,6 +40,8 @@ use crate::record::{Record, Verdict};
 
 /// What is read at once, at least. Longer requests are not for this lane.
 const READ_BYTES: usize = 16 * 1024;
+/// How long a client may take to close a connection after its last answer.
+const LINGER: Duration = Duration::from_secs(1);
 /// Pipelined requests that are dealt with at once; more wait for these.
 const MAX_ROUND: usize = 64;
 
@@ -56,12 +59,13 @@ pub async fn serve(
     let mut patience = Patience::new(header_timeout.min(app.request_timeout));
     let draining = drain.clone();
     let mut drained = pin!(begun(&mut drain));
-    // Whether the input is what one read has cut off a pipelined request.
-    let mut cut = false;
+    // Whether payments have been answered here.
+    let mut answered = false;
     loop {
-        let mut round = Asked::all(&input);
-        if input.is_empty() || cut && round.is_empty() {
-            drop(round);
+        let (mut asked, next) = Asked::all(&input);
+        // What one read has cut off a pipelined payment is most often completed by another.
+        if asked.is_empty() && (input.is_empty() || next == Next::Partial && answered) {
+            drop(asked);
             let idle_until = timer_now() + header_timeout;
             tokio::select! {
                 biased;
@@ -69,30 +73,55 @@ pub async fn serve(
                 () = &mut drained => return None,
                 () = patience.until(idle_until) => return None,
             }
-            round = Asked::all(&input);
+            asked = Asked::all(&input).0;
         }
         let began_ns = app.started.now_ns();
-        if round.is_empty() {
+        if asked.is_empty() {
             return Some(input);
         }
-        let used: usize = round.iter().map(|asked| asked.used).sum();
-        let answers = answers(app, &round, stream, &mut patience).await?;
-        let last = *draining.borrow();
-        output.clear();
-        for (answer, left) in answers.into_iter().zip((0..round.len()).rev()) {
-            let last = last && left == 0;
-            let status = match answer {
-                Answer::Paid(record) => write_paid(&mut output, &record, api.next_id(), last),
-                Answer::Other(response) => write(&mut output, response, api.next_id(), last).await,
-            };
-            app.metrics.answered(PAY_ROUTE, status, app.started.now_ns() - began_ns);
+        let used: usize = asked.iter().map(|asked| asked.used).sum();
+        let mut round = begin(app, &asked);
+        let mut last = false;
+        while !round.is_over() {
+            let answers = round.next(stream, &mut patience).await?;
+            // What follows is not answered on this connection.
+            last = round.is_over() && *draining.borrow();
+            output.clear();
+            let took_ns = app.started.now_ns() - began_ns;
+            let count = answers.len();
+            for (answer, nth) in answers.into_iter().zip(1..) {
+                let last = last && nth == count;
+                let status = match answer {
+                    Answer::Paid(record) => write_paid(&mut output, &record, api.next_id(), last),
+                    Answer::Other(response) => write(&mut output, response, api.next_id(), last).await,
+                };
+                app.metrics.answered(PAY_ROUTE, status, took_ns);
+            }
+            if stream.write_all(&output).await.is_err() {
+                return None;
+            }
         }
-        if stream.write_all(&output).await.is_err() || last {
+        drop(round);
+        if last {
+            linger(stream).await;
             return None;
         }
         input.drain(..used);
-        cut = !input.is_empty();
+        answered = true;
     }
+}
+
+/// Ends a connection whose last answer says so. What the client has sent beyond it is read and
+/// forgotten: to close a socket with unread bytes takes back answers that are still on their way.
+async fn linger(stream: &mut TcpStream) {
+    let read_on = async {
+        let mut unread = [0; 1024];
+        if stream.shutdown().await.is_ok() {
+            while matches!(stream.read(&mut unread).await, Ok(1..)) {}
+        }
+    };
+    // A client that neither closes nor stops sending has had its time.
+    let _ = tokio::time::timeout(LINGER, read_on).await;
 }
 
 /// A request for a payment, whole.
@@ -105,28 +134,47 @@ struct Asked<'a> {
     used: usize,
 }
 
+/// What follows the requests of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing, or another of the same kind.
+    More,
+    /// What may be the beginning of one.
+    Partial,
+    /// What is not for this lane.
+    Other,
+}
+
 impl<'a> Asked<'a> {
-    /// The requests that `bytes` begin with: nearly always one, several when they are pipelined. None when
-    /// the first is not for this lane.
-    fn all(mut bytes: &'a [u8]) -> Vec<Self> {
-        let mut all = Vec::with_capacity(1);
-        while all.len() < MAX_ROUND
-            && let Some(asked) = Self::parse(bytes)
-        {
-            bytes = &bytes[asked.used..];
-            all.push(asked);
+    /// The requests that `bytes` begin with and that are begun together: nearly always one, several when
+    /// they are pipelined. A key that is asked for twice waits for its first answer.
+    fn all(mut bytes: &'a [u8]) -> (Vec<Self>, Next) {
+        let mut all: Vec<Self> = Vec::with_capacity(1);
+        while all.len() < MAX_ROUND && !bytes.is_empty() {
+            match Self::parse(bytes) {
+                Ok(asked) if asked.key.is_some() && all.iter().any(|a| a.key == asked.key) => break,
+                Ok(asked) => {
+                    bytes = &bytes[asked.used..];
+                    all.push(asked);
+                }
+                Err(next) => return (all, next),
+            }
         }
-        all
+        (all, Next::More)
     }
 
-    /// The request that `bytes` begin with; `None` when it is not whole, or anything about it is not as
-    /// nearly always.
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    /// The request that `bytes` begin with, unless it is not whole, or anything about it is not as nearly
+    /// always.
+    fn parse(bytes: &'a [u8]) -> Result<Self, Next> {
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
-        let Ok(Status::Complete(head)) = request.parse(bytes) else { return None };
+        let head = match request.parse(bytes) {
+            Ok(Status::Complete(head)) => head,
+            Ok(Status::Partial) => return Err(Next::Partial),
+            Err(_) => return Err(Next::Other),
+        };
         if (request.method, request.path, request.version) != (Some("POST"), Some("/v1/payments"), Some(1)) {
-            return None;
+            return Err(Next::Other);
         }
         let [mut length, mut authorization, mut key, mut attempt] = [None; 4];
         for h in request.headers.iter() {
@@ -137,27 +185,28 @@ impl<'a> Asked<'a> {
                 15 if h.name.eq_ignore_ascii_case("idempotency-key") => &mut key,
                 14 if h.name.eq_ignore_ascii_case(layer::ATTEMPT_HEADER.as_str()) => &mut attempt,
                 // What changes how a message is read or what becomes of its connection.
-                6 if h.name.eq_ignore_ascii_case("expect") => return None,
-                7 if h.name.eq_ignore_ascii_case("upgrade") => return None,
-                10 if h.name.eq_ignore_ascii_case("connection") => return None,
-                17 if h.name.eq_ignore_ascii_case("transfer-encoding") => return None,
+                6 if h.name.eq_ignore_ascii_case("expect") => return Err(Next::Other),
+                7 if h.name.eq_ignore_ascii_case("upgrade") => return Err(Next::Other),
+                10 if h.name.eq_ignore_ascii_case("connection") => return Err(Next::Other),
+                17 if h.name.eq_ignore_ascii_case("transfer-encoding") => return Err(Next::Other),
                 _ => continue,
             };
             if value.replace(h.value).is_some() {
-                return None;
+                return Err(Next::Other);
             }
         }
-        let length: &[u8] = length?;
-        // Five digits are more than a body may have; without a sign, unlike what `parse` takes.
+        let length: &[u8] = length.ok_or(Next::Other)?;
+        // Five digits are more than a body may have; without a sign.
         if !(1..=5).contains(&length.len()) || !length.iter().all(u8::is_ascii_digit) {
-            return None;
+            return Err(Next::Other);
         }
-        let length: usize = std::str::from_utf8(length).ok()?.parse().ok()?;
+        let length = length.iter().fold(0, |n, digit| n * 10 + usize::from(digit - b'0'));
         if length > MAX_BODY_BYTES {
-            return None;
+            return Err(Next::Other);
         }
         let used = head + length;
-        Some(Self { authorization, key, attempt, body: bytes.get(head..used)?, used })
+        let body = bytes.get(head..used).ok_or(Next::Partial)?;
+        Ok(Self { authorization, key, attempt, body, used })
     }
 }
 
@@ -167,39 +216,66 @@ enum Answer {
     Other(Response),
 }
 
-/// Answers a round of requests, begun in their order. `None` when the client hangs up before.
-async fn answers(
-    app: &Arc<App>,
-    round: &[Asked<'_>],
-    stream: &TcpStream,
-    patience: &mut Patience,
-) -> Option<Vec<Answer>> {
-    // A fault's wait is not the service's: then each has its own time limit, which begins after it.
+/// Requests that were begun together, to be answered in their order.
+struct Round<F> {
+    /// Those whose answers have not been given out.
+    slots: VecDeque<Slot<F>>,
+    deadline: Instant,
+    /// A fault's wait is not the service's: then each has its own time limit, which begins after it.
+    each_its_own: bool,
+}
+
+enum Slot<F> {
+    Waits(Pin<Box<F>>),
+    Answered(Answer),
+}
+
+impl<F: Future<Output = Answer>> Round<F> {
+    fn is_over(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The next answers. `None` when the client hangs up before there is one.
+    async fn next(&mut self, stream: &TcpStream, patience: &mut Patience) -> Option<Vec<Answer>> {
+        let mut late = pin!(patience.until(self.deadline));
+        let mut hung_up = pin!(hung_up(stream));
+        let mut waited = false;
+        poll_fn(|cx| {
+            let late = !self.each_its_own && late.as_mut().poll(cx).is_ready();
+            for slot in &mut self.slots {
+                let Slot::Waits(asked) = slot else { continue };
+                match asked.as_mut().poll(cx) {
+                    Poll::Ready(answer) => *slot = Slot::Answered(answer),
+                    Poll::Pending if late => {
+                        *slot = Slot::Answered(Answer::Other(Problem::timeout().into_response()));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            let ready = self.slots.iter().take_while(|slot| matches!(slot, Slot::Answered(_))).count();
+            if ready == 0 {
+                return hung_up.as_mut().poll(cx).map(|()| None);
+            }
+            if ready < self.slots.len() && !std::mem::replace(&mut waited, true) {
+                // Those that share a commit are ready one after another: they share a write too.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let answers = self.slots.drain(..ready).filter_map(|slot| match slot {
+                Slot::Answered(answer) => Some(answer),
+                Slot::Waits(_) => None,
+            });
+            Poll::Ready(Some(answers.collect()))
+        })
+        .await
+    }
+}
+
+/// Begins to answer what is `asked`, in its order.
+fn begin<'a>(app: &'a Arc<App>, asked: &'a [Asked<'_>]) -> Round<impl Future<Output = Answer> + 'a> {
     let each_its_own = app.leases.any_at(FaultPoint::Api);
-    let deadline = timer_now() + app.request_timeout;
-    let mut waiting: Vec<_> =
-        round.iter().map(|asked| Some(Box::pin(answer(app, asked, each_its_own)))).collect();
-    let mut answers: Vec<Option<Answer>> = waiting.iter().map(|_| None).collect();
-    let mut late = pin!(patience.until(deadline));
-    let mut hung_up = pin!(hung_up(stream));
-    poll_fn(|cx| {
-        let late = !each_its_own && late.as_mut().poll(cx).is_ready();
-        for (waits, answer) in waiting.iter_mut().zip(&mut answers) {
-            let Some(asked) = waits else { continue };
-            *answer = match asked.as_mut().poll(cx) {
-                Poll::Ready(answered) => Some(answered),
-                Poll::Pending if late => Some(Answer::Other(Problem::timeout().into_response())),
-                Poll::Pending => continue,
-            };
-            *waits = None;
-        }
-        match waiting.iter().all(Option::is_none) {
-            true => Poll::Ready(Some(())),
-            false => hung_up.as_mut().poll(cx).map(|()| None),
-        }
-    })
-    .await?;
-    answers.into_iter().collect()
+    let slots = asked.iter().map(|asked| Slot::Waits(Box::pin(answer(app, asked, each_its_own)))).collect();
+    Round { slots, deadline: timer_now() + app.request_timeout, each_its_own }
 }
 
 /// Answers as [`Api::answer`] does: first the `api` fault point, then the caller, then the time limit,
@@ -343,21 +419,34 @@ mod tests {
         let mut bytes = request("POST /v1/payments HTTP/1.1", &length());
         let whole = bytes.len();
         bytes.extend_from_slice(b"POST /v1/pay");
-        let asked = Asked::parse(&bytes).unwrap();
+        let asked = Asked::parse(&bytes).ok().unwrap();
         assert_eq!((asked.body, asked.used), (BODY.as_bytes(), whole));
         assert_eq!((asked.key, asked.attempt), (Some(&b"k"[..]), None));
-        assert_eq!(Asked::all(&bytes).len(), 1);
-        let many = request("POST /v1/payments HTTP/1.1", &length()).repeat(MAX_ROUND + 1);
-        assert_eq!(Asked::all(&many).len(), MAX_ROUND);
-        for cut in 0..whole {
-            assert!(Asked::parse(&bytes[..cut]).is_none(), "{cut}");
+        let all = |bytes: &[u8]| {
+            let (all, next) = Asked::all(bytes);
+            (all.len(), next)
+        };
+        assert_eq!(all(&bytes), (1, Next::Partial));
+        bytes.truncate(whole);
+        assert_eq!(all(&bytes), (1, Next::More));
+        // The second has the first one's key: it is begun when that is answered.
+        assert_eq!(all(&bytes.repeat(2)), (1, Next::More));
+        bytes.extend_from_slice(b"GET /livez HTTP/1.1\r\n\r\n");
+        assert_eq!(all(&bytes), (1, Next::Other));
+        let many: Vec<u8> = (0..=MAX_ROUND)
+            .flat_map(|n| request("POST /v1/payments HTTP/1.1", &(length() + &format!("X: {n}\r\n"))))
+            .collect();
+        let keyless = String::from_utf8(many).unwrap().replace("Idempotency-Key", "Idempotency-Kei");
+        assert_eq!(all(keyless.as_bytes()), (MAX_ROUND, Next::More));
+        for cut in 1..whole {
+            assert_eq!(all(&bytes[..cut]), (0, Next::Partial), "{cut}");
         }
     }
 
     #[test]
     fn whatever_is_unusual_is_left_to_hyper() {
         let good = "POST /v1/payments HTTP/1.1";
-        assert!(Asked::parse(&request(good, &length())).is_some());
+        assert!(Asked::parse(&request(good, &length())).is_ok());
         for line in [
             "GET /v1/payments HTTP/1.1",
             "POST /v1/payments HTTP/1.0",
@@ -366,7 +455,7 @@ mod tests {
             "POST http://host/v1/payments HTTP/1.1",
             "PRI * HTTP/2.0",
         ] {
-            assert!(Asked::parse(&request(line, &length())).is_none(), "{line}");
+            assert_eq!(Asked::parse(&request(line, &length())).err(), Some(Next::Other), "{line}");
         }
         for headers in [
             String::new(),
@@ -384,7 +473,7 @@ mod tests {
             "Content-Length: 18446744073709551617\r\n".to_owned(),
             length() + &"X-Many: 1\r\n".repeat(MAX_HEADERS),
         ] {
-            assert!(Asked::parse(&request(good, &headers)).is_none(), "{headers}");
+            assert_eq!(Asked::parse(&request(good, &headers)).err(), Some(Next::Other), "{headers}");
         }
     }
 

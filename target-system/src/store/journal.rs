@@ -6,12 +6,12 @@
 //! gets another number and is filled again: to free its blocks and to allocate others holds a disk
 //! up that commits wait for.
 //!
-//! A frame is `checksum u64, length u32, commit u64`, then `length` bytes of body; the checksum
-//! (XXH3, seeded with the segment's number) covers all that follows it, so what a file held under
-//! another number is nothing now. Commits are numbered without gaps through all segments. One
-//! commit is under way at a time, so a crash can break the last frame alone, and that one was not
-//! acknowledged. Whatever else does not fit is damage, and damage is an error: no acknowledged
-//! commit is ever skipped.
+//! A frame is `checksum u64, head u32, length u32, commit u64`, then `length` bytes of body. `head`
+//! is a checksum of length and commit, `checksum` one of the body and all of the head but itself
+//! (both XXH3, seeded with the segment's number), so what a file held under another number is
+//! nothing now. Commits are numbered without gaps through all segments. One commit is under way at
+//! a time, so a crash can break the last frame alone, and that one was not acknowledged. Whatever
+//! else does not fit is damage, and damage is an error: no acknowledged commit is ever skipped.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,10 +24,10 @@ use super::keyspaces::StoreError;
 use crate::limits::SEGMENT_BYTES;
 
 /// Bytes before a frame's body.
-pub const HEAD_BYTES: usize = 20;
-/// How many commits behind a broken frame a whole one is looked for.
-const LOOK_AHEAD: u64 = 1024;
-const SUFFIX: &str = "segment";
+pub const HEAD_BYTES: usize = 24;
+const SUFFIX: &str = "frames";
+/// What the files of an earlier format end in.
+const OLD_SUFFIX: &str = "segment";
 /// The name of a file that is no segment at present.
 const RETIRED: &str = "retired";
 /// How much of a new segment is synced at once.
@@ -52,9 +52,11 @@ impl SegmentFile {
         let path = folder.join(format!("{number:016x}.{SUFFIX}"));
         let file = match retired {
             Some(Retired(old)) => {
-                // A link, unlike a rename, takes nobody's place.
-                fs::hard_link(&old, &path)?;
-                fs::remove_file(&old)?;
+                // A rename would take its place.
+                if path.try_exists()? {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                fs::rename(&old, &path)?;
                 File::options().write(true).open(&path)?
             }
             None => filled(&path)?,
@@ -70,8 +72,10 @@ impl SegmentFile {
     /// When it is not known to be there.
     pub fn append(&mut self, commit: u64, frame: &mut [u8]) -> io::Result<()> {
         let length = frame.len() - HEAD_BYTES;
-        frame[8..12].copy_from_slice(&(length as u32).to_be_bytes());
-        frame[12..HEAD_BYTES].copy_from_slice(&commit.to_be_bytes());
+        frame[12..16].copy_from_slice(&(length as u32).to_be_bytes());
+        frame[16..HEAD_BYTES].copy_from_slice(&commit.to_be_bytes());
+        let head = head_checksum(&frame[12..HEAD_BYTES], self.number);
+        frame[8..12].copy_from_slice(&head.to_be_bytes());
         let checksum = xxh3_64_with_seed(&frame[8..], self.number);
         frame[..8].copy_from_slice(&checksum.to_be_bytes());
         self.file.write_all_at(frame, self.end)?;
@@ -113,11 +117,18 @@ fn filled(path: &Path) -> io::Result<File> {
 /// The segments in `folder`, the oldest first.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// When the folder cannot be read, or holds segments of an earlier format.
 pub fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
+        if path.extension().is_some_and(|e| e == OLD_SUFFIX) {
+            return Err(io::Error::other(format!(
+                "{}: an earlier version wrote it and must move its payments to the tables: start and stop that \
+                 version once",
+                path.display()
+            )));
+        }
         if path.extension().is_some_and(|e| e == SUFFIX) {
             found.push(path);
         }
@@ -187,17 +198,11 @@ pub fn read(
     }
     // A commit begins after the one before it is on disk: a whole frame behind a broken one shows
     // that the broken one had been acknowledged.
-    let broken = last.map_or(0, |last| last + 1);
-    for behind in at + 1..bytes.len().saturating_sub(HEAD_BYTES) {
-        let commit = commit_number(&bytes[behind..]);
-        if commit > broken
-            && commit <= broken.saturating_add(LOOK_AHEAD)
-            && frame(&bytes[behind..], number).is_some()
-        {
-            return damaged(format!("byte {at} of a commit is damaged, commit {commit} follows it"));
-        }
+    let behind = (at + 1..bytes.len()).find_map(|behind| frame(&bytes[behind..], number));
+    match behind {
+        Some((commit, _)) => damaged(format!("byte {at} of a commit is damaged, commit {commit} follows it")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The number of the segment at `path`.
@@ -208,16 +213,21 @@ fn number(path: &Path) -> Option<u64> {
 /// The frame of segment `number` at the front of `bytes`: its commit number and body; `None` when
 /// none is whole.
 fn frame(bytes: &[u8], number: u64) -> Option<(u64, &[u8])> {
-    let (checksum, rest) = bytes.split_first_chunk::<8>()?;
-    let length = u32::from_be_bytes(*rest.first_chunk::<4>()?) as usize;
-    let covered = rest.get(..HEAD_BYTES - 8 + length)?;
-    let whole = length > 0 && xxh3_64_with_seed(covered, number) == u64::from_be_bytes(*checksum);
-    whole.then(|| (commit_number(bytes), &covered[HEAD_BYTES - 8..]))
+    let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+    let field = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let wide = |at: usize| u64::from(field(at)) << 32 | u64::from(field(at + 4));
+    // First: it tells a head from whatever else without reading what would be the body.
+    if field(8) != head_checksum(&head[12..], number) {
+        return None;
+    }
+    let covered = bytes.get(8..HEAD_BYTES + field(12) as usize)?;
+    let whole = xxh3_64_with_seed(covered, number) == wide(0);
+    whole.then(|| (wide(16), &covered[HEAD_BYTES - 8..]))
 }
 
-/// Where a frame at the front of `bytes` has its commit number.
-fn commit_number(bytes: &[u8]) -> u64 {
-    bytes[12..].first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
+/// The checksum of `length` and `commit` in a head of segment `number`.
+fn head_checksum(length_and_commit: &[u8], number: u64) -> u32 {
+    xxh3_64_with_seed(length_and_commit, number) as u32
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -284,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn segments_of_an_earlier_format_are_refused_and_not_taken_for_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("0000000000000001.segment"), "x").unwrap();
+        assert!(segments(folder.path()).unwrap_err().to_string().contains("start and stop that version"));
+    }
+
+    #[test]
     fn a_retired_file_takes_no_segments_place_and_can_be_removed_twice() {
         let folder = tempfile::tempdir().unwrap();
         let retired = retire(write(folder.path(), 1, 1..3).path()).unwrap();
@@ -313,13 +330,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn only_the_last_commit_may_be_broken(at in 0u64..200) {
+        fn only_the_last_commit_may_be_broken(at in 0u64..220, first in prop_oneof![Just(1u64), 2u64..1 << 40]) {
             let folder = tempfile::tempdir().unwrap();
             let mut ends = vec![0];
             let mut segment = SegmentFile::make(folder.path(), 1, None).unwrap();
-            for commit in 1..=6u64 {
-                let mut frame = vec![commit as u8; HEAD_BYTES + 12];
-                segment.append(commit, &mut frame).unwrap();
+            for nth in 1..=6u8 {
+                let mut frame = vec![nth; HEAD_BYTES + 12];
+                segment.append(first + u64::from(nth), &mut frame).unwrap();
                 ends.push(segment.end());
             }
             let segment = reopened(segment);
