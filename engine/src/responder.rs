@@ -118,7 +118,6 @@ fn answer(slot: &mut Option<Connection>, buffer: &mut [u8]) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::thread;
 

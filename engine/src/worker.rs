@@ -264,7 +264,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             let Some(pending) = self.tally.retries.take_due(now_ns) else { return };
             self.tally.asked[0] += 1;
             if self.transport.is_exhausted() {
-                self.starve(Waiting::Again(pending), now_ns);
+                self.starve(&Waiting::Again(pending), now_ns);
             } else if self.transport.is_refusing() || self.waiting.is_empty() && self.transport.has_idle() {
                 self.send(Waiting::Again(pending), now_ns);
             } else {
@@ -280,7 +280,7 @@ impl<'a, T: Transport> Worker<'a, T> {
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
         if self.transport.is_exhausted() {
-            self.starve(Waiting::First(arrival, class, Box::default()), now_ns);
+            self.starve(&Waiting::First(arrival, class, Box::default()), now_ns);
             return;
         }
         let dropped = !self.has_room();
@@ -325,7 +325,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             }
             let Some(waiting) = self.waiting.pop_front() else { return };
             if self.transport.is_exhausted() {
-                self.starve(waiting, now_ns);
+                self.starve(&waiting, now_ns);
             } else {
                 self.send(waiting, now_ns);
             }
@@ -333,14 +333,14 @@ impl<'a, T: Transport> Worker<'a, T> {
     }
 
     /// Ends what this machine cannot carry: the target was never asked, so it is the generator's failure.
-    fn starve(&mut self, waiting: Waiting, now_ns: u64) {
+    fn starve(&mut self, waiting: &Waiting, now_ns: u64) {
         self.tally.cells.slice.starved += 1;
         match waiting {
             Waiting::First(arrival, class, _) => {
-                self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
+                self.tally.cells.of(arrival.phase, *class).counts.dropped += 1;
                 self.tally.cells.slice.starved_drops += 1;
             }
-            Waiting::Again(pending) => self.tally.give_up(pending, now_ns),
+            Waiting::Again(pending) => self.tally.give_up(*pending, now_ns),
         }
     }
 

@@ -200,14 +200,14 @@ impl<R: BufRead> Replay<R> {
         self.group.begin(&first);
         let spreads = self.spread && first.whole_second;
         self.spare = first;
-        while spreads {
+        while spreads && self.failed.is_none() {
             match self.place() {
                 Ok(true) if self.spare.ns == self.group.ns && self.spare.whole_second => {
                     if self.group.is_full() {
                         self.failed = Some(self.reader.error(TraceProblem::SecondTooFull, true));
-                        break;
+                    } else {
+                        self.group.push(&self.spare.request);
                     }
-                    self.group.push(&self.spare.request);
                 }
                 Ok(true) => {
                     self.ahead = Some(std::mem::take(&mut self.spare));
@@ -215,10 +215,7 @@ impl<R: BufRead> Replay<R> {
                 }
                 Ok(false) => break,
                 // What was read of this second comes first.
-                Err(failed) => {
-                    self.failed = Some(failed);
-                    break;
-                }
+                Err(failed) => self.failed = Some(failed),
             }
         }
         if spreads {
