@@ -51,7 +51,8 @@ squall_row() {
   local status=0
   "$target/squall" run "$@" --ui none --out "$tmp/run" >"$tmp/out.txt" 2>&1 || status=$?
   if [ ! -f "$tmp/run/summary.json" ]; then
-    cat "$tmp/out.txt" >&2
+    # What it said is a result too.
+    cat "$tmp/out.txt"
     return 1
   fi
   python3 - "$label" "$status" "$tmp/run/summary.json" <<'PY'

@@ -2,8 +2,9 @@
 //!
 //! Workers share nothing. Each has its slice of the schedule, its connections and its histograms;
 //! once a second it hands a `Slice` to the conductor, which merges those of all workers
-//! into one [`squall_record::interval::Tick`]. A worker never waits for another, never allocates
-//! for a request, and reads the clock once per loop pass.
+//! into one [`squall_record::interval::Tick`]. A worker never waits for another, and reads
+//! the clock once per loop pass. Over the own transport it allocates nothing for a request, but for a
+//! recorded one that has to wait.
 //!
 //! An arrival that is due while every connection is busy waits, and its wait is part of its
 //! response time. When more than `max_in_flight` are on the wire or waiting, it is dropped and

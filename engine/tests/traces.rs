@@ -69,6 +69,8 @@ fn plan(folder: &Path, duration: &str, trace: &str, workers: u32) -> Plan {
 
 struct Replayed {
     counts: Counts,
+    /// How many seconds the run has told of.
+    seconds: u32,
     traces: Vec<(f64, TraceTotals, TraceEnd)>,
     ended: Result<(), EngineError>,
 }
@@ -76,7 +78,7 @@ struct Replayed {
 fn replay(plan: &Plan, addr: SocketAddr, clock: Clock, stop: &AtomicBool) -> Replayed {
     let endpoint = Endpoint::Tcp(addr);
     let job = Job { plan, endpoint: &endpoint, host: "test", token: "", clock, pace: Pace::Open };
-    let (mut counts, mut traces) = (Counts::default(), Vec::new());
+    let (mut counts, mut traces, mut seconds) = (Counts::default(), Vec::new(), 0);
     let on_event = |e: Event| {
         if let What::Trace { replay, .. } = e.what {
             traces.push((e.at_s, replay.totals, replay.end));
@@ -85,10 +87,11 @@ fn replay(plan: &Plan, addr: SocketAddr, clock: Clock, stop: &AtomicBool) -> Rep
     };
     let ended = run_with(&job, &Control::new(), stop, on_event, |tick| {
         tick.intervals.iter().for_each(|i| counts += &i.counts);
+        seconds = tick.second + 1;
         Ok(())
     });
     assert!(counts.check(), "{counts:?}");
-    Replayed { counts, traces, ended }
+    Replayed { counts, seconds, traces, ended }
 }
 
 const AS_RECORDED: &str = "format = \"csv\", time = \"t\", path = \"p\", request = \"as-recorded\"";
@@ -167,6 +170,8 @@ fn what_is_not_replayed_is_told_and_silence_after_the_trace_too() {
     let replayed = replay(&plan, addr, clock, &AtomicBool::new(false));
     replayed.ended.unwrap();
     assert_eq!((replayed.counts.planned, seen.lock().unwrap().len()), (2, 2));
+    // The phase goes on: faults may still be to come, and what a later phase asks for.
+    assert!(replayed.seconds >= 2, "the run ended after {} s", replayed.seconds);
     let [(at_s, t, end)] = &replayed.traces[..] else { panic!("{:?}", replayed.traces) };
     assert_eq!((t.lines, t.replayed, t.unsafe_methods, t.no_path, t.broken, t.ignored), (6, 2, 1, 1, 1, 1));
     // The POST was later than what came after it, but was never an arrival.
