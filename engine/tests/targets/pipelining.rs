@@ -2,7 +2,6 @@
 //! becomes of those before it.
 
 use super::*;
-use squall_record::clock::NANOS_PER_SEC;
 
 /// One connection that carries up to four requests at once.
 fn pipelined(rate_rps: f64) -> squall_scenarios::plan::Plan {
@@ -141,31 +140,31 @@ fn nothing_is_put_behind_another_while_a_connection_is_free() {
     assert_eq!(behind.load(Ordering::Relaxed), 0);
 }
 
-/// How long after its place in the schedule the server has a request, by the median, in nanoseconds; but
-/// for what is the same for all.
-fn seen_after_ns(tick_us: u64) -> i64 {
+#[test]
+fn a_tick_holds_back_no_request_that_has_been_fired() {
     let clock = Clock::starting_in(Duration::from_millis(100));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let stamps = Arc::clone(&seen);
-    let addr = answering(move |request| {
-        stamps.lock().unwrap().push((seq(&request.line), clock.now_ns()));
+    let addr = answering(move |_| {
+        stamps.lock().unwrap().push(clock.now_ns());
         Some(http(200, ""))
     });
     let mut plan = pipelined(200.0);
-    plan.load.tick_us = tick_us;
+    plan.load.tick_us = 1_000;
     let (endpoint, stop) = (addr.into(), AtomicBool::new(false));
     let job = Job { plan: &plan, endpoint: &endpoint, host: "localhost", token: "", clock, pace: Pace::Open };
-    run(&job, &stop, |_| Ok(())).unwrap();
+    let mut fired = Vec::new();
+    run(&job, &stop, |tick| {
+        fired.extend(tick.ops.iter().map(|op| op.fired_ns));
+        Ok(())
+    })
+    .unwrap();
+    // There is one connection, so they come in the order in which they were fired.
+    fired.sort_unstable();
     let seen = seen.lock().unwrap();
-    let mut after: Vec<i64> =
-        seen.iter().map(|(seq, at_ns)| *at_ns as i64 - (seq * NANOS_PER_SEC / 200) as i64).collect();
-    assert_eq!(after.len(), 200);
-    after.sort_unstable();
-    after[after.len() / 2]
-}
-
-#[test]
-fn a_tick_holds_back_no_request_that_has_been_fired() {
-    let (without, with) = (seen_after_ns(0), seen_after_ns(1_000));
-    assert!(with < without + 500_000, "{with} ns with a tick of 1 ms, {without} ns without");
+    assert_eq!((fired.len(), seen.len()), (200, 200));
+    let mut after_ns: Vec<u64> = fired.iter().zip(seen.iter()).map(|(fired, seen)| seen - fired).collect();
+    after_ns.sort_unstable();
+    // A busy machine delays many of them; one that waits for the tick's end is late always.
+    assert!(after_ns[20] < 1_000_000, "{after_ns:?}");
 }
