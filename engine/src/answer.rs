@@ -9,6 +9,8 @@ use httparse::{EMPTY_HEADER, Response, Status};
 pub const MAX_HEADERS: usize = 64;
 /// A head longer than this many bytes makes it a bad answer.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// More interim (1xx) heads than this before an answer make it a bad answer.
+pub const MAX_INTERIM: u8 = 16;
 /// A chunk-size line longer than this many bytes makes it a bad answer.
 const MAX_CHUNK_LINE_BYTES: usize = 1024;
 
@@ -55,6 +57,7 @@ pub struct Scanner {
     state: State,
     answer: Answer,
     head_request: bool,
+    interim: u8,
 }
 
 impl Default for Scanner {
@@ -63,6 +66,7 @@ impl Default for Scanner {
             state: State::Head,
             answer: Answer { status: 0, not_executed: false, keep_alive: true },
             head_request: false,
+            interim: 0,
         }
     }
 }
@@ -168,7 +172,9 @@ impl Scanner {
         let status = response.code.ok_or(BadAnswer)?;
         if status < 200 {
             // 101 would change the protocol, which was never asked for; below 100 is no status.
-            return if status == 101 || status < 100 { Err(BadAnswer) } else { Ok(Some(used)) };
+            self.interim += 1;
+            let is_bad = status == 101 || status < 100 || self.interim > MAX_INTERIM;
+            return if is_bad { Err(BadAnswer) } else { Ok(Some(used)) };
         }
         let mut length: Option<u64> = None;
         // Whether the body is coded for its transfer, and then whether its last coding is chunked.
@@ -337,6 +343,15 @@ mod tests {
     fn bytes_after_the_answer_are_not_its_own() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1";
         assert_eq!(Scanner::default().scan(text), Ok(Scan::Complete(ok(200), text.len() - 8)));
+    }
+
+    #[test]
+    fn interim_heads_without_end_are_refused() {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let text = interim.repeat(usize::from(MAX_INTERIM)) + answer;
+        assert_eq!(feed(text.as_bytes(), 100), Ok((Some(ok(200)), text.len())));
+        assert_eq!(feed((interim.to_owned() + &text).as_bytes(), 100), Err(BadAnswer));
     }
 
     #[test]

@@ -203,6 +203,11 @@ impl Connection {
         first
     }
 
+    /// Whether there is something that the socket has not taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     /// Sends on what the socket had not taken. `Ok(true)` when all of it is gone.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while !self.unsent.is_empty() {
@@ -218,7 +223,7 @@ impl Connection {
     }
 
     /// Reads what has come into `scratch`, after what an answer's head had left over. One read a
-    /// call: the rest is announced again.
+    /// call.
     pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Received {
         let Some(socket) = self.socket.as_mut() else { return Received::Broken };
         let left_over = self.partial.len();

@@ -39,6 +39,9 @@ const MAX_DOUBLINGS: u32 = 6;
 const EVENTS_PER_PASS: usize = 64;
 /// The most read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
+/// How often a socket is read in one loop pass: one that has always more must not keep the loop from
+/// the others.
+const READS_PER_PASS: u32 = 4;
 
 /// A worker's connections.
 pub(crate) struct Pool {
@@ -191,7 +194,7 @@ impl Pool {
     /// socket (epoll(7), question 9), but for an end that came with the bytes.
     fn read_on(&mut self, id: u32, hung_up: bool, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
         let generation = self.connections[id as usize].generation;
-        loop {
+        for _ in 0..READS_PER_PASS {
             let (got, filled) = self.receive(id, now_ns, done);
             let connection = &self.connections[id as usize];
             let is_same = connection.generation == generation && connection.state == State::Open;
@@ -199,11 +202,13 @@ impl Pool {
                 return;
             }
             if connection.is_free() {
-                // Whatever is still there was not asked for: epoll tells of it anew.
-                let _ = self.watch(id, READ);
-                return;
+                // Whatever is still there was not asked for.
+                break;
             }
         }
+        // Of what is still there epoll tells anew.
+        let unsent = self.connections[id as usize].has_unsent();
+        let _ = self.watch(id, if unsent { READ.union(epoll::EventFlags::OUT) } else { READ });
     }
 
     /// Gives the socket what it was not given or did not take yet.

@@ -58,9 +58,9 @@ pub(crate) struct Setup<'a> {
 /// What waits for a connection.
 #[derive(Debug)]
 enum Waiting {
-    /// An arrival, its class, and method and path as recorded: empty, and no memory, when the
-    /// workload says what is asked.
-    First(Arrival, u16, Box<[u8]>),
+    /// An arrival, its class, method and path as recorded (empty, and no memory, when the workload
+    /// says what is asked), and whether it waits because the pool is too small.
+    First(Arrival, u16, Box<[u8]>, bool),
     /// One that was sent before and failed.
     Again(Pending),
 }
@@ -280,19 +280,20 @@ impl<'a, T: Transport> Worker<'a, T> {
         let counts = &mut self.tally.cells.of(arrival.phase, class).counts;
         counts.planned += 1;
         if self.transport.is_exhausted() {
-            self.starve(&Waiting::First(arrival, class, Box::default()), now_ns);
+            self.starve(&Waiting::First(arrival, class, Box::default(), false), now_ns);
             return;
         }
         let dropped = !self.has_room();
+        let starved = self.is_pool_too_small(now_ns);
         if dropped {
             self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
         } else if self.transport.is_refusing() {
-            self.send(Waiting::First(arrival, class, self.source.recorded().into()), now_ns);
+            self.send(Waiting::First(arrival, class, self.source.recorded().into(), false), now_ns);
             return;
         } else {
-            self.waiting.push_back(Waiting::First(arrival, class, self.source.recorded().into()));
+            self.waiting.push_back(Waiting::First(arrival, class, self.source.recorded().into(), starved));
         }
-        if self.is_pool_too_small(now_ns) {
+        if starved {
             self.tally.cells.slice.starved += 1;
             self.tally.cells.slice.starved_drops += u64::from(dropped);
         }
@@ -336,7 +337,7 @@ impl<'a, T: Transport> Worker<'a, T> {
     fn starve(&mut self, waiting: &Waiting, now_ns: u64) {
         self.tally.cells.slice.starved += 1;
         match waiting {
-            Waiting::First(arrival, class, _) => {
+            Waiting::First(arrival, class, ..) => {
                 self.tally.cells.of(arrival.phase, *class).counts.dropped += 1;
                 self.tally.cells.slice.starved_drops += 1;
             }
@@ -348,7 +349,7 @@ impl<'a, T: Transport> Worker<'a, T> {
     /// refuse them all.
     fn send(&mut self, waiting: Waiting, now_ns: u64) {
         let (flight, recorded) = match waiting {
-            Waiting::First(arrival, class, recorded) => (first(arrival, class), recorded),
+            Waiting::First(arrival, class, recorded, _) => (first(arrival, class), recorded),
             // What was recorded is asked once.
             Waiting::Again(Pending { flight, .. }) => {
                 (Flight { attempt: flight.attempt + 1, ..flight }, Box::default())
@@ -411,8 +412,10 @@ impl<'a, T: Transport> Worker<'a, T> {
         self.tally.closing = true;
         for w in self.waiting.drain(..) {
             match w {
-                Waiting::First(arrival, class, _) => {
+                Waiting::First(arrival, class, _, starved) => {
                     self.tally.cells.of(arrival.phase, class).counts.dropped += 1;
+                    // One that was stopped by hand might have been sent yet.
+                    self.tally.cells.slice.starved_drops += u64::from(starved && !self.stopped);
                 }
                 Waiting::Again(pending) => self.tally.give_up(pending, now_ns),
             }

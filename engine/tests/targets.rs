@@ -50,6 +50,7 @@ over_both! {
     a_target_that_never_answers_times_out_and_the_overflow_is_dropped
     arrivals_that_wait_for_a_stalled_target_pay_their_full_wait
     too_small_a_pool_is_the_generators_fault
+    one_that_never_ends_holds_up_no_other
     an_overloaded_target_is_not_the_pools_fault
     a_target_that_dies_and_comes_back_is_loaded_again
     a_run_that_is_stopped_ends_early_and_still_accounts_for_everything
@@ -211,6 +212,41 @@ fn too_small_a_pool_is_the_generators_fault(via: Transport) {
     let seen = load(&plan, addr);
     assert!(seen.counts.dropped > 100, "{:?}", seen.counts);
     assert!(seen.starved > 100, "starved {}", seen.starved);
+    assert!(seen.starved_drops > 100, "starved drops {}", seen.starved_drops);
+
+    // With room to wait they are dropped at the end, and for the same reason.
+    plan.load.max_in_flight = 10_000;
+    plan.load.timeout_ms = 500;
+    let seen = load(&plan, addr);
+    assert!(seen.counts.dropped > 100, "{:?}", seen.counts);
+    assert!(seen.starved_drops > 100, "starved drops {} of {:?}", seen.starved_drops, seen.counts);
+}
+
+fn one_that_never_ends_holds_up_no_other(via: Transport) {
+    // Every tenth request is answered without end, as fast as the connection takes it.
+    let addr = server(|stream| {
+        let mut writer = stream.try_clone().unwrap();
+        let mut reader = BufReader::new(stream);
+        while let Some(request) = read_request(&mut reader) {
+            let seq: u64 = request.line.split(['/', ' ']).find_map(|word| word.parse().ok()).unwrap();
+            if seq % 10 != 3 {
+                if writer.write_all(&http(200, "")).is_err() {
+                    return;
+                }
+                continue;
+            }
+            let piece = [b'x'; 256 * 1024];
+            let mut written = writer.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            while written.is_ok() {
+                written = writer.write_all(&piece);
+            }
+            return;
+        }
+    });
+    let mut plan = plan(via, 20.0, 1.0);
+    plan.load.timeout_ms = 1_000;
+    let seen = load(&plan, addr);
+    assert_eq!((seen.counts.ok, seen.failed(Failure::Timeout)), (18, 2), "{:?}", seen.counts);
 }
 
 fn an_overloaded_target_is_not_the_pools_fault(via: Transport) {

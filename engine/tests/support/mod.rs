@@ -97,6 +97,7 @@ pub struct Seen {
     pub service: Latency,
     pub lag: Latency,
     pub starved: u64,
+    pub starved_drops: u64,
     /// At the end of any second.
     pub most_in_flight: u32,
     pub ops: Vec<squall_record::ops::Op>,
@@ -108,6 +109,7 @@ impl Seen {
         self.seconds.push(tick.second);
         let g = &tick.generator;
         self.starved += g.starved;
+        self.starved_drops += g.starved_drops;
         self.most_in_flight = self.most_in_flight.max(g.in_flight + g.waiting + g.pausing);
         self.ops.extend_from_slice(&tick.ops);
         for i in &tick.intervals {
