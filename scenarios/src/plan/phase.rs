@@ -19,7 +19,7 @@ pub struct PhasePlan {
     pub curve: Curve,
     /// One step of a `steps` phase: a point for the scalability fit.
     pub step: bool,
-    /// The classes' weights in it, in the order of [`Plan::requests`]; empty when those of the
+    /// The classes' weights in it, in the order of [`Plan::requests`](super::Plan::requests); empty when those of the
     /// requests hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mix: Vec<f64>,

@@ -43,7 +43,8 @@ pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
         plan.name,
         plan.phases.len(),
         if plan.has_trace() { "about " } else { "" },
-        plan.estimated_arrivals(),
+        // The sum of nothing is -0.
+        plan.estimated_arrivals() + 0.0,
         plan.duration_s(),
         plan.estimated_peak_rps(),
     ))?;
