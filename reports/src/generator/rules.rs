@@ -109,13 +109,8 @@ impl Judge {
     }
 
     fn standstill_finding(&self) -> Option<(RunVerdict, String)> {
-        let (verdict, limit_ns) = if self.stood_still_ns >= STOOD_STILL_INVALID_NS {
-            (RunVerdict::Invalid, STOOD_STILL_INVALID_NS)
-        } else if self.stood_still_ns >= STOOD_STILL_SUSPECT_NS {
-            (RunVerdict::Suspect, STOOD_STILL_SUSPECT_NS)
-        } else {
-            return None;
-        };
+        let (verdict, limit_ns) =
+            reached(self.stood_still_ns, STOOD_STILL_SUSPECT_NS, STOOD_STILL_INVALID_NS)?;
         Some((
             verdict,
             format!(
@@ -193,13 +188,7 @@ impl Judge {
             .filter_map(|(c, p)| Some((c.utilisation()?, format!(" in phase `{}`", p.name))))
             .chain(whole)
             .max_by(|a, b| a.0.total_cmp(&b.0))?;
-        let (verdict, limit) = if busiest >= CPU_INVALID {
-            (RunVerdict::Invalid, CPU_INVALID)
-        } else if busiest >= CPU_SUSPECT {
-            (RunVerdict::Suspect, CPU_SUSPECT)
-        } else {
-            return None;
-        };
+        let (verdict, limit) = reached(busiest, CPU_SUSPECT, CPU_INVALID)?;
         Some((
             verdict,
             format!(
@@ -253,13 +242,7 @@ impl Judge {
     /// Users that wait for their own thread find the target slower than it is.
     fn journeys_finding(&self) -> Option<(RunVerdict, String)> {
         let busy = self.journeys.utilisation()?;
-        let (verdict, limit) = if busy >= CPU_INVALID {
-            (RunVerdict::Invalid, CPU_INVALID)
-        } else if busy >= CPU_SUSPECT {
-            (RunVerdict::Suspect, CPU_SUSPECT)
-        } else {
-            return None;
-        };
+        let (verdict, limit) = reached(busy, CPU_SUSPECT, CPU_INVALID)?;
         Some((
             verdict,
             format!(
@@ -287,4 +270,15 @@ impl Judge {
 
 pub(super) fn p99_us(latency: &Latency) -> Option<u64> {
     latency.quantile(0.99).map(|Quantile { us, .. }| us)
+}
+
+/// Which of two limits `seen` has reached, and what that makes of the run.
+fn reached<T: PartialOrd + Copy>(seen: T, suspect: T, invalid: T) -> Option<(RunVerdict, T)> {
+    if seen >= invalid {
+        Some((RunVerdict::Invalid, invalid))
+    } else if seen >= suspect {
+        Some((RunVerdict::Suspect, suspect))
+    } else {
+        None
+    }
 }
