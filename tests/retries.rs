@@ -5,9 +5,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
 
 use squall_record::folder::RunFolder;
 use squall_record::ops::Op;
@@ -15,7 +13,7 @@ use squall_record::outcome::Outcome;
 use squall_scenarios::content::Content;
 use squall_scenarios::plan::Plan;
 use support::{
-    Reaped, assert_complete, reference_scenario, scenario_file, squall, squall_runs, stdout, summary, told,
+    SecondLife, assert_complete, reference_scenario, scenario_file, squall_runs, stdout, summary, told,
 };
 
 /// Runs 100 payments a second for 4 s with `fault` and `retry`, and gives the summary, every
@@ -49,30 +47,8 @@ fn every_payment_once(dir: &Path, s: &serde_json::Value, ops: &[Op], plan: &Plan
         assert!(paid.insert(op.index), "arrival {} was answered twice", op.index);
     }
     let arrivals: BTreeSet<u64> = ops.iter().map(|o| o.index).collect();
-    // The service that reads the ledger again says what is in it.
-    let mut again = Reaped(
-        squall()
-            .args(["target", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce"])
-            .args(["--data", dir.join("run/ledger").to_str().unwrap()])
-            .env("PAYMENTS_TOKEN", "a-token-for-the-second-life")
-            .env("PAYMENTS_ADMIN_TOKEN", "an-admin-token-for-it")
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let mut line = String::new();
-    BufReader::new(again.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let announced: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let base = format!("http://{}", announced["listening"].as_str().unwrap());
-    let agent = ureq::Agent::new_with_defaults();
-    let get = |path: &str| -> serde_json::Value {
-        let mut answer = agent
-            .get(format!("{base}{path}"))
-            .header("Authorization", "Bearer a-token-for-the-second-life")
-            .call()
-            .unwrap();
-        answer.body_mut().read_json().unwrap()
-    };
+    let again = SecondLife::of(&dir.join("run/ledger"));
+    let get = |path: &str| again.get(path);
     let content = Content::new(plan);
     let mut seqs = BTreeSet::new();
     for index in &paid {

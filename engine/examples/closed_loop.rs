@@ -8,13 +8,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{Job, Pace, run};
+use squall_engine::engine::{Job, run};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, DataPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, TargetPlan, Transport,
 };
+use squall_scenarios::workload::Workload;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -26,13 +27,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plan = plan(connections, workers, duration_s);
     let host = addr.to_string();
     let endpoint = Endpoint::Tcp(addr);
+    let workload = Workload::new(&plan, &host, "")?;
     let job = Job {
         plan: &plan,
         endpoint: &endpoint,
         host: &host,
-        token: "",
+        workload: &workload,
         clock: Clock::starting_in(Duration::from_millis(200)),
-        pace: Pace::Closed { duration_s },
     };
     let (mut counts, mut cpu_ns) = (Counts::default(), 0);
     run(&job, &AtomicBool::new(false), |tick| {
@@ -64,7 +65,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             timeout_ms: 2000,
             workers,
             max_rate_rps: 1e6,
-            mode: Mode::Open,
+            mode: Mode::Closed,
             spin_us: 0,
             tick_us: 0,
             pipeline: 1,
@@ -101,6 +102,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             amount_max: 1,
             amount: AmountLaw::Uniform,
         },
+        feeders: vec![],
         journeys: vec![],
         faults: vec![],
         slos: vec![],

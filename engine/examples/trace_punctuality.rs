@@ -15,11 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{Job, Pace, run};
+use squall_engine::engine::{Job, run};
 use squall_record::clock::Clock;
 use squall_scenarios::draw::{Draw, Lane};
 use squall_scenarios::load::load;
 use squall_scenarios::source::Source;
+use squall_scenarios::workload::Workload;
 
 /// When each request came, and its number.
 type Seen = Arc<Mutex<Vec<(u64, usize)>>>;
@@ -59,7 +60,8 @@ fn measure(folder: &std::path::Path, rate_rps: u64, seconds: u64, speed: u64) ->
     let clock = Clock::starting_in(Duration::from_millis(300));
     let (addr, seen) = recorder(clock)?;
     let endpoint = Endpoint::Tcp(addr);
-    let job = Job { plan: &plan, endpoint: &endpoint, host: "recorder", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(&plan, "recorder", "")?;
+    let job = Job { plan: &plan, endpoint: &endpoint, host: "recorder", workload: &workload, clock };
     run(&job, &AtomicBool::new(false), |_| Ok(()))?;
 
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);

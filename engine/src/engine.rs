@@ -12,9 +12,8 @@ use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::event::Event;
 use squall_record::interval::{GeneratorSample, Interval, Tick};
 use squall_record::latency::Latency;
-use squall_scenarios::plan::{self, Plan};
+use squall_scenarios::plan::{self, Mode, Plan};
 use squall_scenarios::schedule::Schedule;
-use squall_scenarios::template::TemplateError;
 use squall_scenarios::trace::error::TraceError;
 use squall_scenarios::workload::Workload;
 
@@ -36,42 +35,24 @@ const FILES_PER_WORKER: u64 = 4;
 /// A request class's index is written in one byte of `ops.bin`.
 pub const MAX_CLASSES: usize = 256;
 
-/// What to load, and how. It holds a token, and so has no `Debug`.
+/// What to load, and how. Its requests hold a token, and so it has no `Debug`.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// Where the target listens.
     pub endpoint: &'a Endpoint,
-    /// What goes into `Host`.
+    /// What the target is called.
     pub host: &'a str,
-    /// What `${token}` becomes.
-    pub token: &'a str,
+    /// What is asked.
+    pub workload: &'a Workload,
     /// The run's clock. Let its zero lie a little ahead, so that connections are open by then.
     pub clock: Clock,
-    /// Who sets the pace.
-    pub pace: Pace,
-}
-
-/// Who sets the pace.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Pace {
-    /// The plan's schedule, whatever the target does.
-    Open,
-    /// The target: each connection sends its next request when the last is answered. What it
-    /// measures is a maximum throughput and says nothing about response time under a load.
-    Closed {
-        /// For how long, in seconds.
-        duration_s: f64,
-    },
 }
 
 /// Why a run could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A request's text is not a template.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
     /// More request classes than the record can tell apart.
     #[error("{0} request classes are more than the {MAX_CLASSES} that a run can record")]
     TooManyClasses(usize),
@@ -130,7 +111,6 @@ pub fn run_with(
     }
     let waiting = u64::from(plan.load.workers) * FILES_PER_WORKER;
     raise_open_files(u64::from(plan.load.connections) + waiting + SPARE_FILES)?;
-    let workload = Workload::new(plan, job.host, job.token)?;
     let workers = plan.load.workers.clamp(1, plan.load.connections.min(plan.load.max_in_flight).max(1));
     thread::scope(|scope| {
         let (slices_tx, slices_rx) = sync_channel::<Slice>(SLICES_BEHIND * workers as usize);
@@ -145,7 +125,7 @@ pub fn run_with(
             backs.push(back_tx);
             let setup = Setup {
                 plan,
-                workload: &workload,
+                workload: job.workload,
                 clock: job.clock,
                 stop,
                 connections: share(plan.load.connections, w, workers),
@@ -153,7 +133,7 @@ pub fn run_with(
                 spin_ns: plan.load.spin_us * 1_000,
                 tick_ns: plan.load.tick_us * 1_000,
                 control,
-                open: job.pace == Pace::Open,
+                open: plan.load.mode == Mode::Open,
                 end_ns: end_ns(job),
             };
             let out = slices_tx.clone();
@@ -248,7 +228,7 @@ fn sources<'a>(
     workers: u32,
     events: Sender<Event>,
 ) -> Result<(Option<Reader<'a>>, Vec<Source>), TraceError> {
-    if job.pace == Pace::Open && job.plan.has_trace() {
+    if job.plan.load.mode == Mode::Open && job.plan.has_trace() {
         let (reader, feeds) = Reader::open(job.plan, job.clock, workers, events)?;
         let sources = feeds.into_iter().map(|feed| Source::Fed { feed, end_ns: end_ns(job) });
         return Ok((Some(reader), sources.collect()));
@@ -257,12 +237,12 @@ fn sources<'a>(
 }
 
 fn source(job: &Job<'_>, worker: u32, workers: u32) -> Source {
-    match job.pace {
-        Pace::Open => {
+    match job.plan.load.mode {
+        Mode::Open => {
             let schedule = Box::new(Schedule::for_worker(job.plan, worker, workers));
             Source::Open { schedule, end_ns: end_ns(job) }
         }
-        Pace::Closed { .. } => {
+        Mode::Closed => {
             Source::Closed { until_ns: end_ns(job), next: u64::from(worker), stride: u64::from(workers) }
         }
     }
@@ -270,11 +250,7 @@ fn source(job: &Job<'_>, worker: u32, workers: u32) -> Source {
 
 /// When the last arrival may be.
 fn end_ns(job: &Job<'_>) -> u64 {
-    let end_s = match job.pace {
-        Pace::Open => job.plan.duration_s(),
-        Pace::Closed { duration_s } => duration_s,
-    };
-    (end_s * NANOS_PER_SEC as f64) as u64
+    (job.plan.duration_s() * NANOS_PER_SEC as f64) as u64
 }
 
 /// The share of `total` that falls to one of `workers`, at least 1.
@@ -422,6 +398,7 @@ mod tests {
                 amount: AmountLaw::Uniform,
             },
             journeys: vec![],
+            feeders: vec![],
             faults: vec![],
             slos: vec![],
             gates: vec![],

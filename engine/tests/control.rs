@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use squall_engine::control::{Control, LEAD_NS, MAX_CHANGES};
-use squall_engine::engine::{Job, Pace, run_with};
+use squall_engine::engine::{Job, run_with};
 use squall_engine::responder;
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
@@ -17,6 +17,7 @@ use squall_scenarios::load::load;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::schedule::Change;
 use squall_scenarios::source::Source;
+use squall_scenarios::workload::Workload;
 
 const MS: u64 = 1_000_000;
 
@@ -64,7 +65,8 @@ struct Seen {
 /// Carries out `plan`; `each` is told of every second.
 fn carried(plan: &Plan, control: &Control, stop: &AtomicBool, mut each: impl FnMut(u32, Clock)) -> Seen {
     let clock = Clock::starting_in(Duration::from_millis(100));
-    let job = Job { plan, endpoint: &target().into(), host: "t", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(plan, "t", "").unwrap();
+    let job = Job { plan, endpoint: &target().into(), host: "t", workload: &workload, clock };
     let mut seen = Seen::default();
     run_with(
         &job,

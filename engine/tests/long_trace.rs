@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use squall_engine::control::Control;
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{Job, Pace, run_with};
+use squall_engine::engine::{Job, run_with};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_scenarios::load::load;
 use squall_scenarios::source::Source;
+use squall_scenarios::workload::Workload;
 
 const LINES: u64 = 2_000_000;
 
@@ -55,9 +56,8 @@ fn millions_of_lines_start_at_once_and_are_never_held() {
         plan: &plan,
         endpoint: &endpoint,
         host: "t",
-        token: "",
+        workload: &Workload::new(&plan, "t", "").unwrap(),
         clock: Clock::starting_in(Duration::from_millis(200)),
-        pace: Pace::Open,
     };
     let (mut counts, mut peak, mut first_s) = (Counts::default(), 0, None);
     run_with(

@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use squall_engine::engine::{Job, Pace, run};
+use squall_engine::engine::{Job, run};
 use squall_record::clock::Clock;
 use squall_record::outcome::Failure;
+use squall_scenarios::closed::closed_loop;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{Arrivals, Transport};
+use squall_scenarios::workload::Workload;
 
 use support::{GENERAL, answering, http, load, load_until, plan, read_request, server};
 
@@ -343,16 +345,10 @@ fn a_run_that_is_stopped_ends_early_and_still_accounts_for_everything(via: Trans
 
 fn closed_loop_keeps_every_connection_busy(via: Transport) {
     let addr = answering(|_| Some(http(200, "")));
-    let plan = plan(via, 1.0, 1.0);
+    let (plan, _) = closed_loop(plan(via, 1.0, 1.0), 0.5);
     let clock = Clock::starting_in(Duration::from_millis(50));
-    let job = Job {
-        plan: &plan,
-        endpoint: &addr.into(),
-        host: "localhost",
-        token: "",
-        clock,
-        pace: Pace::Closed { duration_s: 0.5 },
-    };
+    let workload = Workload::new(&plan, "localhost", "").unwrap();
+    let job = Job { plan: &plan, endpoint: &addr.into(), host: "localhost", workload: &workload, clock };
     let mut ok = 0;
     run(&job, &AtomicBool::new(false), |t| {
         ok += t.intervals.iter().map(|i| i.counts.ok).sum::<u64>();
@@ -366,8 +362,8 @@ fn a_record_that_fails_ends_the_run(via: Transport) {
     let addr = answering(|_| Some(http(200, "")));
     let clock = Clock::starting_in(Duration::from_millis(50));
     let plan = plan(via, 100.0, 60.0);
-    let job =
-        Job { plan: &plan, endpoint: &addr.into(), host: "localhost", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(&plan, "localhost", "").unwrap();
+    let job = Job { plan: &plan, endpoint: &addr.into(), host: "localhost", workload: &workload, clock };
     let err = run(&job, &AtomicBool::new(false), |_| Err(std::io::Error::other("disk full"))).unwrap_err();
     assert!(err.to_string().contains("disk full"));
     assert!(clock.now_s() < 30.0);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use squall_engine::control::Control;
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{EngineError, Job, Pace, run_with};
+use squall_engine::engine::{EngineError, Job, run_with};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_record::event::{Event, What};
@@ -20,6 +20,7 @@ use squall_record::trace::{TraceEnd, TraceTotals};
 use squall_scenarios::load::load;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::source::Source;
+use squall_scenarios::workload::Workload;
 
 /// What a server saw: when, and the head of the request.
 type Seen = Arc<Mutex<Vec<(u64, String)>>>;
@@ -77,7 +78,8 @@ struct Replayed {
 
 fn replay(plan: &Plan, addr: SocketAddr, clock: Clock, stop: &AtomicBool) -> Replayed {
     let endpoint = Endpoint::Tcp(addr);
-    let job = Job { plan, endpoint: &endpoint, host: "test", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(plan, "test", "").unwrap();
+    let job = Job { plan, endpoint: &endpoint, host: "test", workload: &workload, clock };
     let (mut counts, mut traces, mut seconds) = (Counts::default(), Vec::new(), 0);
     let on_event = |e: Event| {
         if let What::Trace { replay, .. } = e.what {

@@ -39,6 +39,7 @@ pub(crate) fn plan() -> Plan {
             amount: AmountLaw::Uniform,
         },
         journeys: vec![],
+        feeders: vec![],
         faults: vec![],
         slos: vec![],
         gates: vec![],

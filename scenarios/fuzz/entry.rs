@@ -1,7 +1,12 @@
 //! What must hold whatever a scenario file or a `--set` says. Shared by the fuzz targets, which
 //! search for inputs that break it, and by the property tests.
 
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use squall_scenarios::explain::explain;
+use squall_scenarios::feeder::Feeders;
 use squall_scenarios::gate::parse_gate;
 use squall_scenarios::host::{Host, TargetUrl};
 use squall_scenarios::journey::{Draws, Known, Script, Take};
@@ -24,7 +29,12 @@ const REQUESTS: u64 = 20;
 pub fn scenario(input: &str) {
     let (text, overrides) = input.split_once('\0').unwrap_or((input, ""));
     let overrides: Vec<Override> = overrides.lines().filter_map(|l| l.parse().ok()).collect();
-    match load(&Source { name: "fuzz.toml".to_owned(), text: text.to_owned() }, &overrides) {
+    answered("fuzz.toml", text, &overrides);
+}
+
+/// A scenario is a plan that keeps its promises, or an error that can be shown.
+fn answered(name: &str, text: &str, overrides: &[Override]) {
+    match load(&Source { name: name.to_owned(), text: text.to_owned() }, overrides) {
         Ok(plan) => accepted(&plan),
         Err(e) => {
             assert!(!e.problems().is_empty(), "an error without a problem");
@@ -62,11 +72,83 @@ fn accepted(plan: &Plan) {
         workload.fill(index, class, &mut bytes);
         let request = &plan.requests[usize::from(class)];
         let text = String::from_utf8(bytes.clone()).expect("a request is UTF-8");
-        let (head, _body) = text.split_once("\r\n\r\n").expect("a head ends");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
         let own = 2 + usize::from(request.body.is_some());
         assert_eq!(head.split("\r\n").count(), own + request.headers.len(), "a smuggled line in {head:?}");
         assert!(!head.replace("\r\n", "").contains(['\r', '\n']), "a bare line break in {head:?}");
         assert_eq!(head.lines().next().map(|l| l.split(' ').count()), Some(3), "{head:?}");
+        let length = head.lines().find_map(|l| l.strip_prefix("Content-Length:"));
+        let length = length.map_or(Ok(0), |l| l.trim().parse::<usize>());
+        assert_eq!(length, Ok(body.len()), "{text:?}");
+        let typed = request.headers.iter().find(|h| h.0.eq_ignore_ascii_case("content-type"));
+        if request.body.is_some() && typed.is_some_and(|h| h.1 == "application/json") {
+            assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "no JSON: {body:?}");
+        }
+    }
+}
+
+/// A file of a scenario, of its own for each call.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn new(bytes: &[u8]) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("squall-fuzz-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, bytes).expect("a place for a file");
+        Self(path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A file of a feeder, whose columns `a`, `b` and `c` stand wherever values may.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+pub fn feeder_csv(input: &[u8]) {
+    let file = Beside::new(input);
+    // A file that lacks a column, or whose values cannot stand in one of the places, is refused; so each
+    // place is tried by itself.
+    let requests = [
+        "path = \"/${f.a}/x?b=${f.b}\"\nheaders = { X-Seq = \"${seq}\" }",
+        "path = \"/\"\nheaders = { X-A = \"${f.a}\", X-B = \"<${f.b}>\" }",
+        "path = \"/\"\nbody = '{\"a\":\"<${f.a}>\",\"key\":\"${key}\",\"b\":\"${f.b}\"}'",
+        "path = \"/\"\nbody = '{\"a\":${f.a},\"b\":[${f.b}]}'",
+        "path = \"/\"\nbody = 'a=${f.a}&b=${f.b}'\nheaders = { Content-Type = \"application/x-www-form-urlencoded\" }",
+    ];
+    for (request, order) in requests.iter().zip(["sequential", "random"].iter().cycle()) {
+        let text = format!(
+            "name = \"fuzz\"\n[data]\naccounts = 2\n[[feeder]]\nname = \"f\"\nfile = \"{}\"\norder = \"{order}\"\n\
+             [[phase]]\nname = \"p\"\nduration = \"1s\"\nrate = \"100/s\"\n\
+             [[request]]\nname = \"r\"\nmethod = \"POST\"\n{request}\n",
+            file.0.display()
+        );
+        answered("fuzz.toml", &text, &[]);
+    }
+    let journey = "path = \"/${f.a}\"\nheaders = { X-B = \"${f.b}\" }\nbody = '[\"${f.a}\"]'";
+    let text = format!(
+        "name = \"fuzz\"\n[[feeder]]\nname = \"f\"\nfile = \"{}\"\norder = \"per_user\"\n\
+         [[journey]]\nname = \"j\"\nusers = 3\nfor = \"1s\"\n\
+         [[journey.step]]\nname = \"s\"\nmethod = \"POST\"\n{journey}\n",
+        file.0.display()
+    );
+    answered("fuzz.toml", &text, &[]);
+}
+
+/// A file of a curve.
+#[allow(dead_code, reason = "each fuzz target uses one of these")]
+pub fn curve_csv(input: &[u8]) {
+    let file = Beside::new(input);
+    for columns in ["", ", time = \"t\", rate = \"r\", longest_gap = \"1h\""] {
+        let text = format!(
+            "name = \"fuzz\"\n[[phase]]\nname = \"p\"\nduration = \"10s\"\ncurve = {{ file = \"{}\"{columns} }}\n\
+             [[request]]\nname = \"r\"\nmethod = \"GET\"\npath = \"/\"\n",
+            file.0.display()
+        );
+        answered("fuzz.toml", &text, &[]);
     }
 }
 
@@ -154,17 +236,18 @@ fn walked(plan: &Plan, index: usize, journey: &JourneyPlan) {
         journey.users >= 1 && journey.users_from <= journey.users && journey.steps.iter().any(|s| !s.once)
     );
     assert!((0..journey.users).all(|u| journey.user_start_s(u) <= journey.end_s));
-    let script = Script::new(journey).expect("texts are checked");
+    let script = Script::new(journey, &plan.feeders).expect("texts are checked");
+    let (draws, feeders) = (Draws::new(plan), Feeders::open(plan).expect("files are checked"));
     // Dots, a line's end, quotes: whatever a hostile target would send.
     let wicked = |take: &Take| take.from_answer(&holding(&take.pointer, "\r\nX: 1\"/../?"));
     let plain = |take: &Take| take.from_answer(&holding(&take.pointer, "ok"));
     let mut taken = vec![None; script.slots];
     for (i, step) in script.steps.iter().enumerate() {
         let known = Known {
-            values: Draws::new(plan).values(index, 0, 0, i),
+            values: draws.values(index, 0, 0, i),
             data: &plan.data,
-            user: 0,
-            iteration: 0,
+            feeders: &feeders,
+            turn: draws.turn(journey, index, 0, i as u64),
             token: "token",
             username: "user",
             password: "password",

@@ -21,6 +21,8 @@ pub enum Lane {
     Spell = 4,
     /// How long it waits before it is tried again.
     Retry = 5,
+    /// Which row of a feeder it reads.
+    Feeder = 6,
     /// How long a virtual user thinks after a step.
     Think = 16,
 }

@@ -6,8 +6,8 @@ use squall_record::fault::{Delay, Effect};
 
 use crate::lower::{draws_accounts, step_draws_accounts};
 use crate::plan::{
-    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, Jitter, LoadPlan, PhasePlan, Pick, Plan, RetryCause,
-    RetryPlan, SloPlan, TargetPlan, Transport,
+    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, LoadPlan, PhasePlan,
+    Pick, Plan, RetryCause, RetryPlan, SloPlan, TargetPlan, Transport,
 };
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
@@ -67,6 +67,7 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
     if plan.requests.iter().any(draws_accounts) || in_journey() {
         data(out, &plan.data)?;
     }
+    plan.feeders.iter().try_for_each(|f| feeder(out, plan, f))?;
     writeln!(out, "seed      {}", plan.seed)
 }
 
@@ -117,6 +118,25 @@ fn data(out: &mut String, data: &DataPlan) -> std::fmt::Result {
         grouped(data.amount_max as f64),
         law(&data.amount)
     )
+}
+
+fn feeder(out: &mut String, plan: &Plan, feeder: &FeederPlan) -> std::fmt::Result {
+    let order = match feeder.order {
+        FeederOrder::Sequential => "one after the other",
+        FeederOrder::Random => "drawn uniformly",
+        FeederOrder::PerUser => "one for each virtual user",
+    };
+    let rows = grouped(feeder.rows as f64);
+    let s = if feeder.rows == 1 { "" } else { "s" };
+    // A row for every arrival, whichever class it is of.
+    let rounds = plan.estimated_arrivals() / feeder.rows as f64;
+    let rounds = match feeder.order {
+        FeederOrder::Sequential if plan.has_load() && rounds > 1.0 => {
+            format!(", about {} times round", trimmed(rounds, 1))
+        }
+        _ => String::new(),
+    };
+    writeln!(out, "feeder    {}: {rows} row{s} of {}, {order}{rounds}", feeder.name, feeder.file)
 }
 
 /// How accounts are drawn, in words that follow "drawn".

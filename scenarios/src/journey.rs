@@ -1,24 +1,18 @@
 //! What a virtual user sends: texts with placeholders, filled for one iteration of one user.
 //!
 //! Besides the placeholders of a request there are values that earlier answers gave. Those come
-//! from outside and may hold anything, so every value is written for the place where it stands:
-//!
-//! | place | how |
-//! |---|---|
-//! | path and query | percent-encoded but for RFC 3986's unreserved characters |
-//! | header | as it is: visible ASCII only, which `fits` sees to when the value is taken |
-//! | JSON, in quotes | escaped as part of a JSON string |
-//! | JSON, outside quotes | as a JSON value of its own kind |
-//! | form body | percent-encoded |
+//! from outside and may hold anything, so every value is written for the [`place`]
+//! where it stands; outside the quotes of JSON it is a value of its own kind. That a value can stand
+//! in a header is seen to when it is taken.
 //!
 //! Everything drawn is a function of (seed, journey, user, iteration), so a user asks the same
 //! in the same order however fast the answers come.
 
-use std::fmt::Write as _;
-
 use crate::content::Content;
 use crate::draw::{Draw, Lane};
-use crate::plan::{DataPlan, JourneyPlan, Plan, StepPlan};
+use crate::feeder::{Feeders, Field, Turn};
+use crate::place::{self, Place, Places, Spot};
+use crate::plan::{DataPlan, FeederPlan, JourneyPlan, Plan, StepPlan};
 use crate::template::{Piece, TemplateError, Values, pieces};
 
 /// The longest value that an answer may give, in bytes.
@@ -60,9 +54,11 @@ pub enum Hole {
     Password,
     /// A value taken from an answer, by its number among the journey's.
     Taken(usize),
+    /// `${feeder.column}`
+    Field(Field),
 }
 
-/// The names of every hole but the taken ones.
+/// The names of every hole but the taken ones and those of feeders.
 pub const NAMES: [(&str, Hole); 9] = [
     ("account", Hole::Account),
     ("other", Hole::Other),
@@ -74,49 +70,6 @@ pub const NAMES: [(&str, Hole); 9] = [
     ("username", Hole::Username),
     ("password", Hole::Password),
 ];
-
-/// Where a text stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spot {
-    /// Path and query.
-    Path,
-    /// A header's value.
-    Header,
-    /// A JSON body.
-    Json,
-    /// A body of `application/x-www-form-urlencoded`.
-    Form,
-    /// A body of any other kind, in which nothing from outside may stand.
-    Other,
-}
-
-impl Spot {
-    /// What a body is, by its `Content-Type`.
-    #[must_use]
-    pub fn of_body(content_type: &str) -> Self {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if kind == "application/json" || kind.ends_with("+json") {
-            Spot::Json
-        } else if kind == "application/x-www-form-urlencoded" {
-            Spot::Form
-        } else {
-            Spot::Other
-        }
-    }
-}
-
-/// How a value is written where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Percent-encoded.
-    Percent,
-    /// As it is.
-    Plain,
-    /// Within a JSON string.
-    JsonText,
-    /// A JSON value.
-    JsonValue,
-}
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,26 +89,27 @@ impl Text {
     ///
     /// # Errors
     /// When a placeholder is unknown or not closed.
-    pub fn parse(typed: &str, spot: Spot, taken: &[String]) -> Result<Self, TemplateError> {
-        let mut in_quotes = Quotes::default();
+    pub fn parse(
+        typed: &str,
+        spot: Spot,
+        taken: &[String],
+        feeders: &[FeederPlan],
+    ) -> Result<Self, TemplateError> {
+        let mut places = Places::new(spot);
         let parts = pieces(typed)?
             .into_iter()
             .map(|piece| match piece {
                 Piece::Text(text) => {
-                    in_quotes.pass(text);
+                    places.pass(text);
                     Ok(Part::Text(text.to_owned()))
                 }
                 Piece::Name(name, at) => {
                     let known = NAMES.iter().find(|(n, _)| *n == name).map(|(_, hole)| *hole);
-                    let hole = known.or_else(|| taken.iter().position(|t| t == name).map(Hole::Taken));
-                    let place = match spot {
-                        Spot::Path | Spot::Form => Place::Percent,
-                        Spot::Header | Spot::Other => Place::Plain,
-                        Spot::Json if in_quotes.open => Place::JsonText,
-                        Spot::Json => Place::JsonValue,
-                    };
+                    let hole = known
+                        .or_else(|| taken.iter().position(|t| t == name).map(Hole::Taken))
+                        .or_else(|| Field::find(name, feeders).map(Hole::Field));
                     let unknown = || TemplateError::Unknown { at, name: name.to_owned() };
-                    hole.map(|h| Part::Hole(h, place)).ok_or_else(unknown)
+                    hole.map(|h| Part::Hole(h, places.here())).ok_or_else(unknown)
                 }
             })
             .collect::<Result<_, _>>()?;
@@ -183,30 +137,10 @@ impl Text {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Hole(hole, place) => write_at(&mut out, &known.value(*hole)?, *place),
+                Part::Hole(hole, place) => known.write(*hole, *place, &mut out)?,
             }
         }
         Some(out)
-    }
-}
-
-/// Whether a JSON string is open.
-#[derive(Debug, Default)]
-pub(crate) struct Quotes {
-    pub(crate) open: bool,
-    escaped: bool,
-}
-
-impl Quotes {
-    pub(crate) fn pass(&mut self, text: &str) {
-        for b in text.bytes() {
-            match b {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.open => self.escaped = true,
-                b'"' => self.open = !self.open,
-                _ => {}
-            }
-        }
     }
 }
 
@@ -243,10 +177,10 @@ pub struct Known<'a> {
     pub values: Values,
     /// How accounts are written.
     pub data: &'a DataPlan,
-    /// The user, from 0.
-    pub user: u32,
-    /// Its iteration, from 0.
-    pub iteration: u64,
+    /// The files' rows.
+    pub feeders: &'a Feeders,
+    /// Whose iteration it is.
+    pub turn: Turn,
     /// What `${token}` becomes.
     pub token: &'a str,
     /// What `${username}` becomes.
@@ -258,20 +192,31 @@ pub struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn value(&self, hole: Hole) -> Option<Taken> {
-        let text = |t: String| Some(Taken(serde_json::Value::String(t)));
-        match hole {
+    /// Writes what stands in `hole`; `None` when no answer has given it yet.
+    fn write(&self, hole: Hole, place: Place, out: &mut String) -> Option<()> {
+        let text = |t: String| Taken(serde_json::Value::String(t));
+        let value = match hole {
             Hole::Account => text(self.account(self.values.account)),
             Hole::Other => text(self.account(self.values.other)),
-            Hole::Amount => Some(Taken(self.values.amount.into())),
+            Hole::Amount => Taken(self.values.amount.into()),
             Hole::Key => text(key_text(self.values.key)),
-            Hole::User => Some(Taken(self.user.into())),
-            Hole::Iteration => Some(Taken(self.iteration.into())),
+            Hole::User => Taken(self.turn.user.into()),
+            Hole::Iteration => Taken(self.turn.iteration.into()),
             Hole::Token => text(self.token.to_owned()),
             Hole::Username => text(self.username.to_owned()),
             Hole::Password => text(self.password.to_owned()),
-            Hole::Taken(slot) => self.taken.get(slot)?.clone(),
+            Hole::Taken(slot) => self.taken.get(slot)?.clone()?,
+            Hole::Field(field) => {
+                let value = self.feeders.value_of_user(field, self.turn);
+                place::write(value, place, |piece| out.push_str(piece));
+                return Some(());
+            }
+        };
+        match place {
+            Place::JsonValue => out.push_str(&value.0.to_string()),
+            _ => place::write(&value.text(), place, |piece| out.push_str(piece)),
         }
+        Some(())
     }
 
     /// An account's id as requests write it.
@@ -285,27 +230,6 @@ impl Known<'_> {
 #[must_use]
 pub fn key_text(key: u128) -> String {
     format!("{key:032x}")
-}
-
-fn write_at(out: &mut String, value: &Taken, place: Place) {
-    match place {
-        Place::Plain => out.push_str(&value.text()),
-        Place::JsonValue => out.push_str(&value.0.to_string()),
-        Place::JsonText => {
-            let quoted = serde_json::Value::String(value.text()).to_string();
-            out.push_str(&quoted[1..quoted.len() - 1]);
-        }
-        Place::Percent => {
-            for b in value.text().bytes() {
-                if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
-                    out.push(char::from(b));
-                } else {
-                    // Writing to a String cannot fail.
-                    let _ = write!(out, "%{b:02X}");
-                }
-            }
-        }
-    }
 }
 
 /// A value to take from an answer.
@@ -366,9 +290,10 @@ impl Script {
     ///
     /// # Errors
     /// When a text of it is no template, which the plan's checks have seen to.
-    pub fn new(journey: &JourneyPlan) -> Result<Self, TemplateError> {
+    pub fn new(journey: &JourneyPlan, feeders: &[FeederPlan]) -> Result<Self, TemplateError> {
         let names = taken_names(&journey.steps);
-        let mut steps = journey.steps.iter().map(|s| step(s, &names)).collect::<Result<Vec<_>, _>>()?;
+        let steps = journey.steps.iter().map(|s| step(s, &names, feeders));
+        let mut steps = steps.collect::<Result<Vec<_>, _>>()?;
         let (mut in_header, mut in_path) = (vec![false; names.len()], vec![false; names.len()]);
         for s in &steps {
             let mark = |places: &mut Vec<bool>, text: &Text| {
@@ -400,16 +325,15 @@ pub fn taken_names(steps: &[StepPlan]) -> Vec<String> {
     names
 }
 
-fn step(plan: &StepPlan, names: &[String]) -> Result<Step, TemplateError> {
-    let content_type = plan.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case("content-type"));
-    let body_spot = content_type.map_or(Spot::Json, |(_, v)| Spot::of_body(v));
-    let path = Text::parse(&plan.path, Spot::Path, names)?;
+fn step(plan: &StepPlan, names: &[String], feeders: &[FeederPlan]) -> Result<Step, TemplateError> {
+    let body_spot = Spot::of_body_with(&plan.headers);
+    let path = Text::parse(&plan.path, Spot::Path, names, feeders)?;
     let headers = plan
         .headers
         .iter()
-        .map(|(n, v)| Ok((n.clone(), Text::parse(v, Spot::Header, names)?)))
+        .map(|(n, v)| Ok((n.clone(), Text::parse(v, Spot::Header, names, feeders)?)))
         .collect::<Result<Vec<_>, TemplateError>>()?;
-    let body = plan.body.as_ref().map(|b| Text::parse(b, body_spot, names)).transpose()?;
+    let body = plan.body.as_ref().map(|b| Text::parse(b, body_spot, names, feeders)).transpose()?;
     let texts = || headers.iter().map(|(_, v)| v).chain([&path]).chain(&body);
     let has_key = texts().flat_map(Text::holes).any(|h| h == Hole::Key);
     let take = plan
@@ -442,6 +366,12 @@ impl Draws {
     pub fn values(&self, journey: usize, user: u32, iteration: u64, step: usize) -> Values {
         let values = self.content.values(index(journey, user, iteration, 0));
         Values { key: self.content.values(index(journey, user, iteration, step)).key, ..values }
+    }
+
+    /// An iteration of a user, for the feeders.
+    #[must_use]
+    pub fn turn(&self, plan: &JourneyPlan, journey: usize, user: u32, iteration: u64) -> Turn {
+        Turn { user, users: plan.users, iteration, index: index(journey, user, iteration, 0) }
     }
 
     /// How long the user thinks after a step, in milliseconds.
@@ -486,14 +416,14 @@ mod tests {
         let known = Known {
             values,
             data: &data,
-            user: 3,
-            iteration: 9,
+            feeders: &Feeders::default(),
+            turn: Turn { user: 3, users: 4, iteration: 9, index: 0 },
             token: "secret",
             username: "u",
             password: "p\"",
             taken: &taken,
         };
-        Text::parse(typed, spot, &names()).unwrap().fill(&known)
+        Text::parse(typed, spot, &names(), &[]).unwrap().fill(&known)
     }
 
     #[test]
@@ -517,21 +447,21 @@ mod tests {
     fn a_number_stays_one_outside_quotes_and_a_value_not_given_fills_nothing() {
         assert_eq!(filled(r#"{"n":${x}}"#, Spot::Json, 12.into()).unwrap(), r#"{"n":12}"#);
         assert_eq!(filled(r#"{"n":"${x}"}"#, Spot::Json, 12.into()).unwrap(), r#"{"n":"12"}"#);
-        let text = Text::parse("${x}", Spot::Path, &names()).unwrap();
+        let text = Text::parse("${x}", Spot::Path, &names(), &[]).unwrap();
         let data = data();
         let values = Values { account: 1, other: 2, amount: 3, key: 4, seq: 0 };
         let none = Known {
             values,
             data: &data,
-            user: 0,
-            iteration: 0,
+            feeders: &Feeders::default(),
+            turn: Turn { user: 0, users: 1, iteration: 0, index: 0 },
             token: "",
             username: "",
             password: "",
             taken: &[None],
         };
         assert_eq!(text.fill(&none), None);
-        assert!(Text::parse("${y}", Spot::Path, &names()).is_err());
+        assert!(Text::parse("${y}", Spot::Path, &names(), &[]).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! * [`content`]: what each arrival asks for. [`workload`], [`template`]: the same as bytes, rendered once and
 //!   patched.
 //! * [`check`], [`retry`]: what an answer must say; when a failed request is asked again.
+//! * [`feeder`]: rows of CSV files to fill requests with. [`place`]: how a value is written where it stands.
 //! * [`trace`]: recorded traffic, read as it is replayed.
 //! * [`journey`]: what a closed-loop user sends, with values from earlier answers.
 //! * [`draw`]: random numbers that belong to an arrival, not to a thread.
@@ -32,15 +33,18 @@ pub mod draw;
 mod edited;
 pub mod error;
 pub mod explain;
+pub mod feeder;
 pub mod file;
 mod findings;
 pub mod gate;
 pub mod host;
+mod input;
 pub mod journey;
 pub mod library;
 pub mod load;
 pub mod lower;
 pub mod overrides;
+pub mod place;
 pub mod plan;
 pub mod retry;
 pub mod schedule;

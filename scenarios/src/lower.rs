@@ -6,6 +6,7 @@
 //!
 //! * `scalar`: single values and names, the same for every table.
 //! * `target`, `carry`, `data`: what is loaded, how the load is carried, where placeholders draw from.
+//! * `feeder`: rows of files that placeholders read.
 //! * `bursts`: how bursty arrivals are.
 //! * `phase`: rates on the time axis. `curve`: from every shape to straight lines.
 //! * `trace`: recorded traffic on it.
@@ -20,6 +21,7 @@ mod carry;
 mod curve;
 mod data;
 mod fault;
+mod feeder;
 mod journey;
 mod phase;
 mod promise;
@@ -34,6 +36,7 @@ pub use carry::{MAX_CONNECTIONS, MAX_FINE_US, MAX_IN_FLIGHT, MAX_TIMEOUT_MS, MAX
 pub use curve::{MAX_CURVE_BYTES, MAX_DEPTH, MAX_FACTOR, MAX_TERMS};
 pub use data::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_AMOUNT_VALUES};
 pub use fault::MAX_FAULTS;
+pub use feeder::MAX_FEEDERS;
 pub use phase::{MAX_ARRIVALS, MAX_PHASES, MAX_PLAN_POINTS, MAX_RUN_S, MAX_SCALE, MAX_STEPS};
 pub use promise::{MAX_GATES, MAX_SLOS};
 pub use request::{MAX_BODY_LEN, MAX_HEADERS, MAX_PATH_LEN, MAX_REQUESTS};
@@ -70,19 +73,21 @@ pub(crate) fn lower(
     let scale = file.load.as_ref().and_then(|l| l.scale.as_ref());
     let scale = within(scale, 1.0, 0.0..=MAX_SCALE, "load.scale", findings).unwrap_or(1.0);
     let rules = curve::Rules { folder, max_rate_rps, scale };
+    let feeding = feeder::lower(&file.feeder, folder, findings);
     // Journeys may stand alone; anything of the open-loop load needs all of it.
     let closed_only = !file.journey.is_empty() && file.phase.is_empty() && file.request.is_empty();
     let (mut timeline, requests) = if closed_only {
         (phase::Timeline { complete: true, ..phase::Timeline::default() }, Vec::new())
     } else {
-        let requests = request::lower(&file.request, target.as_ref(), findings);
+        let requests = request::lower(&file.request, target.as_ref(), &feeding, findings);
         let timeline = phase::lower(&file.phase, &rules, &requests, findings);
         if let (Some(load), true) = (&load, timeline.complete) {
             bursts::check_peak(file.load.as_ref(), load, timeline.peak_rps(), max_rate_rps, findings);
         }
         (timeline, requests)
     };
-    let journeys = journey::lower(&file.journey, &timeline, target.as_ref(), findings);
+    let journeys = journey::lower(&file.journey, &timeline, target.as_ref(), &feeding, findings);
+    feeding.unused(&file.feeder, &requests, &journeys, findings);
     if closed_only {
         timeline.end = journeys.iter().map(|j| Duration::from_secs_f64(j.end_s)).max().unwrap_or_default();
         timeline.complete = !timeline.end.is_zero();
@@ -108,6 +113,7 @@ pub(crate) fn lower(
         requests,
         journeys,
         data: data?,
+        feeders: feeding.into_plans(),
         faults,
         slos,
         gates,

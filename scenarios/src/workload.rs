@@ -1,36 +1,44 @@
 //! The requests of a run: what each arrival asks, as bytes for the wire.
 
 use crate::content::Content;
-use crate::plan::{DataPlan, Plan};
-use crate::template::{Template, TemplateError};
+use crate::feeder::{FeederError, Feeders};
+use crate::plan::Plan;
+use crate::template::{Sources, Template, TemplateError};
 
 /// The requests of a plan, ready to be filled in. It holds the token, and so has no `Debug`.
 #[derive(Clone)]
 pub struct Workload {
     content: Content,
-    data: DataPlan,
+    feeders: Feeders,
     templates: Vec<Template>,
     /// For each class, what follows the method and path of a recorded request.
     behind: Vec<Template>,
 }
 
+/// Why there are no requests to send.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// A request's text is not a template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The file of a feeder cannot be used.
+    #[error(transparent)]
+    Feeder(#[from] FeederError),
+}
+
 impl Workload {
-    /// The requests of `plan` for a target that calls itself `host` and accepts `token`.
+    /// The requests of `plan` for a target that calls itself `host` and accepts `token`. Feeders are
+    /// read here, which takes its time.
     ///
     /// # Errors
-    /// When a request's text is not a template.
-    pub fn new(plan: &Plan, host: &str, token: &str) -> Result<Self, TemplateError> {
-        let templates = plan
-            .requests
-            .iter()
-            .map(|r| Template::render(r, &plan.data, host, token))
-            .collect::<Result<_, _>>()?;
-        let behind = plan
-            .requests
-            .iter()
-            .map(|r| Template::render_behind(r, &plan.data, host, token))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { content: Content::new(plan), data: plan.data.clone(), templates, behind })
+    /// When a request's text is not a template, or the file of a feeder cannot be used.
+    pub fn new(plan: &Plan, host: &str, token: &str) -> Result<Self, WorkloadError> {
+        let sources = Sources { data: &plan.data, feeders: &plan.feeders, token, host };
+        let templates =
+            plan.requests.iter().map(|r| Template::render(r, &sources)).collect::<Result<_, _>>()?;
+        let behind =
+            plan.requests.iter().map(|r| Template::render_behind(r, &sources)).collect::<Result<_, _>>()?;
+        Ok(Self { content: Content::new(plan), feeders: Feeders::open(plan)?, templates, behind })
     }
 
     /// The class of arrival `index` when it is intended in `phase`.
@@ -44,7 +52,7 @@ impl Workload {
     #[inline]
     pub fn fill(&self, index: u64, class: u16, out: &mut Vec<u8>) {
         let values = self.content.values(index);
-        self.templates[usize::from(class)].fill(&values, &self.data, out);
+        self.templates[usize::from(class)].fill(&values, &self.feeders, out);
     }
 
     /// Writes the recorded request `GET /path` into `out`, with the headers of `class` as arrival
@@ -53,7 +61,7 @@ impl Workload {
     pub fn fill_recorded(&self, index: u64, class: u16, recorded: &[u8], out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(recorded);
-        self.behind[usize::from(class)].append(&self.content.values(index), &self.data, out);
+        self.behind[usize::from(class)].append(&self.content.values(index), &self.feeders, out);
     }
 
     /// Whether requests of `class` carry an idempotency key.

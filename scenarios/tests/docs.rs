@@ -29,14 +29,20 @@ fn the_examples_together_are_a_scenario() {
 }
 
 #[test]
-fn the_trace_shown_is_the_one_in_the_examples() {
-    let example = include_str!("../examples/replay.toml");
-    assert!(example.contains(blocks("toml replay")[0]), "not in examples/replay.toml");
-    let plan = load(&source("examples/replay.toml", example), &[]).unwrap_or_else(|e| panic!("{e}"));
-    let told = explain(&plan).replace("examples/access.log", "scenarios/examples/access.log");
-    let shown =
-        blocks("console").into_iter().find_map(|b| b.split_once("explain scenarios/examples/replay.toml\n"));
-    assert_eq!(shown.expect("its explanation").1.trim(), told.trim());
+fn what_is_shown_of_the_examples_is_what_they_are() {
+    for (name, example) in [
+        ("replay", include_str!("../examples/replay.toml")),
+        ("orders", include_str!("../examples/orders.toml")),
+    ] {
+        let fence = if name == "replay" { "toml replay" } else { "toml feeder" };
+        let file = format!("examples/{name}.toml");
+        assert!(example.contains(blocks(fence)[0]), "not in {file}");
+        let plan = load(&source(&file, example), &[]).unwrap_or_else(|e| panic!("{e}"));
+        let told = explain(&plan).replace("examples/", "scenarios/examples/");
+        let command = format!("explain scenarios/{file}\n");
+        let shown = blocks("console").into_iter().find_map(|b| b.split_once(&command));
+        assert_eq!(shown.expect("its explanation").1.trim(), told.trim());
+    }
 }
 
 #[test]

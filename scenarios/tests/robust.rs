@@ -90,6 +90,32 @@ const TRACE_PIECES: [&str; 34] = [
     "é",
 ];
 
+/// Pieces that CSV files of feeders and curves are made of, and what breaks them.
+const TABLE_PIECES: [&str; 22] = [
+    "a,b,c\n",
+    "t,r\n",
+    "0,10\n",
+    "60,20\n",
+    "1,2,3\n",
+    "\"a/b\",\"x\ny\",1\n",
+    "true,null,-1.5e3\n",
+    "..,.,\n",
+    "\n",
+    "\r",
+    ",",
+    "\"",
+    "\"\"",
+    "1e309",
+    "-1",
+    "nan",
+    " ",
+    "\0",
+    "\u{feff}",
+    "\u{1b}[2J",
+    "é",
+    "2026-11-27T08:00:00Z",
+];
+
 /// What text on a wire is made of, as TOML escapes it.
 const WIRE: [&str; 16] = [
     "\\r\\n",
@@ -186,6 +212,21 @@ proptest! {
     #[test]
     fn any_override_is_answered(text in base(), path in "[a-z_]{1,8}(\\.([a-z_]{1,8}|[0-9])){0,3}|(load|phase|gates|target|data|request)\\.(0|hold|url|rate|accounts|timeout)(\\.rate|\\.name)?", value in "\\PC{0,20}|[0-9]{1,6}(k/s|s|%)?|http://[a-z0-9.:]{1,12}") {
         entry::scenario(&format!("{text}\0{path}={value}\n"));
+    }
+
+    #[test]
+    fn any_table_is_answered(
+        pieces in prop::collection::vec(prop::sample::select(TABLE_PIECES.to_vec()), 0..16),
+        junk in prop::collection::vec(any::<u8>(), 0..4),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = pieces.concat().into_bytes();
+        let at = at.index(bytes.len() + 1);
+        bytes.splice(at..at, junk);
+        entry::curve_csv(&bytes);
+        entry::feeder_csv(&bytes);
+        let header = if bytes.starts_with(b"a,b,c\n") { &b""[..] } else { b"a,b,c\n" };
+        entry::feeder_csv(&[header, &bytes].concat());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -230,6 +231,39 @@ impl Drop for Reaped {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A service that goes on with the ledger of one that has ended, and says what is in it.
+pub struct SecondLife {
+    base: String,
+    agent: ureq::Agent,
+    _service: Reaped,
+}
+
+impl SecondLife {
+    pub fn of(ledger: &Path) -> Self {
+        let mut service = Reaped(
+            squall()
+                .args(["target", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce"])
+                .args(["--data", ledger.to_str().unwrap()])
+                .env("PAYMENTS_TOKEN", "a-token-for-the-second-life")
+                .env("PAYMENTS_ADMIN_TOKEN", "an-admin-token-for-it")
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let mut line = String::new();
+        BufReader::new(service.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let announced: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let base = format!("http://{}", announced["listening"].as_str().unwrap());
+        Self { base, agent: ureq::Agent::new_with_defaults(), _service: service }
+    }
+
+    pub fn get(&self, path: &str) -> serde_json::Value {
+        let asked = self.agent.get(format!("{}{path}", self.base));
+        let mut answer = asked.header("Authorization", "Bearer a-token-for-the-second-life").call().unwrap();
+        answer.body_mut().read_json().unwrap()
     }
 }
 

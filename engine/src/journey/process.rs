@@ -15,6 +15,7 @@ use goose::config::{GooseConfiguration, GooseDefault, GooseDefaultType};
 use goose::prelude::{GooseError, Scenario, Transaction, TransactionFunction};
 use squall_record::clock::{Clock, NANOS_PER_SEC, thread_cpu_ns};
 use squall_record::journey::JourneyTick;
+use squall_scenarios::feeder::Feeders;
 use squall_scenarios::journey::{Draws, Script};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -76,8 +77,10 @@ fn carry_out(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let users: u32 = job.plan.journeys.iter().map(|j| j.users).sum();
     raise_open_files(u64::from(users) + SPARE_FILES)?;
-    let scripts = job.plan.journeys.iter().map(Script::new).collect::<Result<Vec<_>, _>>()?;
-    let draws = Draws::new(&job.plan);
+    let plan = &job.plan;
+    let scripts = plan.journeys.iter().map(|j| Script::new(j, &plan.feeders));
+    let scripts = scripts.collect::<Result<Vec<_>, _>>()?;
+    let (draws, feeders) = (Draws::new(plan), Feeders::open(plan)?);
     let timeout = Duration::from_millis(job.plan.load.timeout_ms);
     let endpoint = job.endpoint()?;
     let base = base_url(&endpoint, &job.host)?;
@@ -112,6 +115,7 @@ fn carry_out(
             base: base.as_str().trim_end_matches('/').to_owned(),
             scripts,
             draws,
+            feeders,
             client,
             clock,
             stop,

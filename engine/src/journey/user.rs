@@ -11,6 +11,7 @@ use reqwest::{Client, Method};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::journey::JourneyOp;
 use squall_record::outcome::{Failure, Outcome};
+use squall_scenarios::feeder::Feeders;
 use squall_scenarios::journey::{Draws, Known, Script, Taken, key_text};
 use squall_scenarios::plan::{JourneyPlan, StepPlan};
 use tokio::sync::{Notify, watch};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) base: String,
     pub(super) scripts: Vec<Script>,
     pub(super) draws: Draws,
+    pub(super) feeders: Feeders,
     pub(super) client: Client,
     pub(super) clock: Clock,
     pub(super) board: Mutex<Board>,
@@ -153,8 +155,8 @@ async fn send(
     let known = Known {
         values: shared.draws.values(journey, session.user, session.iteration, index),
         data: &job.plan.data,
-        user: session.user,
-        iteration: session.iteration,
+        feeders: &shared.feeders,
+        turn: shared.draws.turn(plan, journey, session.user, session.iteration),
         token: &job.token,
         username: &job.username,
         password: &job.password,

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{Job, Pace, run};
+use squall_engine::engine::{Job, run};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_record::interval::Tick;
@@ -23,6 +23,7 @@ use squall_scenarios::plan::{
     Transport,
 };
 use squall_scenarios::schedule::Schedule;
+use squall_scenarios::workload::Workload;
 
 /// The general transport, for what the own one can do too.
 pub const GENERAL: Transport = Transport::General { http: Http::V1 };
@@ -83,6 +84,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
             amount_max: 999,
             amount: AmountLaw::Uniform,
         },
+        feeders: vec![],
         journeys: vec![],
         faults: vec![],
         slos: vec![],
@@ -133,7 +135,8 @@ pub fn load(plan: &Plan, endpoint: impl Into<Endpoint>) -> Seen {
 pub fn load_until(plan: &Plan, endpoint: impl Into<Endpoint>, stop: &AtomicBool) -> Seen {
     let clock = Clock::starting_in(Duration::from_millis(100));
     let endpoint = endpoint.into();
-    let job = Job { plan, endpoint: &endpoint, host: "localhost", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(plan, "localhost", "").unwrap();
+    let job = Job { plan, endpoint: &endpoint, host: "localhost", workload: &workload, clock };
     let mut seen = Seen::default();
     run(&job, stop, |tick| {
         seen.add(tick);

@@ -152,7 +152,8 @@ fn a_tick_holds_back_no_request_that_has_been_fired() {
     let mut plan = pipelined(200.0);
     plan.load.tick_us = 1_000;
     let (endpoint, stop) = (addr.into(), AtomicBool::new(false));
-    let job = Job { plan: &plan, endpoint: &endpoint, host: "localhost", token: "", clock, pace: Pace::Open };
+    let workload = Workload::new(&plan, "localhost", "").unwrap();
+    let job = Job { plan: &plan, endpoint: &endpoint, host: "localhost", workload: &workload, clock };
     let mut fired = Vec::new();
     run(&job, &stop, |tick| {
         fired.extend(tick.ops.iter().map(|op| op.fired_ns));

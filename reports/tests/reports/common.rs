@@ -143,6 +143,7 @@ pub fn quickstart() -> Plan {
             amount: AmountLaw::Uniform,
         },
         journeys: vec![],
+        feeders: vec![],
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 25.0, 32.0),
             fault("failing-store", Effect::Error { status: 503 }, 35.0, 40.0),

@@ -33,6 +33,9 @@ pub struct Scenario {
     pub load: Option<Load>,
     /// Where placeholders draw from.
     pub data: Option<Data>,
+    /// CSV files whose rows requests are filled with.
+    #[serde(default)]
+    pub feeder: Vec<At<Feeder>>,
     /// When how much, one after the other. At least one, but for a scenario of journeys alone.
     #[serde(default)]
     pub phase: Vec<At<Phase>>,
@@ -498,6 +501,33 @@ pub struct Data {
     pub amount_max: Option<At<i64>>,
     /// How `${amount}` is drawn. Default: every amount alike.
     pub amount: Option<At<Amount>>,
+}
+
+/// A CSV file whose rows requests are filled with: `${cards.number}` is the value of the column
+/// `number` in a row of the feeder `cards`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Feeder {
+    /// Unique; letters, digits, `_` and `-`.
+    pub name: At<String>,
+    /// The file, with commas and a first line that names the columns; a relative path begins at the
+    /// scenario's folder.
+    pub file: At<String>,
+    /// Which row is whose: `sequential` (one after the other, and again from the first), `random`, or
+    /// `per_user` (of journeys: a user keeps its row). Default: sequential.
+    pub order: Option<FeederOrderText>,
+}
+
+/// Which row of a feeder is whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FeederOrderText {
+    /// One after the other.
+    Sequential,
+    /// Every row alike.
+    Random,
+    /// A virtual user keeps its row.
+    PerUser,
 }
 
 /// How `${amount}` is drawn between `amount_min` and `amount_max`; what a law gives outside them

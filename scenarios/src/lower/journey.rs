@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::feeder::{Feeding, Trouble};
 use super::phase::Timeline;
 use super::request::One;
 use super::scalar::{Names, duration, duration_within, within};
@@ -10,7 +11,8 @@ use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
 use crate::file::tables::{Journey, Step};
 use crate::findings::Findings;
-use crate::journey::{Hole, MAX_JOURNEYS, MAX_STEPS, MAX_USERS, NAMES, Part, Place, Spot, Text};
+use crate::journey::{Hole, MAX_JOURNEYS, MAX_STEPS, MAX_USERS, NAMES, Part, Text};
+use crate::place::{Place, Spot};
 use crate::plan::{JourneyPlan, StepPlan, TargetPlan};
 use crate::template::TemplateError;
 use crate::units::duration::format_duration;
@@ -26,6 +28,7 @@ pub(super) fn lower(
     file: &[At<Journey>],
     timeline: &Timeline,
     target: Option<&TargetPlan>,
+    feeding: &Feeding,
     findings: &mut Findings,
 ) -> Vec<JourneyPlan> {
     if let Some(beyond) = file.get(MAX_JOURNEYS) {
@@ -37,7 +40,7 @@ pub(super) fn lower(
         .take(MAX_JOURNEYS)
         .filter_map(|typed| {
             names.add_tag(&typed.name, findings);
-            one(typed, timeline, target, findings)
+            one(typed, timeline, target, feeding, findings)
         })
         .collect();
     let users: u32 = journeys.iter().map(|j| j.users).sum();
@@ -56,10 +59,11 @@ fn one(
     typed: &At<Journey>,
     timeline: &Timeline,
     target: Option<&TargetPlan>,
+    feeding: &Feeding,
     findings: &mut Findings,
 ) -> Option<JourneyPlan> {
     let what = format!("journey {}:", tick(&typed.name));
-    let steps = steps(typed, target, findings);
+    let steps = steps(typed, target, feeding, findings);
     let think = think(typed, &what, findings);
     let users = users(typed, &what, findings);
     let (start, end) = window(typed, timeline, &what, findings)?;
@@ -201,7 +205,12 @@ fn window(
     Some((start, end))
 }
 
-fn steps(typed: &At<Journey>, target: Option<&TargetPlan>, findings: &mut Findings) -> Vec<StepPlan> {
+fn steps(
+    typed: &At<Journey>,
+    target: Option<&TargetPlan>,
+    feeding: &Feeding,
+    findings: &mut Findings,
+) -> Vec<StepPlan> {
     let what = format!("journey {}", tick(&typed.name));
     if typed.step.is_empty() {
         findings.add(
@@ -227,7 +236,7 @@ fn steps(typed: &At<Journey>, target: Option<&TargetPlan>, findings: &mut Findin
         .take(MAX_STEPS)
         .map(|step| {
             names.add_tag(&step.name, findings);
-            let one = One::new(format!("{what} step {}:", tick(&step.name)), target, findings);
+            let one = One::new(format!("{what} step {}:", tick(&step.name)), target, feeding, findings);
             let is_reference = target.is_none_or(|t| matches!(t, TargetPlan::Reference { .. }));
             let plan = Checked { one, is_reference, taken: &taken, later: &later }.lower(step);
             taken.extend(plan.take.iter().map(|(name, _)| name.clone()));
@@ -325,9 +334,8 @@ impl Checked<'_> {
             self.one.tell(body, format!("the body is longer than {MAX_BODY_LEN} bytes"));
             return;
         }
-        let content_type = headers.iter().find(|h| h.0.eq_ignore_ascii_case("content-type"));
-        let spot = content_type.map_or(Spot::Json, |(_, v)| Spot::of_body(v));
-        if content_type.is_none() {
+        let spot = Spot::of_body_with(headers);
+        if !headers.iter().any(|h| h.0.eq_ignore_ascii_case("content-type")) {
             headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
         }
         let Some(text) = self.text(body, spot, "body") else { return };
@@ -348,7 +356,7 @@ impl Checked<'_> {
 
     /// `typed` with its placeholders, when all of them are known and may stand at `spot`.
     fn text(&mut self, typed: &At<String>, spot: Spot, place: &str) -> Option<Text> {
-        let text = match Text::parse(typed, spot, self.taken) {
+        let text = match Text::parse(typed, spot, self.taken, self.one.feeding().plans()) {
             Ok(text) => text,
             Err(TemplateError::Unclosed { at }) => {
                 let from: String = typed[at..].chars().take(12).collect();
@@ -385,7 +393,12 @@ impl Checked<'_> {
             self.one.tell(typed, format!("{place} holds {trouble}"));
             return None;
         }
-        Some(text)
+        let fields = text.parts().iter().filter_map(|part| match part {
+            Part::Hole(Hole::Field(field), place) => Some((*field, *place)),
+            _ => None,
+        });
+        let fields: Vec<_> = fields.collect();
+        self.one.fields(typed, &fields, spot, place).then_some(text)
     }
 
     fn unknown(&mut self, typed: &At<String>, name: &str, place: &str) {
@@ -397,6 +410,12 @@ impl Checked<'_> {
             );
             return;
         }
+        if name.contains('.') {
+            if let Trouble::Told(trouble) = self.one.feeding().unknown(name) {
+                self.one.tell(typed, format!("{place} {trouble}"));
+            }
+            return;
+        }
         let known = || NAMES.iter().map(|(n, _)| *n).chain(self.taken.iter().map(String::as_str));
         let hint = did_you_mean(name, known());
         let all = known().map(|k| format!("${{{k}}}")).collect::<Vec<_>>().join(" ");
@@ -406,6 +425,5 @@ impl Checked<'_> {
 
 /// Whether a step names accounts.
 pub(crate) fn step_draws_accounts(step: &StepPlan) -> bool {
-    let mut texts = step.headers.iter().map(|(_, v)| v).chain([&step.path]).chain(&step.body);
-    texts.any(|t| t.contains("${account}") || t.contains("${other}"))
+    step.texts().any(|t| t.contains("${account}") || t.contains("${other}"))
 }

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::answer;
+use super::feeder::{Feeding, Trouble};
 use super::scalar::{Names, within};
 use crate::error::{did_you_mean, tick};
+use crate::feeder::Field;
 use crate::file::scalar::At;
 use crate::file::tables::Request;
 use crate::findings::Findings;
-use crate::journey::Quotes;
-use crate::plan::{RequestPlan, TargetPlan};
+use crate::place::{Place, Places, Spot};
+use crate::plan::{FeederOrder, RequestPlan, TargetPlan};
 use crate::template::{Part, Placeholder, TemplateError, parse};
 
 /// The most request classes.
@@ -46,6 +48,7 @@ const DEFAULT_DECLINED: u16 = 402;
 pub(super) fn lower(
     file: &[At<Request>],
     target: Option<&TargetPlan>,
+    feeding: &Feeding,
     findings: &mut Findings,
 ) -> Vec<RequestPlan> {
     let Some(first) = file.first() else {
@@ -61,7 +64,7 @@ pub(super) fn lower(
         .take(MAX_REQUESTS)
         .map(|typed| {
             names.add_tag(&typed.name, findings);
-            One::new(format!("request {}:", tick(&typed.name)), target, findings).lower(typed)
+            One::new(format!("request {}:", tick(&typed.name)), target, feeding, findings).lower(typed)
         })
         .collect();
     if requests.iter().all(|r| r.weight == 0.0) {
@@ -77,28 +80,31 @@ pub(super) fn lower(
 pub(super) struct One<'a> {
     what: String,
     has_token: bool,
+    feeding: &'a Feeding,
     findings: &'a mut Findings,
-}
-
-/// Where a text with placeholders stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spot {
-    Path,
-    Header,
-    Body,
 }
 
 impl<'a> One<'a> {
     /// What is told begins with `what`.
-    pub(super) fn new(what: String, target: Option<&TargetPlan>, findings: &'a mut Findings) -> Self {
+    pub(super) fn new(
+        what: String,
+        target: Option<&TargetPlan>,
+        feeding: &'a Feeding,
+        findings: &'a mut Findings,
+    ) -> Self {
         // An unreadable target is told already; do not blame requests for it.
         let has_token = target.is_none_or(|t| !matches!(t, TargetPlan::Url { token_env: None, .. }));
-        Self { what, has_token, findings }
+        Self { what, has_token, feeding, findings }
     }
 
     /// Whether the target has a bearer token.
     pub(super) fn has_token(&self) -> bool {
         self.has_token
+    }
+
+    /// The files' rows.
+    pub(super) fn feeding(&self) -> &'a Feeding {
+        self.feeding
     }
 
     /// The request; wrong parts are told and stand in it as typed.
@@ -119,7 +125,7 @@ impl<'a> One<'a> {
         }
         if let Some(body) = &typed.body {
             let named = |h: &(String, String)| h.0.eq_ignore_ascii_case("content-type");
-            self.body(body, !headers.iter().any(named));
+            self.body(body, Spot::of_body_with(&headers), !headers.iter().any(named));
             if !headers.iter().any(named) {
                 headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
             }
@@ -232,22 +238,27 @@ impl<'a> One<'a> {
         sorted.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
     }
 
-    fn body(&mut self, body: &At<String>, is_json: bool) {
+    fn body(&mut self, body: &At<String>, spot: Spot, must_be_json: bool) {
         if body.len() > MAX_BODY_LEN {
             self.tell(body, format!("the body is longer than {MAX_BODY_LEN} bytes"));
             return;
         }
-        if !self.template(body, Spot::Body, "body") || !is_json {
+        if !self.template(body, spot, "body") || !must_be_json {
             return;
         }
         // A number, and text that is safe in quotes: what each placeholder looks like.
+        let mut places = Places::new(spot);
         let example: String = parse(body)
             .unwrap_or_default()
             .into_iter()
             .map(|part| match part {
-                Part::Text(t) => t,
+                Part::Text(t) => {
+                    places.pass(t);
+                    t
+                }
                 Part::Hole(Placeholder::Amount, _) => "1",
-                Part::Hole(_, _) => "a",
+                Part::Column(..) if places.here() == Place::JsonValue => "1",
+                Part::Column(..) | Part::Hole(..) => "a",
             })
             .collect();
         self.json_example(body, &example);
@@ -288,18 +299,31 @@ impl<'a> One<'a> {
                 return false;
             }
         };
-        let mut in_quotes = Quotes::default();
+        let mut places = Places::new(spot);
+        let mut fields = Vec::new();
         let mut good = true;
         for part in parts {
             let trouble = match part {
                 Part::Text(t) => {
-                    in_quotes.pass(t);
+                    places.pass(t);
                     None
                 }
-                Part::Hole(Placeholder::Amount, _) if spot != Spot::Body => {
+                Part::Column(name, _) => {
+                    match Field::find(name, self.feeding.plans()) {
+                        Some(field) => fields.push((field, places.here())),
+                        None => {
+                            good = false;
+                            if let Trouble::Told(trouble) = self.feeding.unknown(name) {
+                                self.tell(text, format!("{place} {trouble}"));
+                            }
+                        }
+                    }
+                    None
+                }
+                Part::Hole(Placeholder::Amount, _) if matches!(spot, Spot::Path | Spot::Header) => {
                     Some("${amount}, which is padded with spaces and so belongs into a body")
                 }
-                Part::Hole(Placeholder::Amount, _) if in_quotes.open => {
+                Part::Hole(Placeholder::Amount, _) if places.in_quotes() => {
                     Some("${amount} in quotes, but it is a number padded with spaces; take the quotes away")
                 }
                 Part::Hole(Placeholder::Token, _) if spot != Spot::Header => {
@@ -315,7 +339,51 @@ impl<'a> One<'a> {
                 good = false;
             }
         }
-        good
+        if let Some((field, _)) = fields.iter().find(|(f, _)| self.feeding.order(*f) == FeederOrder::PerUser)
+        {
+            let name = &self.feeding.plans()[usize::from(field.feeder)].name;
+            self.tell(
+                text,
+                format!(
+                    "{place} draws from feeder {} with order = \"per_user\", and only journeys have users; \
+                     make it sequential or random",
+                    tick(name)
+                ),
+            );
+            return false;
+        }
+        self.fields(text, &fields, spot, place) && good
+    }
+
+    /// Whether every value of `fields` can stand in `text`, each at its place.
+    pub(super) fn fields(
+        &mut self,
+        text: &At<String>,
+        fields: &[(Field, Place)],
+        spot: Spot,
+        place: &str,
+    ) -> bool {
+        let misfit = fields.iter().find_map(|(f, at)| self.feeding.misfit(*f, *at, spot));
+        if let Some(misfit) = misfit {
+            self.tell(text, format!("{place} {misfit}"));
+            return false;
+        }
+        let most = match spot {
+            Spot::Path => MAX_PATH_LEN,
+            Spot::Header => MAX_HEADER_LEN,
+            Spot::Json | Spot::Form | Spot::Other => MAX_BODY_LEN,
+        };
+        let added: usize = fields.iter().map(|(f, at)| self.feeding.longest(*f, *at)).sum();
+        if !fields.is_empty() && text.len() + added > most {
+            self.tell(
+                text,
+                format!(
+                    "{place} may become longer than {most} bytes with the values of its feeders; shorten them"
+                ),
+            );
+            return false;
+        }
+        true
     }
 
     fn statuses(&mut self, typed: &[At<u16>], key: &str) -> Vec<u16> {

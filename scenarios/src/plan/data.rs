@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 /// | `${key}` | the idempotency key of this arrival, 32 hexadecimal digits |
 /// | `${seq}` | the arrival's index, 12 digits |
 /// | `${token}` | the target's bearer token |
+///
+/// `${feeder.column}` is a value of a [`FeederPlan`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPlan {
     /// Accounts 1..=`accounts` exist.
@@ -28,6 +30,36 @@ pub struct DataPlan {
     /// How `${amount}` is drawn between them.
     #[serde(default)]
     pub amount: AmountLaw,
+}
+
+/// A CSV file whose rows requests are filled with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeederPlan {
+    /// Unique within the plan: `[A-Za-z0-9_-]`.
+    pub name: String,
+    /// The file, with its folder.
+    pub file: String,
+    /// Which row is whose.
+    pub order: FeederOrder,
+    /// What its header calls the columns.
+    pub columns: Vec<String>,
+    /// How many rows it had when the plan was made; at least 1.
+    pub rows: u64,
+    /// XXH3-64 of the file as it was then, in hexadecimal.
+    pub digest: String,
+}
+
+/// Which row of a feeder is whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeederOrder {
+    /// One after the other by the arrival's number, from the first again after the last. The users of
+    /// a journey go through them together, a row an iteration.
+    Sequential,
+    /// Every row alike.
+    Random,
+    /// A virtual user keeps the row of its number.
+    PerUser,
 }
 
 /// How one of many accounts is drawn.

@@ -47,6 +47,13 @@ pub struct StepPlan {
     pub take: Vec<(String, String)>,
 }
 
+impl StepPlan {
+    /// Every text of it that may hold placeholders.
+    pub fn texts(&self) -> impl Iterator<Item = &String> {
+        self.headers.iter().map(|(_, value)| value).chain([&self.path]).chain(&self.body)
+    }
+}
+
 impl JourneyPlan {
     /// When user `index` of it begins.
     #[must_use]

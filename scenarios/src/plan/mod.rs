@@ -15,7 +15,7 @@ mod request;
 use serde::{Deserialize, Serialize};
 use squall_record::fault::FaultSpec;
 
-pub use data::{AmountLaw, DataPlan, Pick};
+pub use data::{AmountLaw, DataPlan, FeederOrder, FeederPlan, Pick};
 pub use journey::{JourneyPlan, StepPlan};
 pub use load::{Arrivals, Http, LoadPlan, Mode, TargetPlan, Transport};
 pub use phase::{Column, PhasePlan, TraceFormat, TraceHead, TracePlan};
@@ -44,6 +44,9 @@ pub struct Plan {
     pub journeys: Vec<JourneyPlan>,
     /// Where placeholders draw from.
     pub data: DataPlan,
+    /// Files whose rows requests are filled with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feeders: Vec<FeederPlan>,
     /// What goes wrong and when.
     pub faults: Vec<FaultPlan>,
     /// What the service promises.
@@ -240,6 +243,7 @@ pub(crate) mod tests_support {
             requests: vec![pay()],
             journeys: vec![],
             data: data(),
+            feeders: vec![],
             faults: vec![],
             slos: vec![],
             gates: vec![],

@@ -29,6 +29,13 @@ pub struct RequestPlan {
     pub retry: Option<RetryPlan>,
 }
 
+impl RequestPlan {
+    /// Every text of it that may hold placeholders.
+    pub fn texts(&self) -> impl Iterator<Item = &String> {
+        self.headers.iter().map(|(_, value)| value).chain([&self.path]).chain(&self.body)
+    }
+}
+
 /// What a value of an answer's JSON body must be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckPlan {

@@ -59,6 +59,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             check: vec![],
             retry: None,
         }],
+        feeders: vec![],
         journeys: Vec::new(),
         data: DataPlan {
             accounts: 1000,

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
-use squall_engine::engine::{self, Job, Pace};
+use squall_engine::engine::{self, Job};
 use squall_record::clock::Clock;
 use squall_record::counts::Counts;
 use squall_record::latency::Latency;
+use squall_scenarios::closed::closed_loop;
 use squall_scenarios::load::load;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::source::Source;
+use squall_scenarios::workload::Workload;
 
 use super::KEPT_LAG_US;
 use super::result::{ClosedLoop, Step, Timers};
@@ -64,7 +66,7 @@ impl Settings {
     /// # Errors
     /// When the load cannot be carried on this machine.
     pub fn open_loop(&self, rate_rps: f64) -> anyhow::Result<Step> {
-        let seen = self.run(rate_rps, Pace::Open)?;
+        let seen = self.run(&self.plan(rate_rps)?)?;
         let us = |h: &Latency, q| h.quantile(q).map_or(0, |v| v.us);
         let step = Step {
             rate_rps,
@@ -86,18 +88,19 @@ impl Settings {
     /// As [`open_loop`](Self::open_loop).
     pub fn closed_loop(&self) -> anyhow::Result<ClosedLoop> {
         let duration_s = f64::from(WARMUP_S + self.seconds);
-        let seen = self.run(1.0, Pace::Closed { duration_s })?;
+        let (plan, _) = closed_loop(self.plan(1.0)?, duration_s);
+        let seen = self.run(&plan)?;
         Ok(ClosedLoop {
             max_rps: seen.counts.completed() as f64 / f64::from(self.seconds),
             cpu_us_per_request: seen.cpu_us_per_request(),
         })
     }
 
-    fn run(&self, rate_rps: f64, pace: Pace) -> anyhow::Result<Seen> {
-        let plan = self.plan(rate_rps)?;
+    fn run(&self, plan: &Plan) -> anyhow::Result<Seen> {
         let host = self.addr.to_string();
+        let workload = Workload::new(plan, &host, "")?;
         let clock = Clock::starting_in(LEAD);
-        let job = Job { plan: &plan, endpoint: &self.addr.into(), host: &host, token: "", clock, pace };
+        let job = Job { plan, endpoint: &self.addr.into(), host: &host, workload: &workload, clock };
         let mut seen = Seen::default();
         let measured = WARMUP_S..WARMUP_S + self.seconds;
         engine::run(&job, &AtomicBool::new(false), |tick| {
@@ -113,7 +116,7 @@ impl Settings {
             }
             Ok(())
         })
-        .with_context(|| format!("load the responder at {rate_rps:.0}/s"))?;
+        .context("load the responder")?;
         Ok(seen)
     }
 

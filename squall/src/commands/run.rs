@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use squall_engine::control::Control;
 use squall_engine::endpoint::Endpoint;
-use squall_engine::engine::{self, EngineError, Job, Pace};
+use squall_engine::engine::{self, EngineError, Job};
 use squall_engine::journey::users::JourneyJob;
 use squall_record::clock::{self, Clock};
 use squall_record::event::{Event, What};
@@ -22,7 +22,8 @@ use squall_reports::text::render_text;
 use squall_reports::write::write_all;
 use squall_scenarios::closed::closed_loop;
 use squall_scenarios::host::TargetUrl;
-use squall_scenarios::plan::{Mode, Plan, TargetPlan};
+use squall_scenarios::plan::{Plan, TargetPlan};
+use squall_scenarios::workload::{Workload, WorkloadError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Stop, scenario};
@@ -123,10 +124,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if loaded.is_err() && report.is_ok() {
         remark(&format!("report of the part that was run: {}", out.join("report.html").display()));
     }
-    let interrupted = loaded.map_err(|e| match e.downcast_ref::<EngineError>() {
-        // What was asked for cannot be replayed; nothing of squall's has failed.
-        Some(EngineError::Trace(broken)) => Stop::Invalid(format!("failed to {broken}")),
-        _ => Stop::Failed(e),
+    let interrupted = loaded.map_err(|e| {
+        // What was asked for cannot be sent; nothing of squall's has failed.
+        let feeder = e.downcast_ref::<WorkloadError>().map(ToString::to_string);
+        let trace = e.downcast_ref::<EngineError>().and_then(|e| match e {
+            EngineError::Trace(broken) => Some(broken.to_string()),
+            _ => None,
+        });
+        feeder.or(trace).map_or(Stop::Failed(e), |what| Stop::Invalid(format!("failed to {what}")))
     })?;
     let report = report?;
     print(&render_text(&report, wants_colour()))?;
@@ -263,7 +268,8 @@ fn load(
         }
     }
     let stream = Stream::new(sinks);
-    // Both may take seconds, and so come before the clock starts.
+    // All of them may take seconds, and so come before the clock starts.
+    let workload = Workload::new(plan, &target.host, &target.token)?;
     let crowd = crowd(plan, target, out)?;
     let unreachable = preflight::unreachable(&target.endpoint);
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
@@ -290,14 +296,7 @@ fn load(
             kept
         });
         scope.spawn(|| watch.keep(clock, stream, done));
-        let job = Job {
-            plan,
-            endpoint: &target.endpoint,
-            host: &target.host,
-            token: &target.token,
-            clock,
-            pace: pace(plan),
-        };
+        let job = Job { plan, endpoint: &target.endpoint, host: &target.host, workload: &workload, clock };
         let on_event = |e: Event| stream.event(e.at_s, e.what);
         let walking = crowd.map(|crowd| scope.spawn(|| crowd.walk(clock, stream, stop)));
         let loaded = if plan.has_load() {
@@ -333,14 +332,6 @@ fn load(
     loaded?;
     ended.context("record the end of the run")?;
     Ok(interrupted)
-}
-
-/// Who sets the pace, as the engine has it.
-fn pace(plan: &Plan) -> Pace {
-    match plan.load.mode {
-        Mode::Open => Pace::Open,
-        Mode::Closed => Pace::Closed { duration_s: plan.duration_s() },
-    }
 }
 
 /// The plan's virtual users, ready to begin; none when it has no journeys.

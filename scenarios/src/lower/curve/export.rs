@@ -1,12 +1,11 @@
 //! A curve from a CSV file of times and rates, such as a monitoring export.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
 use super::form::Knot;
 use crate::curve::MAX_CURVE_POINTS;
 use crate::error::{did_you_mean, tick};
+use crate::input::{read_at_most, without_mark};
 use crate::units::duration::format_seconds;
 
 /// The largest curve file, in bytes.
@@ -30,20 +29,10 @@ pub(super) struct Layout<'a> {
 /// A sentence that names the file, the line and the value.
 pub(super) fn read(path: &Path, layout: &Layout<'_>) -> Result<Vec<Knot>, String> {
     let shown = path.display();
-    // Opening what is no plain file, a pipe for example, might wait for ever.
-    let plain = fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e}"))?.is_file();
-    if !plain {
-        return Err(format!("{shown} is not a file; name a CSV file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|f| f.take(MAX_CURVE_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| format!("{shown} cannot be read: {e}"))?;
-    if bytes.len() > MAX_CURVE_BYTES {
-        return Err(format!(
-            "{shown} is larger than {MAX_CURVE_BYTES} bytes; average it over longer intervals"
-        ));
-    }
+    let bytes =
+        read_at_most(path, MAX_CURVE_BYTES).map_err(|e| format!("{shown} {e}"))?.ok_or_else(|| {
+            format!("{shown} is larger than {MAX_CURVE_BYTES} bytes; average it over longer intervals")
+        })?;
     points(&bytes, layout).map_err(|Wrong { line, what }| match line {
         Some(line) => format!("{shown}:{line}: {what}"),
         None => format!("{shown}: {what}"),
@@ -72,7 +61,7 @@ fn points(bytes: &[u8], layout: &Layout<'_>) -> Result<Vec<Knot>, Wrong> {
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+        .from_reader(without_mark(bytes));
     let mut columns: Option<Columns> = None;
     let mut points: Vec<(f64, f64)> = Vec::new();
     let mut row = csv::StringRecord::new();

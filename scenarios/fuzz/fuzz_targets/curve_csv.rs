@@ -1,0 +1,7 @@
+//! Files of curves.
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entry::curve_csv(input));

@@ -1,0 +1,7 @@
+//! Files of feeders.
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entry::feeder_csv(input));
