@@ -73,3 +73,21 @@ fn it_answers_500() {
     }));
     failed_only_by(&s, "server_error");
 }
+
+#[test]
+fn it_says_more_than_it_is_asked() {
+    let (s, _) = run_against(server(|mut s| {
+        let one = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        while s.read(&mut [0; 1024]).is_ok_and(|n| n > 0) && s.write_all(one.repeat(2).as_bytes()).is_ok() {}
+    }));
+    let (l, g) = (&s["load"], &s["generator"]);
+    assert_eq!(l["ok"], l["sent"], "{l}");
+    let n = |k: &str| g[k].as_u64().unwrap();
+    assert!(n("connections_unasked") > 50 && n("connections_reopened") > 50, "{g}");
+    assert_eq!(s["verdict"]["run"], "suspect", "{}", s["verdict"]);
+    assert!(
+        s["verdict"]["reasons"][0].as_str().unwrap().contains("nobody had asked for"),
+        "{}",
+        s["verdict"]
+    );
+}

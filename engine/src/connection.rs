@@ -49,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) state: State,
     /// Counts sockets, so that an event of an earlier one is recognised.
     pub(crate) generation: u32,
+    /// Whether a socket of it was open before.
+    pub(crate) was_open: bool,
     /// Sockets in a row that ended without carrying a request.
     pub(crate) barren: u32,
     /// When it may connect again.
@@ -77,6 +79,7 @@ impl Connection {
             socket: None,
             state: State::Down,
             generation: 0,
+            was_open: false,
             barren: 0,
             retry_at_ns: 0,
             counted: false,
@@ -264,12 +267,17 @@ impl Connection {
         self.scanner.closed()
     }
 
+    /// Whether `rest`, behind the answer to the first in line, is more than was asked for.
+    pub(crate) fn is_unasked(&self, rest: &[u8]) -> bool {
+        self.line.len() <= 1 && !rest.is_empty()
+    }
+
     /// Whether the connection can be used on after `answer` to the first in line, of which `rest`
     /// was left over. Bytes that nobody asked for end its use, and so does an answer to a request
     /// that was not sent whole.
     pub(crate) fn goes_on(&self, answer: Answer, rest: &[u8]) -> bool {
-        let last = self.line.len() <= 1;
-        answer.keep_alive && !(last && (!rest.is_empty() || !self.unsent.is_empty()))
+        let unsent = self.line.len() <= 1 && !self.unsent.is_empty();
+        answer.keep_alive && !unsent && !self.is_unasked(rest)
     }
 }
 

@@ -316,6 +316,8 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
         pacing.merge(&slice.pacing);
         ops.extend_from_slice(&slice.ops);
         generator.connections += slice.connections;
+        generator.reopened += slice.noticed.reopened;
+        generator.unasked += slice.noticed.unasked;
         generator.in_flight += slice.in_flight;
         generator.waiting += slice.waiting;
         generator.pausing += slice.pausing;

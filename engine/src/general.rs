@@ -35,7 +35,7 @@ use crate::answer::Answer;
 use crate::client::{Client, Url, base_url, client};
 use crate::endpoint::Endpoint;
 use crate::pool::{RETRY_NS, is_local};
-use crate::transport::{Finished, Flight, Transport};
+use crate::transport::{Finished, Flight, Noticed, Transport};
 
 /// Requests that one HTTP/2 connection carries at once: what RFC 9113 §6.5.2 asks every server to
 /// allow at least, so that no request waits within a connection, unseen.
@@ -220,6 +220,11 @@ impl Transport for General {
 
     fn is_exhausted(&self) -> bool {
         self.exhausted_until_ns.is_some()
+    }
+
+    fn take_noticed(&mut self) -> Noticed {
+        // reqwest does not show it.
+        Noticed::default()
     }
 
     fn oldest_fired_ns(&self) -> Option<u64> {

@@ -20,7 +20,7 @@ use squall_record::outcome::Failure;
 use crate::answer::{Answer, MAX_HEAD_BYTES, Scan};
 use crate::connection::{Connection, Received, State};
 use crate::flights::Flights;
-use crate::transport::{Finished, Flight, Transport};
+use crate::transport::{Finished, Flight, Noticed, Transport};
 
 /// What epoll tells of an open connection, as it comes about: to look again at each socket that was
 /// read a moment ago costs a tenth of a microsecond.
@@ -68,6 +68,7 @@ pub(crate) struct Pool {
     /// It failed on this machine (no ports, files or memory left), not at the target.
     exhausted: bool,
     next_attempt_ns: u64,
+    noticed: Noticed,
     connect_timeout_ns: u64,
     events: Vec<epoll::Event>,
     scratch: Vec<u8>,
@@ -95,6 +96,7 @@ impl Pool {
             refused: false,
             exhausted: false,
             next_attempt_ns: 0,
+            noticed: Noticed::default(),
             connect_timeout_ns,
             events: Vec::with_capacity(EVENTS_PER_PASS),
             // What an answer's head left over, and what comes after it.
@@ -169,11 +171,16 @@ impl Pool {
                     self.refused = false;
                     self.next_attempt_ns = now_ns;
                 }
-                self.connections[id as usize].state = State::Open;
+                let connection = &mut self.connections[id as usize];
+                connection.state = State::Open;
+                self.noticed.reopened += u64::from(std::mem::replace(&mut connection.was_open, true));
                 self.note_room(id);
             }
             State::Open if connection.is_free() => {
                 // Closed by the target, or bytes that nobody asked for: either way unusable.
+                if let Received::Bytes(_) = connection.receive(&mut self.scratch) {
+                    self.noticed.unasked += 1;
+                }
                 connection.retry_at_ns = now_ns + (RETRY_NS << connection.barren.min(MAX_DOUBLINGS));
                 connection.barren += 1;
                 self.close(id);
@@ -267,6 +274,7 @@ impl Pool {
                 Ok(Scan::Complete(answer, used)) => {
                     bytes = &bytes[used..];
                     let goes_on = connection.goes_on(answer, bytes);
+                    self.noticed.unasked += u64::from(connection.is_unasked(bytes));
                     connection.barren = 0;
                     self.finish(id, Ok(answer), now_ns, done);
                     if !goes_on {
@@ -385,6 +393,10 @@ impl Transport for Pool {
 
     fn is_exhausted(&self) -> bool {
         self.exhausted && self.is_refusing()
+    }
+
+    fn take_noticed(&mut self) -> Noticed {
+        std::mem::take(&mut self.noticed)
     }
 
     fn oldest_fired_ns(&self) -> Option<u64> {

@@ -4,6 +4,8 @@ use squall_record::interval::Interval;
 use squall_record::latency::Latency;
 use squall_record::ops::Op;
 
+use crate::transport::Noticed;
+
 /// What one worker did in one second. The conductor sends it back empty, so a run's memory does
 /// not grow with its length.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Slice {
     pub(crate) waiting: u32,
     /// Between two attempts at its end.
     pub(crate) pausing: u32,
+    /// What became of its connections.
+    pub(crate) noticed: Noticed,
     /// Waited or dropped because the pool was too small, not because the target was slow.
     pub(crate) starved: u64,
     /// Of those, dropped.
@@ -73,6 +77,7 @@ impl Slice {
             in_flight: 0,
             waiting: 0,
             pausing: 0,
+            noticed: Noticed::default(),
             starved: 0,
             starved_drops: 0,
             loop_health: LoopHealth::default(),
@@ -92,7 +97,7 @@ impl Slice {
         self.last = false;
         self.ops.clear();
         (self.cpu_ns, self.wall_ns, self.starved, self.starved_drops) = (0, 0, 0, 0);
-        self.loop_health = LoopHealth::default();
+        (self.noticed, self.loop_health) = (Noticed::default(), LoopHealth::default());
     }
 }
 

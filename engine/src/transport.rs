@@ -33,6 +33,16 @@ pub(crate) struct Finished {
     pub(crate) result: Result<Answer, Failure>,
 }
 
+/// What a transport noticed of its connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Noticed {
+    /// Connections that were opened in the place of one that had ended.
+    pub(crate) reopened: u64,
+    /// Connections that ended because the target sent what nobody had asked for: bytes beyond the last
+    /// answer, or before a request.
+    pub(crate) unasked: u64,
+}
+
 /// One worker's way to the target. Every flight given to [`send`](Self::send) ends exactly once:
 /// by its error, by `poll`, or by `expire`.
 pub(crate) trait Transport {
@@ -50,6 +60,9 @@ pub(crate) trait Transport {
 
     /// That attempt failed for want of something on this machine: the target was not asked.
     fn is_exhausted(&self) -> bool;
+
+    /// What was noticed since it was asked last; nothing when the transport does not see it.
+    fn take_noticed(&mut self) -> Noticed;
 
     /// When the oldest request on the wire was sent.
     fn oldest_fired_ns(&self) -> Option<u64>;

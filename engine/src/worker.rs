@@ -457,6 +457,7 @@ impl<'a, T: Transport> Worker<'a, T> {
         self.clocks = clocks;
         slice.wall_ns = end_ns.saturating_sub(self.second_start_ns);
         slice.connections = self.transport.open();
+        slice.noticed = self.transport.take_noticed();
         slice.in_flight = self.transport.in_flight();
         slice.waiting = self.waiting.len() as u32;
         slice.pausing = self.tally.retries.len() as u32;

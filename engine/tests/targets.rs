@@ -41,6 +41,8 @@ mod checks;
 mod pipelining;
 #[path = "targets/retries.rs"]
 mod retries;
+#[path = "targets/unasked.rs"]
+mod unasked;
 
 over_both! {
     every_planned_request_arrives_once_and_is_answered

@@ -70,6 +70,14 @@ pub struct GeneratorSample {
     pub workers: u32,
     /// Open connections at the end of the second.
     pub connections: u32,
+    /// Connections opened in the place of one that had ended; 0 with the general transport, which
+    /// does not see it.
+    #[serde(default)]
+    pub reopened: u64,
+    /// Connections that ended because the target sent what nobody had asked for; 0 with the general
+    /// transport.
+    #[serde(default)]
+    pub unasked: u64,
     /// Requests on the wire at the end of the second.
     pub in_flight: u32,
     /// Arrivals waiting for a connection at the end of the second.

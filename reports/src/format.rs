@@ -2,7 +2,7 @@
 
 use squall_record::latency::human_us;
 
-use crate::summary::{GateResult, GateSummary, GatesVerdict, LatencyStats, Unit};
+use crate::summary::{GateResult, GateSummary, GatesVerdict, GeneratorSummary, LatencyStats, Unit};
 
 /// What stands where there is no figure.
 pub(crate) const NONE: &str = "–";
@@ -49,6 +49,23 @@ pub(crate) fn ms_tick(ms: f64) -> String {
 /// `1 worker`, `2 workers`.
 pub(crate) fn several(n: u32, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(u64::from(n))) }
+}
+
+/// What has to be said of the connections: that they ended, and that the target spoke unasked.
+pub(crate) fn wire(g: &GeneratorSummary) -> Vec<String> {
+    let connections = |n: u64| if n == 1 { "connection" } else { "connections" };
+    let reopened = g.connections_reopened.filter(|n| *n > 0).map(|n| {
+        let was = if n == 1 { "was" } else { "were" };
+        format!("{} {} that had ended {was} opened again", count(n), connections(n))
+    });
+    let unasked = g.connections_unasked.filter(|n| *n > 0).map(|n| {
+        format!(
+            "the target sent what nobody had asked for on {} {}: an answer may have been taken for another request's",
+            count(n),
+            connections(n)
+        )
+    });
+    reopened.into_iter().chain(unasked).collect()
 }
 
 /// What is left of an error budget: `12 %`, `−470 %`.

@@ -406,6 +406,9 @@ fn generator(out: &mut String, s: &Summary) {
         us(g.pacing_p99_us),
         us(g.schedule_lag_p99_us)
     );
+    for note in format::wire(g) {
+        let _ = writeln!(out, "\n{}", sentence(&note));
+    }
 }
 
 #[cfg(test)]

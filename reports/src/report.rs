@@ -209,6 +209,8 @@ fn generator(v: &GeneratorVerdict) -> GeneratorSummary {
         pacing_p99_us: v.pacing_p99_us,
         workers: v.workers,
         connections: v.connections,
+        connections_reopened: v.reopened,
+        connections_unasked: v.unasked,
         transport: v.transport.name().to_owned(),
         http: v.transport.http().version().to_owned(),
         journeys_cpu_utilisation: v.journeys_cpu_utilisation,

@@ -468,6 +468,14 @@ pub struct GeneratorSummary {
     pub workers: u32,
     /// Most connections open at once.
     pub connections: u32,
+    /// Connections that were opened in the place of one that had ended; null when the transport does
+    /// not see it.
+    #[serde(default)]
+    pub connections_reopened: Option<u64>,
+    /// Of those that had ended, the ones on which the target sent what nobody had asked for, so that
+    /// an answer may have been taken for another request's; null when the transport does not see it.
+    #[serde(default)]
+    pub connections_unasked: Option<u64>,
     /// What carried the requests: `own` or `general`. Their CPU per request does not compare.
     pub transport: String,
     /// The version of HTTP that was spoken: `1.1` or `2`.

@@ -451,6 +451,9 @@ fn generator(page: &mut Page, s: &Summary) {
         us(g.pacing_p99_us),
         us(g.schedule_lag_p99_us)
     ));
+    for note in format::wire(g) {
+        page.wrapped("           ! ", &note);
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,8 @@ pub struct Seen {
     pub lag: Latency,
     pub starved: u64,
     pub starved_drops: u64,
+    pub reopened: u64,
+    pub unasked: u64,
     /// At the end of any second.
     pub most_in_flight: u32,
     pub ops: Vec<squall_record::ops::Op>,
@@ -112,6 +114,8 @@ impl Seen {
         let g = &tick.generator;
         self.starved += g.starved;
         self.starved_drops += g.starved_drops;
+        self.reopened += g.reopened;
+        self.unasked += g.unasked;
         self.most_in_flight = self.most_in_flight.max(g.in_flight + g.waiting + g.pausing);
         self.ops.extend_from_slice(&tick.ops);
         for i in &tick.intervals {

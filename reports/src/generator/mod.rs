@@ -89,6 +89,12 @@ pub struct GeneratorVerdict {
     pub workers: u32,
     /// Most connections open at the end of a second.
     pub connections: u32,
+    /// Connections opened in the place of one that had ended; `None` when the transport does not see
+    /// it.
+    pub reopened: Option<u64>,
+    /// Of those that had ended, the ones on which the target sent what nobody had asked for; `None`
+    /// as above.
+    pub unasked: Option<u64>,
     /// What carried the requests.
     pub transport: Transport,
     /// CPU time of the virtual users' thread over wall time, 0..=1; `None` without journeys.
@@ -124,6 +130,8 @@ pub struct Judge {
     /// Of those, the ones of the newest second, which may be incomplete.
     foreseen_newest: u64,
     sent: u64,
+    reopened: u64,
+    unasked: u64,
     starved: u64,
     starved_drops: u64,
     cpu_wait_ns: u64,
@@ -153,6 +161,8 @@ impl Judge {
             foreseen: 0,
             foreseen_newest: 0,
             sent: 0,
+            reopened: 0,
+            unasked: 0,
             starved: 0,
             starved_drops: 0,
             cpu_wait_ns: 0,
@@ -209,6 +219,8 @@ impl Judge {
             cpu.wall_ns += g.wall_ns;
             cpu.seconds += 1;
         }
+        self.reopened += g.reopened;
+        self.unasked += g.unasked;
         self.starved += g.starved;
         self.starved_drops += g.starved_drops;
         self.cpu_wait_ns += g.cpu_wait_ns;
@@ -254,6 +266,7 @@ impl Judge {
     fn conclude(&self, mut found: Vec<(RunVerdict, String)>) -> GeneratorVerdict {
         found.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
         let cpu = self.cpu_total();
+        let sees = self.plan.transport() == Transport::Own;
         GeneratorVerdict {
             run: found.first().map_or(RunVerdict::Valid, |(verdict, _)| *verdict),
             reasons: found.into_iter().map(|(_, reason)| reason).collect(),
@@ -263,7 +276,9 @@ impl Judge {
             pacing_p99_us: p99_us(&self.pacing),
             workers: self.workers,
             connections: self.connections,
-            transport: self.plan.load.transport,
+            reopened: sees.then_some(self.reopened),
+            unasked: sees.then_some(self.unasked),
+            transport: self.plan.transport(),
             journeys_cpu_utilisation: self.journeys.utilisation(),
         }
     }

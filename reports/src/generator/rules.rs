@@ -17,6 +17,9 @@ pub const PACING_INVALID_ARRIVALS: u64 = 10;
 /// Above this share of planned arrivals that waited for a connection while the target answered
 /// promptly, the run is SUSPECT.
 pub const STARVED_SUSPECT_SHARE: f64 = 0.01;
+/// Above this share of requests behind which the target sent more than was asked for, the run is
+/// SUSPECT: whose answers its answers are is not known.
+pub const UNASKED_SUSPECT_SHARE: f64 = 0.01;
 /// From this CPU utilisation of the workers the run is SUSPECT.
 pub const CPU_SUSPECT: f64 = 0.85;
 /// From this CPU utilisation of the workers the run is INVALID: nothing is left to be punctual
@@ -54,6 +57,7 @@ impl Judge {
             .into_iter()
             .chain([self.standstill_finding(), self.suspension_finding(), self.clock_step_finding()])
             .chain([self.shortfall_finding(), self.gap_finding(), self.journeys_finding()])
+            .chain([self.unasked_finding()])
             .flatten()
             .collect()
     }
@@ -176,6 +180,23 @@ impl Judge {
                     share * 100.0,
                     STARVED_SUSPECT_SHARE * 100.0,
                     self.plan.load.connections,
+                ),
+            )
+        })
+    }
+
+    fn unasked_finding(&self) -> Option<(RunVerdict, String)> {
+        let share = self.unasked as f64 / self.sent.max(1) as f64;
+        (share > UNASKED_SUSPECT_SHARE).then(|| {
+            (
+                RunVerdict::Suspect,
+                format!(
+                    "the target sent what nobody had asked for {} times, {:.1} % of the requests (limit {:.0} %), so \
+                     that answers may have been taken for those of other requests; look at what it sends before a \
+                     request and behind an answer",
+                    self.unasked,
+                    share * 100.0,
+                    UNASKED_SUSPECT_SHARE * 100.0,
                 ),
             )
         })

@@ -113,6 +113,18 @@ fn too_few_connections_are_suspect() {
 }
 
 #[test]
+fn a_target_that_speaks_unasked_is_suspect_unless_it_is_an_exception() {
+    let times = |n| judged(|t| (t.generator.unasked, t.generator.reopened) = (n, n));
+    let rare = times(RATE / 100);
+    assert_eq!((rare.run, rare.unasked, rare.reopened), (RunVerdict::Valid, Some(8), Some(8)));
+    expect(&times(RATE / 50), RunVerdict::Suspect, &["nobody had asked for 16 times, 2.0 %", "limit 1 %"]);
+    // The general transport sees nothing of it.
+    let mut plan = plan();
+    plan.load.transport = Transport::General { http: Http::V1 };
+    assert_eq!(Judge::new(&plan).verdict().unasked, None);
+}
+
+#[test]
 fn a_generator_at_its_limit_is_told_what_the_general_transport_costs() {
     let over = |transport| {
         let mut plan = plan();

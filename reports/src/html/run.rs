@@ -8,7 +8,7 @@ use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
 use crate::html::sections::rate;
 use crate::report::Report;
-use crate::summary::{LatencyStats, Summary};
+use crate::summary::{GeneratorSummary, LatencyStats, Summary};
 
 /// Events listed at most.
 const MAX_EVENTS: usize = 200;
@@ -37,7 +37,7 @@ pub(crate) fn what_was_run(report: &Report) -> String {
     };
     let machine =
         format!("{}, {} CPUs, {} MiB, {}", m.machine.cpu, m.machine.cpus, m.machine.memory_mib, m.machine.os);
-    let mut body = facts(&[
+    let mut rows = vec![
         ("Target", target),
         (
             "Load",
@@ -53,11 +53,18 @@ pub(crate) fn what_was_run(report: &Report) -> String {
                 format!("journeys alone (closed loop), time-out {}", format::ms(plan.load.timeout_ms as f64))
             },
         ),
-        ("Transport", transport(plan.load.transport)),
+        ("Transport", transport(plan.transport())),
         ("Accounts", format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick))),
-        ("Machine", machine),
-        ("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)),
-    ]);
+    ];
+    if plan.has_load() {
+        rows.push(("Connections", connections(&report.summary.generator)));
+    }
+    rows.extend(plan.feeders.iter().map(|f| {
+        ("Feeder", format!("{}, {} rows of {} ({})", f.name, format::count(f.rows), f.file, f.digest))
+    }));
+    rows.push(("Machine", machine));
+    rows.push(("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)));
+    let mut body = facts(&rows);
     if plan.has_load() {
         body.push_str("<h3>Phases</h3>\n");
         body.push_str(&phases(&report.summary));
@@ -70,6 +77,12 @@ pub(crate) fn what_was_run(report: &Report) -> String {
     }
     body.push_str(&events(report));
     section("run", "What was run", &body)
+}
+
+/// What became of the connections, as far as the transport sees it.
+fn connections(g: &GeneratorSummary) -> String {
+    let opened = format!("{} open at most", format::count(g.connections.into()));
+    std::iter::once(opened).chain(format::wire(g)).collect::<Vec<_>>().join("; ")
 }
 
 fn transport(transport: Transport) -> String {

@@ -80,6 +80,15 @@ impl Plan {
         !self.phases.is_empty()
     }
 
+    /// What carries the requests; journeys alone always go by the general transport.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        if self.has_load() {
+            return self.load.transport;
+        }
+        Transport::General { http: self.load.transport.http() }
+    }
+
     /// The highest planned rate, in requests per second.
     #[must_use]
     pub fn peak_rps(&self) -> f64 {

@@ -172,6 +172,8 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
         pausing: 0,
         cpu_ns: 80_000_000 + sent * 33_000,
         wall_ns: 1_000_000_000,
+        reopened: 0,
+        unasked: 0,
         starved: 0,
         starved_drops: 0,
         ..GeneratorSample::default()

@@ -37,6 +37,8 @@ families! {
     GENERATOR_WALL = "squall.generator.wall", Seconds, Counter, "Wall time of the load workers, added up over them";
     WORKERS = "squall.generator.workers", None, Gauge, "Load workers";
     CONNECTIONS = "squall.connections", None, Gauge, "Open connections at the end of the last second";
+    REOPENED = "squall.connections.reopened", None, Counter, "Connections opened in the place of one that had ended";
+    UNASKED = "squall.connections.unasked", None, Counter, "Connections ended because the target sent what nobody had asked for";
     IN_FLIGHT = "squall.requests.in_flight", None, Gauge, "Requests on the wire at the end of the last second";
     WAITING = "squall.requests.waiting", None, Gauge, "Arrivals waiting for a connection at the end of the last second";
     PAUSING = "squall.requests.pausing", None, Gauge, "Arrivals between two attempts at the end of the last second";

@@ -35,6 +35,8 @@ struct State {
     classes: Vec<Class>,
     pacing: Distribution,
     generator: GeneratorSample,
+    reopened: u64,
+    unasked: u64,
     cpu_ns: u64,
     wall_ns: u64,
     /// Whether each of the plan's faults is armed.
@@ -66,6 +68,8 @@ impl Figures {
             classes: vec![Class::default(); plan.requests.len()],
             pacing: Distribution::default(),
             generator: GeneratorSample::default(),
+            reopened: 0,
+            unasked: 0,
             cpu_ns: 0,
             wall_ns: 0,
             faults: vec![false; plan.faults.len()],
@@ -136,6 +140,8 @@ impl State {
             }
         }
         self.pacing.add(&tick.pacing);
+        self.reopened += tick.generator.reopened;
+        self.unasked += tick.generator.unasked;
         self.cpu_ns += tick.generator.cpu_ns;
         self.wall_ns += tick.generator.wall_ns;
         self.generator = tick.generator.clone();
@@ -185,6 +191,8 @@ impl State {
             one(&c::GENERATOR_WALL, vec![], seconds(self.wall_ns)),
             one(&c::WORKERS, vec![], Value::Count(g.workers.into())),
             one(&c::CONNECTIONS, vec![], Value::Count(g.connections.into())),
+            one(&c::REOPENED, vec![], Value::Count(self.reopened)),
+            one(&c::UNASKED, vec![], Value::Count(self.unasked)),
             one(&c::IN_FLIGHT, vec![], Value::Count(g.in_flight.into())),
             one(&c::WAITING, vec![], Value::Count(g.waiting.into())),
             one(&c::PAUSING, vec![], Value::Count(g.pausing.into())),
