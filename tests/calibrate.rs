@@ -18,7 +18,7 @@ fn said_before_a_run(state: &Path) -> String {
         .args(["run", file.to_str().unwrap(), "--out", "/dev/null/run"])
         .output()
         .unwrap();
-    assert_eq!(o.status.code(), Some(1), "{}", told(&o));
+    assert_eq!(o.status.code(), Some(104), "{}", told(&o));
     stderr(&o)
 }
 

@@ -42,7 +42,7 @@ fn a_run_that_meets_its_gates_exits_0_and_one_that_does_not_exits_99() {
     assert!(junit.contains("p(99)&lt;1us") && junit.contains("<failure"), "{junit}");
 
     let again = squall_ends(args("passed", &[]));
-    assert_eq!(again.status.code(), Some(1), "a run is not written over: {}", told(&again));
+    assert_eq!(again.status.code(), Some(104), "a run is not written over: {}", told(&again));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_target_that_is_not_this_machine_is_refused_unless_allowed() {
 #[test]
 fn a_run_folder_that_cannot_be_written_is_an_error_before_the_first_request() {
     let o = squall_ends(["run", "quickstart", "--ui", "plain", "--out", "/dev/null/run"]);
-    assert_eq!(o.status.code(), Some(1), "{}", told(&o));
+    assert_eq!(o.status.code(), Some(104), "{}", told(&o));
     assert!(stderr(&o).contains("/dev/null/run"), "{}", told(&o));
     assert!(!stderr(&o).contains("starting the reference"), "{}", told(&o));
 }
@@ -181,5 +181,5 @@ fn init_writes_a_scenario_that_checks_and_never_writes_over_one() {
     let o = squall_ends(["check", file]);
     assert_eq!(o.status.code(), Some(0), "{}", told(&o));
     let o = squall_ends(["init", file]);
-    assert_eq!(o.status.code(), Some(1), "{}", told(&o));
+    assert_eq!(o.status.code(), Some(104), "{}", told(&o));
 }

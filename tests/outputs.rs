@@ -127,7 +127,7 @@ fn a_metrics_port_in_use_is_an_error_before_anything_is_started() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     let o = squall_ends(["run", "quickstart", "--prometheus", &addr, "--out", run.to_str().unwrap()]);
-    assert_eq!(o.status.code(), Some(1), "{}", told(&o));
+    assert_eq!(o.status.code(), Some(104), "{}", told(&o));
     assert!(stderr(&o).contains(&addr) && stderr(&o).contains("--prometheus"), "{}", told(&o));
     assert!(!stderr(&o).contains("starting the reference") && !run.exists(), "{}", told(&o));
 }

@@ -67,7 +67,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Closed,
             spin_us: 0,
-            tick_us: 0,
+            coalesce_us: 0,
             pipeline: 1,
             transport: Transport::Own,
         },

@@ -47,7 +47,7 @@ pub(crate) struct Setup<'a> {
     /// How long before the next thing is due the loop stops sleeping and polls.
     pub(crate) spin_ns: u64,
     /// The least time between two passes when nothing is due.
-    pub(crate) tick_ns: u64,
+    pub(crate) coalesce_ns: u64,
     /// Changes of the load while it runs.
     pub(crate) control: &'a Control,
     /// Whether a schedule sets the pace. When the target does, nothing is intended: there is no
@@ -130,8 +130,8 @@ impl<'a, T: Transport> Worker<'a, T> {
             } else {
                 // Within the spin a pass waits for nothing: it polls.
                 let wait_ns = self.next_due_ns(now_ns).saturating_sub(now_ns + self.setup.spin_ns);
-                // What is due is not put off; what comes in the next tick is left to gather.
-                let rest_ns = if wait_ns > 0 { self.setup.tick_ns } else { 0 };
+                // What is due is not put off; what comes in the next while is left to gather.
+                let rest_ns = if wait_ns > 0 { self.setup.coalesce_ns } else { 0 };
                 let wait_ns = wait_ns.min(LONGEST_WAIT_NS).saturating_sub(rest_ns);
                 (Duration::from_nanos(rest_ns), Duration::from_nanos(wait_ns))
             };

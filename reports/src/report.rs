@@ -59,11 +59,21 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
     let events = run.events()?;
     // When a killed run stopped is only known at the end of its record, and the fault windows
     // must be known before the histograms are merged: hence a first look at the last second.
-    let recorded_s = if ended(&events) { plan.duration_s() } else { last_second(run)? };
-    let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), recorded_s);
-    let windows = fault_windows(&plan, &events, load_end_s);
-    let (ticks, journeys) = (run.ticks()?, run.journeys()?);
-    let gathered = gather(&plan, &manifest.classes, &windows, &pairs(&plan), &events, ticks, journeys)?;
+    let mut stops_s = if ended(&events) { None } else { Some(last_second(run)?) };
+    let (ending, load_end_s, windows, gathered) = loop {
+        let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), stops_s);
+        let windows = fault_windows(&plan, &events, load_end_s);
+        let (mut ticks, mut journeys) = (run.ticks()?, run.journeys()?);
+        let pairs = pairs(&plan);
+        let gathered =
+            gather(&plan, &manifest.classes, &windows, &pairs, &events, &mut ticks, &mut journeys)?;
+        // A run that came to its end and lost some of its record afterwards is no complete one.
+        if stops_s.is_none() && (ticks.is_torn() || journeys.is_torn()) {
+            stops_s = Some(last_second(run)?);
+            continue;
+        }
+        break (ending, load_end_s, windows, gathered);
+    };
     let summary = summarise(&plan, &manifest, &events, &windows, &gathered, ending, load_end_s);
     Ok(Report {
         summary,

@@ -23,7 +23,7 @@ pub(crate) fn plan() -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
-            tick_us: 0,
+            coalesce_us: 0,
             pipeline: 1,
             transport: Transport::Own,
         },

@@ -28,8 +28,11 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// What the events say, and when the load ended: as planned, or when the record stops.
-    pub fn of(events: &[Event], planned_s: f64, recorded_s: f64) -> (Self, f64) {
+    /// How the load ended and when: as the events say, or where the record stops.
+    pub fn of(events: &[Event], planned_s: f64, stops_s: Option<f64>) -> (Self, f64) {
+        if let Some(stops_s) = stops_s {
+            return (Ending::CutOff, stops_s.min(planned_s));
+        }
         let ended = events.iter().rev().find_map(|e| match e.what {
             What::Ended { interrupted } => Some((interrupted, e.at_s)),
             _ => None,
@@ -38,7 +41,7 @@ impl Ending {
             Some((false, at_s)) if at_s + EARLY_S < planned_s => (Ending::Early, at_s.max(0.0)),
             Some((false, _)) => (Ending::Complete, planned_s),
             Some((true, at_s)) => (Ending::Interrupted, at_s.clamp(0.0, planned_s)),
-            None => (Ending::CutOff, recorded_s.min(planned_s)),
+            None => (Ending::CutOff, planned_s),
         }
     }
 

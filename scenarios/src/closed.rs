@@ -19,9 +19,9 @@ pub fn closed_loop(mut plan: Plan, duration_s: f64) -> (Plan, Vec<String>) {
         left_out.push(format!("load.pipeline {}", plan.load.pipeline));
         plan.load.pipeline = 1;
     }
-    if plan.load.tick_us > 0 {
-        left_out.push(format!("load.tick {} µs", plan.load.tick_us));
-        plan.load.tick_us = 0;
+    if plan.load.coalesce_us > 0 {
+        left_out.push(format!("load.coalesce {} µs", plan.load.coalesce_us));
+        plan.load.coalesce_us = 0;
     }
     plan.phases = vec![PhasePlan {
         name: PHASE.to_owned(),
@@ -65,7 +65,7 @@ name = "t"
 gates = ["p(99)<50ms", "p(99){clock:service}<50ms", "rate(failed)<1%", "count(failed){phase:hold}==0"]
 [load]
 pipeline = 4
-tick = "100us"
+coalesce = "100us"
 [[phase]]
 name = "hold"
 duration = "10s"
@@ -92,7 +92,7 @@ under = "10ms"
         let open = load(&Source { name: "t.toml".into(), text: text.into() }, &[]).unwrap();
         let (plan, left_out) = closed_loop(open.clone(), 5.0);
         assert!(plan.load.mode.is_closed());
-        assert_eq!((plan.load.pipeline, plan.load.tick_us), (1, 0));
+        assert_eq!((plan.load.pipeline, plan.load.coalesce_us), (1, 0));
         assert_eq!((plan.duration_s(), plan.phases.len(), plan.faults.len()), (5.0, 1, 0));
         let gates: Vec<&str> = plan.gates.iter().map(|g| g.expression.as_str()).collect();
         assert_eq!(gates, ["p(99){clock:service}<50ms", "rate(failed)<1%"]);
@@ -105,7 +105,7 @@ under = "10ms"
             "{phase:hold}",
             "SLO `fast`",
             "load.pipeline 4",
-            "load.tick 100",
+            "load.coalesce 100",
         ] {
             assert!(told.contains(word), "{word} is not in {told}");
         }

@@ -68,7 +68,7 @@ macro_rules! shipped {
                         ("load.scale", $k100),
                         ("load.connections", "64"),
                         ("load.pipeline", "32"),
-                        ("load.tick", "200us"),
+                        ("load.coalesce", "200us"),
                         ("load.max_in_flight", "200000"),
                         ("load.workers", "2"),
                     ],

@@ -27,6 +27,7 @@ const PHASE_WIDTH: usize = 16;
 /// Writes a run as lines. A [`Sink`] that never fails.
 pub struct Plain<W> {
     live: Live,
+    load_end_s: f64,
     out: W,
     charset: Charset,
     closed: bool,
@@ -38,7 +39,9 @@ pub struct Plain<W> {
 /// What happened since the last line.
 #[derive(Default)]
 struct Window {
+    /// Of the load; those after its end hold late answers only.
     seconds: u32,
+    ticks: u32,
     counts: Counts,
     response: Latency,
     cpu_ns: u64,
@@ -59,6 +62,7 @@ impl<W: Write + Send> Plain<W> {
     pub fn new(plan: &Plan, out: W, charset: Charset) -> Self {
         Self {
             live: Live::new(plan),
+            load_end_s: plan.duration_s(),
             out,
             charset,
             closed: false,
@@ -80,11 +84,11 @@ impl<W: Write + Send> Plain<W> {
 
     fn window_line(&mut self) {
         let w = std::mem::take(&mut self.window);
-        if w.seconds == 0 {
+        if w.ticks == 0 {
             return;
         }
         let view = self.live.view();
-        let rate = |n: u64| grouped((n as f64 / f64::from(w.seconds)).round() as u64);
+        let rate = |n: u64| grouped((n as f64 / f64::from(w.seconds.max(1))).round() as u64);
         let phase = match (view.phase, view.phase_plan()) {
             (Some(i), Some(p)) => {
                 let count = format!("{}/{}", i + 1, view.phases.len());
@@ -188,7 +192,8 @@ impl<W: Write + Send> Sink for Plain<W> {
     fn tick(&mut self, tick: &Tick) -> io::Result<()> {
         self.live.tick(tick)?;
         let w = &mut self.window;
-        w.seconds += 1;
+        w.ticks += 1;
+        w.seconds += u32::from(f64::from(tick.second) < self.load_end_s);
         for i in &tick.intervals {
             w.counts += &i.counts;
             // A closed loop has no response time.
@@ -235,6 +240,8 @@ impl<W: Write + Send> Sink for Plain<W> {
 mod tests {
     use super::*;
     use crate::live::sample::{self, Step};
+    use squall_record::interval::{GeneratorSample, Interval};
+    use squall_scenarios::closed::closed_loop;
 
     fn feed<W: Write + Send>(plain: &mut Plain<W>, steps: Vec<Step>) {
         for step in steps {
@@ -282,6 +289,22 @@ mod tests {
         });
         assert!(text.contains("\n00:07 climb 2/5") && text.contains("ended by hand"), "{text}");
         assert!(text.ends_with("✔ nothing failed, nothing was shed or dropped\n"), "{text}");
+    }
+
+    #[test]
+    fn a_rate_is_over_the_seconds_of_the_load_and_not_that_of_the_last_answers() {
+        let (plan, _) = closed_loop(sample::quickstart(), 4.0);
+        let mut plain = Plain::new(&plan, Vec::new(), Charset::Utf8);
+        for second in 0..=4 {
+            let mut i = Interval::new(second, 0, 0);
+            (i.counts.planned, i.counts.sent, i.counts.ok) =
+                if second < 4 { (100, 100, 100) } else { (0, 0, 0) };
+            let generator = GeneratorSample { second, workers: 1, ..GeneratorSample::default() };
+            let tick = Tick { second, intervals: vec![i], generator, pacing: Latency::new(), ops: vec![] };
+            plain.tick(&tick).unwrap();
+        }
+        let text = String::from_utf8(plain.out).unwrap();
+        assert!(text.contains("achieved      100/s"), "{text}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
-            tick_us: 0,
+            coalesce_us: 0,
             pipeline: 1,
             transport: via,
         },

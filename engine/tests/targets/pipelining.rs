@@ -141,7 +141,7 @@ fn nothing_is_put_behind_another_while_a_connection_is_free() {
 }
 
 #[test]
-fn a_tick_holds_back_no_request_that_has_been_fired() {
+fn coalescing_holds_back_no_request_that_has_been_fired() {
     let clock = Clock::starting_in(Duration::from_millis(100));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let stamps = Arc::clone(&seen);
@@ -150,7 +150,7 @@ fn a_tick_holds_back_no_request_that_has_been_fired() {
         Some(http(200, ""))
     });
     let mut plan = pipelined(200.0);
-    plan.load.tick_us = 1_000;
+    plan.load.coalesce_us = 1_000;
     let (endpoint, stop) = (addr.into(), AtomicBool::new(false));
     let workload = Workload::new(&plan, "localhost", "").unwrap();
     let job = Job { plan: &plan, endpoint: &endpoint, host: "localhost", workload: &workload, clock };
@@ -166,6 +166,6 @@ fn a_tick_holds_back_no_request_that_has_been_fired() {
     assert_eq!((fired.len(), seen.len()), (200, 200));
     let mut after_ns: Vec<u64> = fired.iter().zip(seen.iter()).map(|(fired, seen)| seen - fired).collect();
     after_ns.sort_unstable();
-    // A busy machine delays many of them; one that waits for the tick's end is late always.
+    // A busy machine delays many of them; one that waits for the rest's end is late always.
     assert!(after_ns[20] < 1_000_000, "{after_ns:?}");
 }

@@ -207,6 +207,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_loss_of_power_tore_off_ends_the_record_before_it_and_is_told() {
+        // With the seconds that are left when so many bytes are gone from the end.
+        for (file, cuts) in
+            [(GENERATOR, &[(1, 2), (5, 2)][..]), (INTERVALS, &[(1, 2), (40, 2)]), (HLOG, &[(1, 2), (300, 2)])]
+        {
+            let (_dir, path) = written(3);
+            let whole = fs::read(path.join(file)).unwrap();
+            let seconds_left = |gone: usize| {
+                fs::write(path.join(file), &whole[..whole.len() - gone]).unwrap();
+                let mut ticks = RunFolder::open(&path).unwrap().ticks().unwrap();
+                let read: Result<Vec<Tick>, FolderError> = ticks.by_ref().collect();
+                (read.unwrap_or_else(|e| panic!("{file} {gone}: {e}")).len(), ticks.is_torn())
+            };
+            for (gone, left) in cuts {
+                assert_eq!(seconds_left(*gone), (*left, true), "{file} without its last {gone} bytes");
+            }
+            // Whatever is gone, what is left is given.
+            let mut most = 3;
+            for gone in 0..whole.len() {
+                let (left, torn) = seconds_left(gone);
+                assert!(left <= most, "{file} {gone}: {left}");
+                assert!(torn || left == 3 || file == GENERATOR, "{file} {gone}: {left}");
+                most = left;
+            }
+        }
+    }
+
+    #[test]
     fn journeys_lie_beside_the_load_and_a_torn_second_is_left_out() {
         use crate::journey::{Iterations, JourneyOp, JourneySecond, JourneyTick, StepSecond};
         let (_dir, path) = written(0);

@@ -109,6 +109,7 @@ impl RunFolder {
             intervals: Lines::open(self.path.join(INTERVALS))?,
             hlog: Lines::open(self.path.join(HLOG))?,
             peeked: None,
+            torn: false,
             failed: false,
         })
     }
@@ -121,7 +122,7 @@ impl RunFolder {
         let path = self.path.join(JOURNEYS);
         let lines = path.exists().then(|| Lines::open(path)).transpose()?;
         let lines = lines.map(|l| Lines { longest: MAX_JOURNEY_LINE_BYTES, ..l });
-        Ok(JourneyTicks { lines, next_second: 0 })
+        Ok(JourneyTicks { lines, next_second: 0, torn: false })
     }
 
     /// Every payment that a journey attempted; none when the run had no journeys.
@@ -149,12 +150,17 @@ struct Lines {
     number: u64,
     /// In bytes.
     longest: u64,
+    /// There are no more.
+    ended: bool,
+    /// The last one had no newline.
+    torn: bool,
 }
 
 impl Lines {
     fn open(path: PathBuf) -> Result<Self, FolderError> {
         let file = File::open(&path).map_err(io_err("read", &path))?;
-        Ok(Self { path, reader: BufReader::new(file), number: 0, longest: MAX_LINE_BYTES })
+        let reader = BufReader::new(file);
+        Ok(Self { path, reader, number: 0, longest: MAX_LINE_BYTES, ended: false, torn: false })
     }
 
     fn next_line(&mut self) -> Result<Option<String>, FolderError> {
@@ -168,6 +174,7 @@ impl Lines {
             return Err(self.broken(format!("longer than {} bytes", self.longest)));
         }
         if bytes.pop() != Some(b'\n') {
+            (self.ended, self.torn) = (true, n > 0);
             return Ok(None);
         }
         self.number += 1;
@@ -190,12 +197,38 @@ pub struct Ticks {
     intervals: Lines,
     hlog: Lines,
     peeked: Option<IntervalLine>,
+    torn: bool,
     failed: bool,
 }
 
+/// What stands where a histogram is looked for.
+enum Found {
+    It(Latency),
+    /// Another one; a sentence that says which.
+    Other(String),
+    /// The end of the log.
+    End,
+}
+
 impl Ticks {
+    /// Whether a part of the last second, or more, is missing at the end of a file, as after a loss of
+    /// power. Known when the last second has been given.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// Ends the seconds before one of which something is missing.
+    fn tear<T>(&mut self) -> Result<Option<T>, FolderError> {
+        self.torn = true;
+        Ok(None)
+    }
+
     fn next_tick(&mut self) -> Result<Option<Tick>, FolderError> {
-        let Some(line) = self.generator.next_line()? else { return Ok(None) };
+        let Some(line) = self.generator.next_line()? else {
+            self.torn |= self.generator.torn;
+            return Ok(None);
+        };
         let generator: GeneratorSample = self.generator.json(&line)?;
         let second = generator.second;
         let mut intervals = Vec::new();
@@ -216,13 +249,23 @@ impl Ticks {
                     .intervals
                     .broken(format!("second {} comes after second {second}", line.second)));
             }
-            intervals.push(self.interval(&line)?);
+            match self.interval(&line)? {
+                Some(interval) => intervals.push(interval),
+                None => return self.tear(),
+            }
         }
-        let pacing = self.histogram("pacing", second, 0)?;
+        let pacing = match self.histogram("pacing", second, 0)? {
+            Found::It(pacing) => pacing,
+            Found::End => return self.tear(),
+            // The lines that the other histograms belong to are gone.
+            Found::Other(_) if self.intervals.ended && self.peeked.is_none() => return self.tear(),
+            Found::Other(other) => return Err(self.hlog.broken(other)),
+        };
         Ok(Some(Tick { second, intervals, generator, pacing, ops: Vec::new() }))
     }
 
-    fn interval(&mut self, line: &IntervalLine) -> Result<Interval, FolderError> {
+    /// The interval of `line` with its histograms; `None` when the log ends before them.
+    fn interval(&mut self, line: &IntervalLine) -> Result<Option<Interval>, FolderError> {
         let class = self
             .classes
             .iter()
@@ -236,22 +279,28 @@ impl Ticks {
         if let Some(n) = counted.iter().chain(&c.failed).chain(&line.clipped).find(|n| **n > MAX_COUNT) {
             return Err(self.intervals.broken(format!("{n} is more than a second can count ({MAX_COUNT})")));
         }
-        let [response, service, lag] = line.clipped;
-        Ok(Interval {
-            second: line.second,
-            class,
-            phase: line.phase,
-            counts: line.counts,
-            response: self.histogram(&format!("{}.response", line.request), line.second, response)?,
-            service: self.histogram(&format!("{}.service", line.request), line.second, service)?,
-            lag: self.histogram("schedule_lag", line.second, lag)?,
-        })
+        let mut interval = Interval::new(line.second, class, line.phase);
+        interval.counts = line.counts;
+        let [response, service] = ["response", "service"].map(|clock| format!("{}.{clock}", line.request));
+        let clocks = [
+            (&mut interval.response, response),
+            (&mut interval.service, service),
+            (&mut interval.lag, "schedule_lag".to_owned()),
+        ];
+        for ((latency, tag), clipped) in clocks.into_iter().zip(line.clipped) {
+            match self.histogram(&tag, line.second, clipped)? {
+                Found::It(found) => *latency = found,
+                Found::Other(other) => return Err(self.hlog.broken(other)),
+                Found::End => return Ok(None),
+            }
+        }
+        Ok(Some(interval))
     }
 
-    fn histogram(&mut self, tag: &str, second: u32, clipped: u64) -> Result<Latency, FolderError> {
+    fn histogram(&mut self, tag: &str, second: u32, clipped: u64) -> Result<Found, FolderError> {
         let line = loop {
             match self.hlog.next_line()? {
-                None => return Err(self.hlog.broken(format!("ends before `{tag}` of second {second}"))),
+                None => return Ok(Found::End),
                 Some(l) if l.starts_with('#') || l.starts_with('"') => {}
                 Some(l) => break l,
             }
@@ -264,7 +313,7 @@ impl Ticks {
             return Err(self.hlog.broken("not a histogram log line".to_owned()));
         };
         if found != tag || start as u32 != second {
-            return Err(self.hlog.broken(format!(
+            return Ok(Found::Other(format!(
                 "`{found}` of second {start} stands where `{tag}` of second {second} belongs"
             )));
         }
@@ -273,6 +322,7 @@ impl Ticks {
             .deserialize::<u64, _>(&mut &raw[..])
             .map_err(|e| self.hlog.broken(format!("not a histogram: {e}")))?;
         Latency::from_hdr(&hist, clipped)
+            .map(Found::It)
             .map_err(|e| self.hlog.broken(format!("histogram out of range: {e}")))
     }
 }
@@ -294,12 +344,22 @@ impl Iterator for Ticks {
 pub struct JourneyTicks {
     lines: Option<Lines>,
     next_second: u32,
+    torn: bool,
 }
 
 impl JourneyTicks {
+    /// Whether a part of the last second is missing; as [`Ticks::is_torn`].
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     fn next_tick(&mut self) -> Result<Option<JourneyTick>, FolderError> {
         let Some(lines) = &mut self.lines else { return Ok(None) };
-        let Some(line) = lines.next_line()? else { return Ok(None) };
+        let Some(line) = lines.next_line()? else {
+            self.torn = lines.torn;
+            return Ok(None);
+        };
         let tick: JourneyTick = lines.json(&line)?;
         if tick.second < self.next_second {
             return Err(lines.broken(format!(

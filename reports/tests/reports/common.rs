@@ -123,7 +123,7 @@ pub fn quickstart() -> Plan {
             max_rate_rps: 1e6,
             mode: Mode::Open,
             spin_us: 0,
-            tick_us: 0,
+            coalesce_us: 0,
             pipeline: 1,
             transport: Transport::Own,
         },

@@ -208,6 +208,21 @@ fn a_killed_run_is_judged_on_what_it_left_and_says_so() {
 }
 
 #[test]
+fn a_run_that_lost_the_end_of_its_record_is_judged_on_the_rest_and_says_so() {
+    for file in ["latency.hlog", "intervals.jsonl", "generator.jsonl"] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Script::new(quickstart(), quickstart_second).write(dir.path());
+        let path = run.path().join(file);
+        let len = std::fs::metadata(&path).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 9).unwrap();
+        let s = build(&run).unwrap_or_else(|e| panic!("{file}: {e}")).summary;
+        assert!(!s.complete, "{file}");
+        assert!(s.verdict.reasons[0].contains("the record stops after"), "{file}: {:?}", s.verdict.reasons);
+        assert!(s.duration_s > 50.0 && s.duration_s < 60.0, "{file}: {}", s.duration_s);
+    }
+}
+
+#[test]
 fn a_run_that_ended_by_itself_before_its_time_is_not_complete() {
     let mut script = Script::new(quickstart(), |_| CALM);
     script.plan.gates.clear();

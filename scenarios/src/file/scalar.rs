@@ -14,6 +14,12 @@ use serde_spanned::Spanned;
 pub struct At<T>(Spanned<T>);
 
 impl<T> At<T> {
+    /// `value`, as typed in the bytes `span`.
+    #[must_use]
+    pub fn new(span: Range<usize>, value: T) -> Self {
+        Self(Spanned::new(span, value))
+    }
+
     /// The bytes it was typed in.
     #[must_use]
     pub fn span(&self) -> Range<usize> {

@@ -4,9 +4,12 @@
 //! the author of a scenario. Defaults are named here and decided in `lower`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use squall_record::fault::FaultPoint;
 
 use super::scalar::{At, ColumnText, DurationText, Literal, RateText, Ratio};
@@ -116,7 +119,7 @@ pub struct Load {
     /// The least time between two looks of a worker at its clock and its sockets, at most 1ms: arrivals
     /// and answers that come meanwhile are dealt with together, up to so much late. Counted as lag and
     /// as service time, it saves the wake-ups that cost most at high rates. Default: 0us, none.
-    pub tick: Option<At<DurationText>>,
+    pub coalesce: Option<At<DurationText>>,
     /// What all rates of all phases are multiplied by, 0 to 1000. Default: 1.
     #[schemars(range(min = 0, max = 1000))]
     pub scale: Option<At<f64>>,
@@ -414,8 +417,9 @@ pub struct Journey {
     /// How long it goes on. Needed when there is no phase.
     #[serde(rename = "for")]
     pub lasts: Option<At<DurationText>>,
-    /// How long a user pauses after each step. Default: not at all.
-    pub think: Option<Think>,
+    /// How long a user pauses after each step: always as long, `"500ms"`, or between `min` and
+    /// `max`, all alike. Default: not at all.
+    pub think: Option<At<Think>>,
     /// What a user does, one after the other; then again from the first. At least one.
     #[serde(default)]
     pub step: Vec<At<Step>>,
@@ -434,10 +438,43 @@ pub struct UserRamp {
     pub over: At<DurationText>,
 }
 
-/// How long a user pauses: between `min` and `max`, all alike.
+/// How long a user pauses, as typed.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum Think {
+    /// Always as long.
+    Always(DurationText),
+    /// Longer and shorter.
+    Between(ThinkRange),
+}
+
+impl<'de> Deserialize<'de> for Think {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Think;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"500ms\", or a table { min = …, max = … }")
+            }
+
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Think, E> {
+                DurationText::deserialize(v.into_deserializer()).map(Think::Always)
+            }
+
+            // By hand, because what derive makes of `untagged` forgets where values stand.
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Think, A::Error> {
+                ThinkRange::deserialize(MapAccessDeserializer::new(map)).map(Think::Between)
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}
+
+/// A pause between `min` and `max`, all alike.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Think {
+pub struct ThinkRange {
     /// The shortest pause.
     pub min: At<DurationText>,
     /// The longest pause.

@@ -67,16 +67,17 @@ pub(super) fn lower(
             }),
     };
     let spin_us = up_to_1ms(file.spin.as_ref(), "load.spin", "a longer one would only burn CPU", findings);
-    let tick_us = up_to_1ms(file.tick.as_ref(), "load.tick", "later than that no run is VALID", findings);
-    if let (Some(typed), Some(1..), Some(1..)) = (&file.tick, spin_us, tick_us) {
+    let coalesce_us =
+        up_to_1ms(file.coalesce.as_ref(), "load.coalesce", "later than that no run is VALID", findings);
+    if let (Some(typed), Some(1..), Some(1..)) = (&file.coalesce, spin_us, coalesce_us) {
         findings.add(
             typed.span(),
-            "load.tick saves the wake-ups that load.spin would have more of; remove one of them",
+            "load.coalesce saves the wake-ups that load.spin would have more of; remove one of them",
         );
     }
     let arrivals = bursts::arrivals(file, findings);
-    let (connections, pipeline, max_in_flight, workers, timeout_ms, spin_us, tick_us, arrivals) =
-        (connections?, pipeline?, max_in_flight?, workers?, timeout_ms?, spin_us?, tick_us?, arrivals?);
+    let (connections, pipeline, max_in_flight, workers, timeout_ms, spin_us, coalesce_us, arrivals) =
+        (connections?, pipeline?, max_in_flight?, workers?, timeout_ms?, spin_us?, coalesce_us?, arrivals?);
     // One of the two was typed when this holds, as it does not for the defaults.
     let typed = file.max_in_flight.as_ref().or(file.connections.as_ref());
     if let Some(typed) = typed
@@ -119,7 +120,7 @@ pub(super) fn lower(
         max_rate_rps,
         mode: Mode::Open,
         spin_us,
-        tick_us,
+        coalesce_us,
         transport,
     })
 }

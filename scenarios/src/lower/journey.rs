@@ -8,8 +8,8 @@ use super::request::One;
 use super::scalar::{Names, duration, duration_within, within};
 use super::{MAX_BODY_LEN, MAX_RUN_S};
 use crate::error::{did_you_mean, tick};
-use crate::file::scalar::At;
-use crate::file::tables::{Journey, Step};
+use crate::file::scalar::{At, DurationText};
+use crate::file::tables::{Journey, Step, Think};
 use crate::findings::Findings;
 use crate::journey::{Hole, MAX_JOURNEYS, MAX_STEPS, MAX_USERS, NAMES, Part, Text};
 use crate::place::{Place, Spot};
@@ -126,23 +126,31 @@ fn users(typed: &At<Journey>, what: &str, findings: &mut Findings) -> Option<(u3
 
 fn think(typed: &Journey, what: &str, findings: &mut Findings) -> Option<(Duration, Duration)> {
     let Some(think) = &typed.think else { return Some((Duration::ZERO, Duration::ZERO)) };
-    let min = duration(&think.min, format_args!("{what} think.min"), findings)?;
-    let max = duration(&think.max, format_args!("{what} think.max"), findings)?;
-    if max > MAX_THINK {
+    let at_most = |typed: &At<DurationText>, key: &str, findings: &mut Findings| {
+        let pause = duration(typed, format_args!("{what} {key}"), findings)?;
+        if pause <= MAX_THINK {
+            return Some(pause);
+        }
         let most = format_duration(MAX_THINK);
-        findings.add(
-            think.max.span(),
-            format!("{what} think.max {} is above the limit, {most}", tick(&think.max)),
-        );
-        return None;
-    }
+        findings.add(typed.span(), format!("{what} {key} {} is above the limit, {most}", tick(typed)));
+        None
+    };
+    let range = match &**think {
+        Think::Always(text) => {
+            let pause = at_most(&At::new(think.span(), text.clone()), "think", findings)?;
+            return Some((pause, pause));
+        }
+        Think::Between(range) => range,
+    };
+    let min = duration(&range.min, format_args!("{what} think.min"), findings)?;
+    let max = at_most(&range.max, "think.max", findings)?;
     if min > max {
         findings.add(
-            think.min.span(),
+            range.min.span(),
             format!(
                 "{what} think.min {} is above think.max {}; swap them",
-                tick(&think.min),
-                tick(&think.max)
+                tick(&range.min),
+                tick(&range.max)
             ),
         );
         return None;

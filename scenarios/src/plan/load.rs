@@ -59,7 +59,7 @@ pub struct LoadPlan {
     /// The least time between two looks of a worker at its clock and its sockets, in microseconds:
     /// fewer wake-ups, for arrivals and answers that are dealt with so much later.
     #[serde(default)]
-    pub tick_us: u64,
+    pub coalesce_us: u64,
     /// What carries the requests.
     #[serde(default)]
     pub transport: Transport,

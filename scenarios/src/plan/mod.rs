@@ -245,7 +245,7 @@ pub(crate) mod tests_support {
                 max_rate_rps: 1e6,
                 mode: Mode::Open,
                 spin_us: 0,
-                tick_us: 0,
+                coalesce_us: 0,
                 transport: Transport::Own,
             },
             phases,

@@ -86,6 +86,18 @@ impl Csv {
         Ok(())
     }
 
+    /// Reads a line that nothing ends, so that its last value may lack a part.
+    pub(super) fn read_unended(&mut self, line: &[u8]) -> Result<Fields<'_>, LineProblem> {
+        let has = self.split(line)?;
+        let places = [Some(&self.time), self.method.as_ref(), self.target.as_ref()];
+        let needed = places.into_iter().flatten().map(|p| p.position).max().unwrap_or(0);
+        // A quote that closes it shows that it is whole.
+        if needed == has && !line.ends_with(b"\"") {
+            return Err(LineProblem::Unended);
+        }
+        self.read(line)
+    }
+
     pub(super) fn read(&mut self, line: &[u8]) -> Result<Fields<'_>, LineProblem> {
         let has = self.split(line)?;
         let value = |place: &Place| {
@@ -150,6 +162,18 @@ mod tests {
         assert!(!by_position.awaits_header());
         let f = by_position.read(b"x\ry,\"3\",z").unwrap();
         assert_eq!((f.stamp.ns, f.target), (3_000_000_000, &b""[..]));
+    }
+
+    #[test]
+    fn a_last_value_that_nothing_ends_may_be_cut_off() {
+        let mut csv = csv(&name("t"), Some(&name("p")));
+        csv.read_header(b"t,p,status").unwrap();
+        assert_eq!(csv.read_unended(b"1,/acc").unwrap_err(), LineProblem::Unended);
+        assert_eq!(csv.read_unended(b"1,\"/acc").unwrap_err(), LineProblem::OpenQuote);
+        assert_eq!(csv.read_unended(b"1").unwrap_err(), LineProblem::NoColumn { wanted: 2, has: 1 });
+        assert_eq!(csv.read_unended(b"1,\"/accounts\"").unwrap().target, b"/accounts");
+        assert_eq!(csv.read_unended(b"1,/accounts,2").unwrap().target, b"/accounts");
+        assert_eq!(csv.read(b"1,/acc").unwrap().target, b"/acc");
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub enum LineProblem {
     /// A quoted value that does not end.
     #[error("holds a quote that does not end on its line")]
     OpenQuote,
+    /// The last line, of which a part of the last value that is needed may be missing.
+    #[error(
+        "is the last and has no line break, so that its last value may be cut off; end the file with one"
+    )]
+    Unended,
     /// More columns than a line may have.
     #[error("has more than {0} columns")]
     TooManyColumns(usize),
@@ -100,6 +105,12 @@ pub enum TraceProblem {
     /// Compressed.
     #[error("it is compressed ({0}), which is not read here; unpack it first")]
     Compressed(&'static str),
+    /// Text in an encoding of two bytes.
+    #[error("it is UTF-16 text, which is not read here; save it as UTF-8")]
+    Utf16,
+    /// Lines as no system of today ends them.
+    #[error("its lines end with carriage returns alone; end them with line feeds")]
+    CarriageReturns,
     /// Nothing in it.
     #[error("it is empty, so there is nothing to replay")]
     Empty,

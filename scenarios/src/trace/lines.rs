@@ -12,6 +12,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub enum Line<'a> {
     /// A line, without what ends it.
     Text(&'a [u8]),
+    /// The last line, with nothing that ends it: it may be cut off.
+    Unended(&'a [u8]),
     /// A line longer than [`MAX_LINE_BYTES`], passed over.
     TooLong,
     /// There are no more.
@@ -72,7 +74,11 @@ impl<R: BufRead> Lines<R> {
         if self.number == 1 {
             text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         }
-        Ok(if text.len() > MAX_LINE_BYTES { Line::TooLong } else { Line::Text(text) })
+        Ok(match text.len() {
+            0..=MAX_LINE_BYTES if ended => Line::Text(text),
+            0..=MAX_LINE_BYTES => Line::Unended(text),
+            _ => Line::TooLong,
+        })
     }
 }
 
@@ -87,6 +93,7 @@ mod tests {
         loop {
             match lines.read().unwrap() {
                 Line::Text(t) => found.push(String::from_utf8_lossy(t).into_owned()),
+                Line::Unended(t) => found.push(format!("{}…", String::from_utf8_lossy(t))),
                 Line::TooLong => found.push("TOO LONG".to_owned()),
                 Line::End => break,
             }
@@ -98,8 +105,8 @@ mod tests {
     #[test]
     fn line_ends_marks_and_a_missing_last_end_are_no_text() {
         assert_eq!(all(b""), Vec::<String>::new());
-        assert_eq!(all(b"\xef\xbb\xbfa\r\nb\n\nc"), ["a", "b", "", "c"]);
-        assert_eq!(all(b"a\rb\r"), ["a\rb"]);
+        assert_eq!(all(b"\xef\xbb\xbfa\r\nb\n\nc"), ["a", "b", "", "c…"]);
+        assert_eq!(all(b"a\rb\r"), ["a\rb…"]);
         assert_eq!(all(b"a\n\xef\xbb\xbfb\n"), ["a", "\u{feff}b"]);
     }
 

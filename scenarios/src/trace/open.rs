@@ -50,6 +50,12 @@ pub fn look(plan: &TracePlan) -> Result<TraceHead, TraceError> {
     if let Some((name, _)) = COMPRESSED.iter().find(|(_, magic)| beginning.starts_with(magic)) {
         return Err(told(TraceProblem::Compressed(name)));
     }
+    if beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff") {
+        return Err(told(TraceProblem::Utf16));
+    }
+    if beginning.contains(&b'\r') && !beginning.contains(&b'\n') {
+        return Err(told(TraceProblem::CarriageReturns));
+    }
     // A last line that is cut off would be called broken.
     if beginning.len() as u64 == HEAD_BYTES
         && let Some(end) = beginning.iter().rposition(|b| *b == b'\n')
@@ -141,7 +147,9 @@ mod tests {
             told(b"\x1f\x8b\x08\0")
                 .contains("it is compressed (gzip), which is not read here; unpack it first")
         );
-        assert!(told(b"\xff\xfea\0b\0\n\0").contains("holds a NUL byte"));
+        assert!(told(b"\xff\xfea\0b\0\n\0").contains("it is UTF-16 text"));
+        assert!(told(b"a\0b\0\n\0").contains("holds a NUL byte"));
+        assert!(told(b"1\r2\r3\r").contains("carriage returns alone"));
         let many = "no log\n".repeat(500);
         assert!(
             told(many.as_bytes()).contains("line 101: it holds no time in brackets"),

@@ -47,13 +47,21 @@ impl Parser {
         }
     }
 
-    fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Fields<'a>, LineProblem> {
+    /// The fields of a line; of one that nothing ends when it is not `ended`.
+    fn read<'a>(&'a mut self, line: &'a [u8], ended: bool) -> Result<Fields<'a>, LineProblem> {
         if line.contains(&0) {
             return Err(LineProblem::Nul);
         }
         match self {
             Parser::Combined => combined::read(line),
-            Parser::Csv(csv) => csv.read(line),
+            Parser::Csv(csv) => {
+                if ended {
+                    csv.read(line)
+                } else {
+                    csv.read_unended(line)
+                }
+            }
+            // What is needed of both says itself where it ends.
             Parser::Jsonl(jsonl) => jsonl.read(line),
         }
     }
@@ -127,14 +135,15 @@ impl<R: BufRead> TraceReader<R> {
                 Ok(line) => line,
                 Err(e) => return Err(self.error(TraceProblem::Unreadable(e), false)),
             };
+            let ended = !matches!(line, Line::Unended(_));
             let fields = match line {
                 Line::End => return Ok(None),
                 Line::TooLong => Err(LineProblem::TooLong),
-                Line::Text(text) if text.trim_ascii().is_empty() => {
+                Line::Text(text) | Line::Unended(text) if text.trim_ascii().is_empty() => {
                     self.ignored();
                     continue;
                 }
-                Line::Text(text) => match &mut self.parser {
+                Line::Text(text) | Line::Unended(text) => match &mut self.parser {
                     Parser::Csv(csv) if csv.awaits_header() => match csv.read_header(text) {
                         Ok(()) => {
                             self.ignored();
@@ -142,7 +151,7 @@ impl<R: BufRead> TraceReader<R> {
                         }
                         Err(problem) => return Err(self.error(problem, true)),
                     },
-                    parser => parser.read(text),
+                    parser => parser.read(text, ended),
                 },
             };
             self.totals.lines += 1;

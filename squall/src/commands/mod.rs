@@ -32,6 +32,14 @@ pub enum Stop {
     Failed(anyhow::Error),
 }
 
+impl Stop {
+    /// What was asked for on the command line cannot be had, and nothing was begun.
+    #[must_use]
+    pub fn asked(e: impl Into<anyhow::Error>) -> Self {
+        Stop::Invalid(format!("failed to {:#}", e.into()))
+    }
+}
+
 impl From<ScenarioError> for Stop {
     fn from(e: ScenarioError) -> Self {
         Stop::Invalid(format!("failed to {e}"))

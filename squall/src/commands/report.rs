@@ -21,7 +21,7 @@ use crate::stdout::{print, remark, wants_colour};
 /// # Errors
 /// When the folder is not a run, is broken, or what was asked for cannot be written.
 pub fn report(args: &ReportArgs) -> Result<u8, Stop> {
-    let run = RunFolder::open(&args.run).context("open the run")?;
+    let run = RunFolder::open(&args.run).context("open the run").map_err(Stop::asked)?;
     if let Some(file) = &args.csv {
         let lines = match args.by {
             By::Second => Lines::Seconds,

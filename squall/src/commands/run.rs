@@ -84,16 +84,18 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     };
 
     if let Some(data) = &args.data {
-        preflight::fresh_ledger(data)?;
+        preflight::fresh_ledger(data).map_err(Stop::asked)?;
     }
     let stranger = stranger(&plan)?;
     if let Some(note) = saved::note(plan.estimated_peak_rps()) {
         remark(&note);
     }
-    preflight::disk(&plan, &out, args.data.as_deref())?;
-    let mut outputs = Outputs::open(&args.outputs, &plan)?;
+    preflight::disk(&plan, &out, args.data.as_deref()).map_err(Stop::asked)?;
+    let mut outputs = Outputs::open(&args.outputs, &plan).map_err(Stop::asked)?;
     let is_new = !out.exists();
-    let writer = FolderWriter::create(&out, &manifest(&plan)?).context("prepare the run folder")?;
+    let writer = FolderWriter::create(&out, &manifest(&plan)?)
+        .context("prepare the run folder")
+        .map_err(Stop::asked)?;
     let stop = Arc::new(AtomicBool::new(false));
     interrupt::install(Arc::clone(&stop)).context("handle Ctrl-C")?;
     let target = match start_target(&plan, stranger, &out, args.data.as_deref()) {

@@ -38,16 +38,16 @@ pub fn plan(args: &ScenarioArgs) -> Result<Plan, Stop> {
 /// When the scenario is not valid.
 pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
     let plan = plan(args)?;
-    print(&format!(
-        "✔ {} is valid: {} phases, {}{:.0} arrivals expected in {:.0} s, peak {:.0}/s\n",
-        plan.name,
-        plan.phases.len(),
-        if plan.has_trace() { "about " } else { "" },
-        // The sum of nothing is -0.
-        plan.estimated_arrivals() + 0.0,
-        plan.duration_s(),
-        plan.estimated_peak_rps(),
-    ))?;
+    print(&format!("✔ {} is valid: {}\n", plan.name, in_short(&plan)))?;
+    for (phase, trace) in plan.phases.iter().filter_map(|p| Some((p, p.trace.as_ref()?))) {
+        if phase.estimated_arrivals() < 1.0 {
+            remark(&format!(
+                "note: hardly anything of {} falls into phase `{}`, which begins with its first stamp: is that one \
+                 wild, or the speed too low?",
+                trace.file, phase.name
+            ));
+        }
+    }
     if plan.gates.is_empty() {
         remark(&format!(
             "note: without gates a run of {} passes whatever happens; add e.g. gates = [\"p(99)<50ms\"]",
@@ -55,6 +55,27 @@ pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
         ));
     }
     Ok(exit::PASSED)
+}
+
+/// How much there is of everything that sends.
+fn in_short(plan: &Plan) -> String {
+    let several = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let mut parts = vec![format!("{:.0} s", plan.duration_s())];
+    if plan.has_load() {
+        parts.push(several(plan.phases.len(), "phase"));
+        let about = if plan.has_trace() { "about " } else { "" };
+        parts.push(format!("{about}{:.0} arrivals expected", plan.estimated_arrivals()));
+        parts.push(format!("peak {:.0}/s", plan.estimated_peak_rps()));
+    }
+    if !plan.journeys.is_empty() {
+        let users: u32 = plan.journeys.iter().map(|j| j.users).sum();
+        parts.push(format!(
+            "{} of {}",
+            several(plan.journeys.len(), "journey"),
+            several(users as usize, "virtual user")
+        ));
+    }
+    parts.join(", ")
 }
 
 /// `squall explain`.
@@ -75,7 +96,8 @@ pub fn init(file: &Path) -> Result<u8, Stop> {
         .write(true)
         .create_new(true)
         .open(file)
-        .with_context(|| format!("write {}; an existing file is never written over", file.display()))?;
+        .with_context(|| format!("write {}; an existing file is never written over", file.display()))
+        .map_err(Stop::asked)?;
     f.write_all(library::TEMPLATE.as_bytes())?;
     remark(&format!("wrote {0}; try: squall explain {0} && squall run {0}", file.display()));
     Ok(exit::PASSED)
