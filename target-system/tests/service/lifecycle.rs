@@ -99,3 +99,22 @@ fn a_drain_takes_no_more_connections_and_answers_what_is_under_way() {
     wait_for("no more connections", || TcpStream::connect(service.listening).is_err());
     assert_eq!(under_way.read().unwrap().status, 201);
 }
+
+#[test]
+fn a_drain_takes_no_answer_back_from_a_client_that_has_sent_on() {
+    let service = Service::start(&[]);
+    service.arm("slow", "store", SLOW.replace("300", "2000").as_str(), 60_000);
+    let mut under_way = service.client();
+    under_way.write_payment("k", 1, 2, 100);
+    service.wait_for_hits(1);
+    service.terminate();
+    wait_for("no more connections", || TcpStream::connect(service.listening).is_err());
+    // More than the service will read before it closes: unread bytes would reset the connection.
+    for i in 0..200 {
+        under_way.write_payment(&format!("behind {i}"), 1, 2, 100);
+    }
+    let answer = under_way.read().unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (201, Some("close")));
+    let end = under_way.read().unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof, "ended in good order: {end}");
+}

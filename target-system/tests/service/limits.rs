@@ -275,3 +275,24 @@ fn pipelined_requests_are_answered_in_order() {
     let at: Vec<_> = (1..=5).map(|seq| text.find(&format!("\"seq\":{seq},")).unwrap()).collect();
     assert!(at.is_sorted());
 }
+
+#[test]
+fn what_is_answered_does_not_wait_for_what_is_behind_it() {
+    let service = Service::start(&[]);
+    service.arm("never", "store", r#"{"kind":"hang"}"#, 60_000);
+    let mut c = service.client();
+    let payment = |key: &str, to: u32| {
+        let body = format!(r#"{{"from":"acc_00000001","to":"acc_{to:08}","amount":100,"currency":"EUR"}}"#);
+        format!(
+            "POST /v1/payments HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: {key}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    // In one piece: an account that pays itself is refused at once, the other payment waits for the store.
+    c.stream.write_all([payment("a", 1), payment("b", 2)].concat().as_bytes()).unwrap();
+    assert_eq!(c.read().unwrap().status, 400);
+    service.wait_for_hits(1);
+    service.end("never");
+    assert_eq!(c.read().unwrap().status, 201);
+}
