@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use squall_record::folder::RunFolder;
@@ -84,6 +85,15 @@ fn cards(seen: &Seen) -> BTreeMap<String, u64> {
     times
 }
 
+/// Runs the scenario `text`, whose gates hold, and gives its run folder.
+fn passes(dir: &Path, text: &str) -> PathBuf {
+    let (file, run) = (scenario_file(dir, text), dir.join("run"));
+    let o =
+        squall_runs(&run, ["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()]);
+    assert_eq!(o.status.code(), Some(0), "{}", told(&o));
+    run
+}
+
 fn charge(kind: &str) -> String {
     format!(
         "{kind}\nname = \"charge\"\nmethod = \"POST\"\npath = \"/charges\"\nheaders = {{ X-Card = \"${{cards.card}}\" }}\n\
@@ -104,12 +114,7 @@ fn rows_of_a_file_are_sent_in_turn_whatever_carries_them_and_by_however_many_wor
              [[phase]]\nname = \"all\"\nduration = \"1s\"\nrate = \"100/s\"\n{}",
             charge("[[request]]")
         );
-        let (file, run) = (scenario_file(dir.path(), &text), dir.path().join("run"));
-        let o = squall_runs(
-            &run,
-            ["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()],
-        );
-        assert_eq!(o.status.code(), Some(0), "{}", told(&o));
+        let run = passes(dir.path(), &text);
         let times = cards(&seen);
         // 20 times each, and again when the run had to be repeated.
         let each = times["4000-1"];
@@ -133,12 +138,7 @@ fn users_of_a_journey_keep_their_rows_or_share_them_out() {
              [[journey]]\nname = \"member\"\nusers = 2\nfor = \"2s\"\nthink = {{ min = \"20ms\", max = \"20ms\" }}\n{}",
             charge("[[journey.step]]")
         );
-        let (file, run) = (scenario_file(dir.path(), &text), dir.path().join("run"));
-        let o = squall_runs(
-            &run,
-            ["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()],
-        );
-        assert_eq!(o.status.code(), Some(0), "{}", told(&o));
+        let run = passes(dir.path(), &text);
         let times = cards(&seen);
         assert_eq!(times.len(), cards_seen, "{order}: {times:?}");
         let answered = summary(&run)["journeys"][0]["steps"][0]["load"]["ok"].as_u64();

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use squall_record::fault::{Delay, Effect};
 
-use crate::lower::{draws_accounts, step_draws_accounts};
 use crate::plan::{
     AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, LoadPlan, PhasePlan,
     Pick, Plan, RetryCause, RetryPlan, SloPlan, TargetPlan, Transport,
@@ -63,8 +62,7 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
         let timeout = format_seconds(plan.load.timeout_ms as f64 / 1e3);
         writeln!(out, "load      journeys alone (closed loop), timeout {timeout}")?;
     }
-    let in_journey = || plan.journeys.iter().flat_map(|j| &j.steps).any(step_draws_accounts);
-    if plan.requests.iter().any(draws_accounts) || in_journey() {
+    if plan.draws_accounts() {
         data(out, &plan.data)?;
     }
     plan.feeders.iter().try_for_each(|f| feeder(out, plan, f))?;

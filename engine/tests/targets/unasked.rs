@@ -73,3 +73,22 @@ fn a_connection_that_was_closed_in_between_is_opened_again_and_nothing_was_unask
     assert!(seen.reopened > 30, "{}", seen.reopened);
     assert_eq!(seen.unasked, 0);
 }
+
+#[test]
+fn an_answer_before_its_request_is_whole_ends_the_connection() {
+    let hasty = server(|stream| {
+        let mut writer = stream.try_clone().unwrap();
+        let mut reader = stream;
+        // Of megabytes, which no socket takes at once. What follows is not read.
+        if reader.read_exact(&mut [0; 16]).is_ok() && writer.write_all(&http(413, "")).is_ok() {
+            thread::sleep(Duration::from_secs(5));
+        }
+    });
+    let mut plan = plan();
+    plan.requests[0].body = Some("x".repeat(16 << 20));
+    plan.load.timeout_ms = 2_000;
+    let seen = load(&plan, hasty);
+    // The rest of a request would be the beginning of the next one.
+    assert_eq!(seen.failed(Failure::UnexpectedStatus), 50, "{:?}", seen.counts);
+    assert_eq!(seen.unasked, 0);
+}

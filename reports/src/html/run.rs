@@ -54,13 +54,16 @@ pub(crate) fn what_was_run(report: &Report) -> String {
             },
         ),
         ("Transport", transport(plan.transport())),
-        ("Accounts", format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick))),
     ];
+    if plan.draws_accounts() {
+        let drawn = format!("{} drawn {}", format::count(plan.data.accounts), pick(plan.data.pick));
+        rows.push(("Accounts", drawn));
+    }
     if plan.has_load() {
         rows.push(("Connections", connections(&report.summary.generator)));
     }
     rows.extend(plan.feeders.iter().map(|f| {
-        ("Feeder", format!("{}, {} rows of {} ({})", f.name, format::count(f.rows), f.file, f.digest))
+        ("Feeder", format!("{}, {} rows of {} (XXH3 {})", f.name, format::count(f.rows), f.file, f.digest))
     }));
     rows.push(("Machine", machine));
     rows.push(("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)));

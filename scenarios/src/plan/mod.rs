@@ -15,6 +15,8 @@ mod request;
 use serde::{Deserialize, Serialize};
 use squall_record::fault::FaultSpec;
 
+use crate::lower::{draws_accounts, step_draws_accounts};
+
 pub use data::{AmountLaw, DataPlan, FeederOrder, FeederPlan, Pick};
 pub use journey::{JourneyPlan, StepPlan};
 pub use load::{Arrivals, Http, LoadPlan, Mode, TargetPlan, Transport};
@@ -78,6 +80,13 @@ impl Plan {
     #[must_use]
     pub fn has_load(&self) -> bool {
         !self.phases.is_empty()
+    }
+
+    /// Whether a request or a step names accounts.
+    #[must_use]
+    pub fn draws_accounts(&self) -> bool {
+        self.requests.iter().any(draws_accounts)
+            || self.journeys.iter().flat_map(|j| &j.steps).any(step_draws_accounts)
     }
 
     /// What carries the requests; journeys alone always go by the general transport.
