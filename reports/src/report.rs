@@ -59,7 +59,7 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
     let events = run.events()?;
     // When a killed run stopped is only known at the end of its record, and the fault windows
     // must be known before the histograms are merged: hence a first look at the last second.
-    let mut stops_s = if ended(&events) { None } else { Some(last_second(run)?) };
+    let mut stops_s = if ended(&events) { None } else { Some(last_second(run, &plan)?) };
     let (ending, load_end_s, windows, gathered) = loop {
         let (ending, load_end_s) = Ending::of(&events, plan.duration_s(), stops_s);
         let windows = fault_windows(&plan, &events, load_end_s);
@@ -68,8 +68,13 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
         let gathered =
             gather(&plan, &manifest.classes, &windows, &pairs, &events, &mut ticks, &mut journeys)?;
         // A run that came to its end and lost some of its record afterwards is no complete one.
-        if stops_s.is_none() && (ticks.is_torn() || journeys.is_torn()) {
-            stops_s = Some(last_second(run)?);
+        let load_s = plan.phases.last().map_or(0.0, |p| p.end_s);
+        let users_s = plan.journeys.iter().map(|j| j.end_s).fold(0.0, f64::max);
+        let lacks = |end_s: u32, planned_s: f64| f64::from(end_s) < planned_s.min(load_end_s).floor();
+        let is_torn = ticks.is_torn() || journeys.is_torn();
+        let is_short = lacks(ticks.end_s(), load_s) || lacks(journeys.end_s(), users_s);
+        if stops_s.is_none() && (is_torn || is_short && ending != Ending::Early) {
+            stops_s = Some(last_second(run, &plan)?);
             continue;
         }
         break (ending, load_end_s, windows, gathered);
@@ -100,16 +105,19 @@ fn ended(events: &[Event]) -> bool {
     events.iter().any(|e| matches!(e.what, What::Ended { .. }))
 }
 
-/// The end of the last whole second on record.
-fn last_second(run: &RunFolder) -> Result<f64, ReportError> {
-    let mut end_s = 0.0;
-    for tick in run.ticks()? {
-        end_s = f64::from(tick?.second) + 1.0;
+/// The end of the last whole second on record: of the load, or of the users when there is none.
+fn last_second(run: &RunFolder, plan: &Plan) -> Result<f64, ReportError> {
+    let mut end_s = 0;
+    if plan.has_load() {
+        for tick in run.ticks()? {
+            end_s = tick?.second.saturating_add(1);
+        }
+    } else {
+        for tick in run.journeys()? {
+            end_s = tick?.second.saturating_add(1);
+        }
     }
-    for tick in run.journeys()? {
-        end_s = end_s.max(f64::from(tick?.second) + 1.0);
-    }
-    Ok(end_s)
+    Ok(f64::from(end_s))
 }
 
 fn summarise(

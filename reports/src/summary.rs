@@ -468,7 +468,7 @@ pub struct GeneratorSummary {
     pub workers: u32,
     /// Most connections open at once.
     pub connections: u32,
-    /// Connections that were opened in the place of one that had ended; null when the transport does
+    /// Connections that were opened in the place of one that had ended, outside warm-up phases; null when the transport does
     /// not see it.
     #[serde(default)]
     pub connections_reopened: Option<u64>,

@@ -25,18 +25,21 @@ pub(crate) enum Ending {
     Early,
     /// Its record just stops.
     CutOff,
+    /// It came to its end, and its record has lost that since.
+    Torn,
 }
 
 impl Ending {
     /// How the load ended and when: as the events say, or where the record stops.
     pub fn of(events: &[Event], planned_s: f64, stops_s: Option<f64>) -> (Self, f64) {
-        if let Some(stops_s) = stops_s {
-            return (Ending::CutOff, stops_s.min(planned_s));
-        }
         let ended = events.iter().rev().find_map(|e| match e.what {
             What::Ended { interrupted } => Some((interrupted, e.at_s)),
             _ => None,
         });
+        if let Some(stops_s) = stops_s {
+            let ending = if ended.is_some() { Ending::Torn } else { Ending::CutOff };
+            return (ending, stops_s.min(planned_s));
+        }
         match ended {
             Some((false, at_s)) if at_s + EARLY_S < planned_s => (Ending::Early, at_s.max(0.0)),
             Some((false, _)) => (Ending::Complete, planned_s),
@@ -55,6 +58,10 @@ impl Ending {
             Ending::Early => {
                 Some(format!("the run ended by itself {at}; its log says why, the figures are of that part"))
             }
+            Ending::Torn => Some(format!(
+                "the record has lost its end: what is left of the load stops {at}; the figures are of what is left, and \
+                 may lack the last seconds of journeys"
+            )),
             Ending::CutOff => Some(format!(
                 "the record stops {at} without an end: squall was killed or its machine failed; the \
                  figures are of what was recorded"

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use squall_record::fault::{Delay, Effect};
 
 use crate::plan::{
-    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, LoadPlan, PhasePlan,
-    Pick, Plan, RetryCause, RetryPlan, SloPlan, TargetPlan, Transport,
+    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, JourneyPlan,
+    LoadPlan, PhasePlan, Pick, Plan, RetryCause, RetryPlan, SloPlan, TargetPlan, Transport,
 };
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
@@ -126,11 +126,18 @@ fn feeder(out: &mut String, plan: &Plan, feeder: &FeederPlan) -> std::fmt::Resul
     };
     let rows = grouped(feeder.rows as f64);
     let s = if feeder.rows == 1 { "" } else { "s" };
+    let start = format!("${{{}.", feeder.name);
+    let asks = plan.requests.iter().any(|r| r.texts().any(|t| t.contains(&start)));
+    let walks = |j: &&JourneyPlan| j.steps.iter().any(|s| s.texts().any(|t| t.contains(&start)));
+    let users = plan.journeys.iter().filter(walks).map(|j| j.users).max().unwrap_or(0);
     // A row for every arrival, whichever class it is of.
     let rounds = plan.estimated_arrivals() / feeder.rows as f64;
     let rounds = match feeder.order {
-        FeederOrder::Sequential if plan.has_load() && rounds > 1.0 => {
+        FeederOrder::Sequential if asks && rounds > 1.0 => {
             format!(", about {} times round", trimmed(rounds, 1))
+        }
+        FeederOrder::PerUser if u64::from(users) > feeder.rows => {
+            format!("; {} share them", plural(users, "user"))
         }
         _ => String::new(),
     };

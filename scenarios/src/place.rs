@@ -7,6 +7,7 @@
 //! | JSON, in quotes | escaped as part of a JSON string |
 //! | JSON, outside quotes | as a JSON value |
 //! | form body | percent-encoded |
+//! | any other body | as it is: nothing is known of how it could be made safe |
 
 /// Where a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Spot {
     Json,
     /// A body of `application/x-www-form-urlencoded`.
     Form,
-    /// A body of any other kind, in which nothing from outside may stand.
+    /// A body of any other kind. What an answer gave may not stand in it.
     Other,
 }
 
@@ -48,10 +49,14 @@ impl Spot {
 /// How a value is written where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Percent-encoded.
+    /// In a path: percent-encoded.
+    Segment,
+    /// In a query or a form: percent-encoded.
     Percent,
-    /// As it is.
+    /// In a header: as it is.
     Plain,
+    /// In a body of which nothing is known: as it is.
+    Raw,
     /// Within a JSON string.
     JsonText,
     /// A JSON value.
@@ -65,13 +70,15 @@ pub struct Places {
     /// Whether a JSON string is open.
     quoted: bool,
     escaped: bool,
+    /// Whether the query has begun.
+    query: bool,
 }
 
 impl Places {
     /// At the beginning of a text that stands at `spot`.
     #[must_use]
     pub fn new(spot: Spot) -> Self {
-        Self { spot, quoted: false, escaped: false }
+        Self { spot, quoted: false, escaped: false, query: false }
     }
 
     /// Goes on behind `text`.
@@ -81,6 +88,7 @@ impl Places {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.quoted => self.escaped = true,
                 b'"' => self.quoted = !self.quoted,
+                b'?' => self.query = true,
                 _ => {}
             }
         }
@@ -96,8 +104,10 @@ impl Places {
     #[must_use]
     pub fn here(&self) -> Place {
         match self.spot {
+            Spot::Path if !self.query => Place::Segment,
             Spot::Path | Spot::Form => Place::Percent,
-            Spot::Header | Spot::Other => Place::Plain,
+            Spot::Header => Place::Plain,
+            Spot::Other => Place::Raw,
             Spot::Json if self.quoted => Place::JsonText,
             Spot::Json => Place::JsonValue,
         }
@@ -108,9 +118,9 @@ impl Places {
 #[inline]
 pub fn write(value: &str, place: Place, mut piece: impl FnMut(&str)) {
     match place {
-        Place::Plain | Place::JsonValue => piece(value),
+        Place::Plain | Place::Raw | Place::JsonValue => piece(value),
         Place::JsonText => escape(value, |b| b < 0x20 || b == b'"' || b == b'\\', "\\u00", piece),
-        Place::Percent => {
+        Place::Segment | Place::Percent => {
             let kept = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
             escape(value, |b| !kept(b), "%", piece);
         }
@@ -173,6 +183,15 @@ mod tests {
         let mut form = Places::new(Spot::Form);
         form.pass("a=\"");
         assert_eq!(form.here(), Place::Percent);
+        let mut path = Places::new(Spot::Path);
+        path.pass("/a/");
+        assert_eq!(path.here(), Place::Segment);
+        path.pass("?q=");
+        assert_eq!(path.here(), Place::Percent);
+        assert_eq!(
+            (Places::new(Spot::Other).here(), Places::new(Spot::Header).here()),
+            (Place::Raw, Place::Plain)
+        );
     }
 
     proptest! {

@@ -33,12 +33,25 @@ impl Workload {
     /// # Errors
     /// When a request's text is not a template, or the file of a feeder cannot be used.
     pub fn new(plan: &Plan, host: &str, token: &str) -> Result<Self, WorkloadError> {
+        Ok(Self::filled_from(Feeders::open(plan)?, plan, host, token)?)
+    }
+
+    /// As [`new`](Self::new), with `feeders` that have been read before.
+    ///
+    /// # Errors
+    /// When a request's text is not a template.
+    pub fn filled_from(
+        feeders: Feeders,
+        plan: &Plan,
+        host: &str,
+        token: &str,
+    ) -> Result<Self, TemplateError> {
         let sources = Sources { data: &plan.data, feeders: &plan.feeders, token, host };
         let templates =
             plan.requests.iter().map(|r| Template::render(r, &sources)).collect::<Result<_, _>>()?;
         let behind =
             plan.requests.iter().map(|r| Template::render_behind(r, &sources)).collect::<Result<_, _>>()?;
-        Ok(Self { content: Content::new(plan), feeders: Feeders::open(plan)?, templates, behind })
+        Ok(Self { content: Content::new(plan), feeders, templates, behind })
     }
 
     /// The class of arrival `index` when it is intended in `phase`.

@@ -109,6 +109,7 @@ impl RunFolder {
             intervals: Lines::open(self.path.join(INTERVALS))?,
             hlog: Lines::open(self.path.join(HLOG))?,
             peeked: None,
+            end_s: 0,
             torn: false,
             failed: false,
         })
@@ -197,6 +198,7 @@ pub struct Ticks {
     intervals: Lines,
     hlog: Lines,
     peeked: Option<IntervalLine>,
+    end_s: u32,
     torn: bool,
     failed: bool,
 }
@@ -218,6 +220,12 @@ impl Ticks {
         self.torn
     }
 
+    /// The end of the last second that was given.
+    #[must_use]
+    pub fn end_s(&self) -> u32 {
+        self.end_s
+    }
+
     /// Ends the seconds before one of which something is missing.
     fn tear<T>(&mut self) -> Result<Option<T>, FolderError> {
         self.torn = true;
@@ -226,7 +234,11 @@ impl Ticks {
 
     fn next_tick(&mut self) -> Result<Option<Tick>, FolderError> {
         let Some(line) = self.generator.next_line()? else {
-            self.torn |= self.generator.torn;
+            // The line that says that a second is complete comes last.
+            let is_left = self.peeked.is_some()
+                || matches!(self.intervals.next_line(), Ok(Some(_)))
+                || matches!(self.hlog.next_line(), Ok(Some(line)) if line.starts_with("Tag="));
+            self.torn |= self.generator.torn || is_left;
             return Ok(None);
         };
         let generator: GeneratorSample = self.generator.json(&line)?;
@@ -261,6 +273,7 @@ impl Ticks {
             Found::Other(_) if self.intervals.ended && self.peeked.is_none() => return self.tear(),
             Found::Other(other) => return Err(self.hlog.broken(other)),
         };
+        self.end_s = second.saturating_add(1);
         Ok(Some(Tick { second, intervals, generator, pacing, ops: Vec::new() }))
     }
 
@@ -352,6 +365,12 @@ impl JourneyTicks {
     #[must_use]
     pub fn is_torn(&self) -> bool {
         self.torn
+    }
+
+    /// The end of the last second that was given.
+    #[must_use]
+    pub fn end_s(&self) -> u32 {
+        self.next_second
     }
 
     fn next_tick(&mut self) -> Result<Option<JourneyTick>, FolderError> {

@@ -191,11 +191,11 @@ impl Judge {
             (
                 RunVerdict::Suspect,
                 format!(
-                    "the target sent what nobody had asked for {} times, {:.1} % of the requests (limit {:.0} %), so \
+                    "the target sent what nobody had asked for {} times, and was sent {} requests (limit {:.0} %), so \
                      that answers may have been taken for those of other requests; look at what it sends before a \
                      request and behind an answer",
                     self.unasked,
-                    share * 100.0,
+                    self.sent,
                     UNASKED_SUSPECT_SHARE * 100.0,
                 ),
             )

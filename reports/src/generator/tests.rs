@@ -117,7 +117,11 @@ fn a_target_that_speaks_unasked_is_suspect_unless_it_is_an_exception() {
     let times = |n| judged(|t| (t.generator.unasked, t.generator.reopened) = (n, n));
     let rare = times(RATE / 100);
     assert_eq!((rare.run, rare.unasked, rare.reopened), (RunVerdict::Valid, Some(8), Some(8)));
-    expect(&times(RATE / 50), RunVerdict::Suspect, &["nobody had asked for 16 times, 2.0 %", "limit 1 %"]);
+    expect(
+        &times(RATE / 50),
+        RunVerdict::Suspect,
+        &["nobody had asked for 16 times, and was sent 800 requests", "limit 1 %"],
+    );
     // The general transport sees nothing of it.
     let mut plan = plan();
     plan.load.transport = Transport::General { http: Http::V1 };

@@ -63,7 +63,8 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         rows.push(("Connections", connections(&report.summary.generator)));
     }
     rows.extend(plan.feeders.iter().map(|f| {
-        ("Feeder", format!("{}, {} rows of {} (XXH3 {})", f.name, format::count(f.rows), f.file, f.digest))
+        let rows = if f.rows == 1 { "row" } else { "rows" };
+        ("Feeder", format!("{}, {} {rows} of {} (XXH3 {})", f.name, format::count(f.rows), f.file, f.digest))
     }));
     rows.push(("Machine", machine));
     rows.push(("squall", format!("{}, scenario {}, seed {}", m.squall_version, m.scenario_hash, m.seed)));

@@ -209,16 +209,39 @@ fn a_killed_run_is_judged_on_what_it_left_and_says_so() {
 
 #[test]
 fn a_run_that_lost_the_end_of_its_record_is_judged_on_the_rest_and_says_so() {
-    for file in ["latency.hlog", "intervals.jsonl", "generator.jsonl"] {
+    // A few bytes; whole lines; whole seconds of every file.
+    let seconds = ["latency.hlog", "intervals.jsonl", "generator.jsonl"];
+    for (files, lines) in [
+        (&seconds[..1], None),
+        (&seconds[1..2], None),
+        (&seconds[2..], None),
+        (&seconds[..1], Some(7)),
+        (&seconds[1..2], Some(2)),
+        (&seconds[2..], Some(2)),
+        (&seconds[..], Some(2)),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let run = Script::new(quickstart(), quickstart_second).write(dir.path());
-        let path = run.path().join(file);
-        let len = std::fs::metadata(&path).unwrap().len();
-        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 9).unwrap();
-        let s = build(&run).unwrap_or_else(|e| panic!("{file}: {e}")).summary;
-        assert!(!s.complete, "{file}");
-        assert!(s.verdict.reasons[0].contains("the record stops after"), "{file}: {:?}", s.verdict.reasons);
-        assert!(s.duration_s > 50.0 && s.duration_s < 60.0, "{file}: {}", s.duration_s);
+        for file in files {
+            let path = run.path().join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lost = match (lines, *file) {
+                (None, _) => 9,
+                // All that belong to the last two seconds.
+                (Some(2), "latency.hlog" | "intervals.jsonl") if files.len() == 3 => {
+                    let of = |second: u32| [format!(",{second}.000,"), format!("\"second\":{second},")];
+                    let is_last = |l: &&str| (58..60).flat_map(of).any(|s| l.contains(&s));
+                    text.lines().filter(is_last).map(|l| l.len() + 1).sum()
+                }
+                (Some(n), _) => text.lines().rev().take(n).map(|l| l.len() + 1).sum(),
+            };
+            std::fs::write(&path, &text[..text.len() - lost]).unwrap();
+        }
+        let s = build(&run).unwrap_or_else(|e| panic!("{files:?} {lines:?}: {e}")).summary;
+        assert!(!s.complete, "{files:?} {lines:?}");
+        let reason = &s.verdict.reasons[0];
+        assert!(reason.contains("the record has lost its end"), "{files:?} {lines:?}: {reason}");
+        assert!(s.duration_s > 50.0 && s.duration_s < 60.0, "{files:?} {lines:?}: {}", s.duration_s);
     }
 }
 

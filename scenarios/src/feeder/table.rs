@@ -50,8 +50,9 @@ impl Table {
 
     /// The values in `bytes`, or a line and what is wrong with it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, (Option<u64>, String)> {
-        let text = std::str::from_utf8(without_mark(bytes)).map_err(|e| {
-            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64;
+        let read = without_mark(bytes);
+        let text = std::str::from_utf8(read).map_err(|e| {
+            let line = LineCount::default().at(read, e.valid_up_to());
             (Some(line), "it is not UTF-8 text; save it as UTF-8".to_owned())
         })?;
         if let Some(line) = unclosed_quote(text) {
@@ -68,9 +69,13 @@ impl Table {
             lines: Vec::new(),
             digest: format!("{:016x}", xxh3_64(bytes)),
         };
+        let mut lines = LineCount::default();
         // The text is UTF-8 and in memory, so that nothing is left to fail.
         while rows.read_record(&mut row).map_err(|e| (None, e.to_string()))? {
-            let line = row.position().map_or(0, csv::Position::line);
+            // Reading begins with what is left of the line before, and with blank lines.
+            let from = row.position().map_or(0, csv::Position::byte) as usize;
+            let ends = read[from..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let line = lines.at(read, from + ends);
             let added = if table.columns.is_empty() { table.header(&row) } else { table.row(&row, line) };
             added.map_err(|what| (Some(line), what))?;
         }
@@ -145,26 +150,41 @@ impl Table {
         &self.text[from..self.ends[at] as usize]
     }
 
-    /// The first value of `column` that cannot stand at `place`, with its line and why; `in_path`
-    /// tells a path from other places where values are percent-encoded.
-    pub(crate) fn misfit(&self, column: u16, place: Place, in_path: bool) -> Option<(u32, String)> {
+    /// The line of the first value of `column` that cannot stand at `place`, and why. The value may be
+    /// a secret and is not told.
+    pub(crate) fn misfit(&self, column: u16, place: Place) -> Option<(u32, &'static str)> {
         let fits = |value: &str| match place {
-            Place::Percent if in_path => !matches!(value, "" | "." | ".."),
-            Place::Percent | Place::JsonText => true,
+            Place::Segment => !matches!(value, "" | "." | ".."),
+            Place::Percent | Place::JsonText | Place::Raw => true,
             Place::Plain => value.bytes().all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t'),
             Place::JsonValue => is_plain_json(value),
         };
         let row = (0..self.lines.len()).find(|row| !fits(self.value(*row, column)))?;
-        let shown = tick(self.value(row, column));
         let why = match place {
-            Place::JsonValue => format!(
-                "is {shown}, and outside quotes a value is a number, true, false or null; put the placeholder in quotes"
-            ),
-            Place::Percent => format!("is {shown}, which leads a path elsewhere; give it another value"),
-            // What stands in a header may be a secret.
-            _ => "holds more than printable ASCII, which a header cannot; encode it".to_owned(),
+            Place::JsonValue => {
+                "is no number, true, false or null, which is all that can stand outside quotes; put the placeholder in quotes"
+            }
+            Place::Segment => "is empty, `.` or `..`, which leads a path elsewhere; give it another value",
+            _ => "holds more than printable ASCII, which a header cannot; encode it",
         };
         Some((self.lines[row], why))
+    }
+}
+
+/// Counts lines: `\n`, `\r\n` and a lone `\r` end one.
+#[derive(Debug, Default)]
+struct LineCount {
+    ends: u64,
+    counted: usize,
+}
+
+impl LineCount {
+    /// The line, from 1, that byte `at` of `text` stands in; no byte before the last one asked for.
+    fn at(&mut self, text: &[u8], at: usize) -> u64 {
+        let is_end = |i: &usize| text[*i] == b'\n' || text[*i] == b'\r' && text.get(i + 1) != Some(&b'\n');
+        self.ends += (self.counted..at).filter(is_end).count() as u64;
+        self.counted = at;
+        self.ends + 1
     }
 }
 
@@ -242,6 +262,19 @@ mod tests {
                 "2: the quote that begins a value here is never closed; is the file truncated?",
             ),
             (b"id\n1\n\xff\n", "3: it is not UTF-8 text; save it as UTF-8"),
+            (b"\xef\xbb\xbfid\n\xff\n", "2: it is not UTF-8 text; save it as UTF-8"),
+            (
+                b"id,v\n\"1\n1\n1\",2\n\n3\n",
+                "6: the row has 1 of 2 values; is the file truncated, or separated by something else than commas?",
+            ),
+            (
+                b"id,v\r\n1,2\r\n\r\n3\r\n",
+                "4: the row has 1 of 2 values; is the file truncated, or separated by something else than commas?",
+            ),
+            (
+                b"id,v\r1,2\r3\r",
+                "3: the row has 1 of 2 values; is the file truncated, or separated by something else than commas?",
+            ),
             (b"\xff\xfei\0d\0\n\0", "1: it is not UTF-8 text; save it as UTF-8"),
         ] {
             assert_eq!(told(text), why, "{}", String::from_utf8_lossy(text));
@@ -258,14 +291,15 @@ mod tests {
     fn a_value_that_cannot_stand_where_it_is_needed_is_found() {
         let text = "n,v\n1,a b\n-1.5e3,\"x\ny\"\nnull,..\n \"1\",\n";
         let table = Table::parse(text.as_bytes()).unwrap();
-        let line = |column, place, in_path| table.misfit(column, place, in_path).map(|(line, _)| line);
-        assert_eq!(line(0, Place::JsonValue, false), Some(6), "a text is no plain value");
-        assert_eq!(line(1, Place::JsonValue, false), Some(2));
-        assert_eq!(line(1, Place::Plain, false), Some(3), "a line break ends a header");
-        assert_eq!(line(1, Place::Percent, true), Some(5));
-        assert_eq!(line(1, Place::Percent, false), None);
-        assert_eq!(line(1, Place::JsonText, false), None);
-        assert_eq!(line(0, Place::Plain, false), None);
+        let line = |column, place| table.misfit(column, place).map(|(line, _)| line);
+        assert_eq!(line(0, Place::JsonValue), Some(6), "a text is no plain value");
+        assert_eq!(line(1, Place::JsonValue), Some(2));
+        assert_eq!(line(1, Place::Plain), Some(3), "a line break ends a header");
+        assert_eq!(line(1, Place::Segment), Some(5));
+        for place in [Place::Percent, Place::JsonText, Place::Raw] {
+            assert_eq!(line(1, place), None, "{place:?}");
+        }
+        assert_eq!(line(0, Place::Plain), None);
         for (value, plain) in [
             ("1", true),
             ("true", true),

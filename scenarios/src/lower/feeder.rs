@@ -8,7 +8,7 @@ use crate::feeder::{Field, Table};
 use crate::file::scalar::At;
 use crate::file::tables::{Feeder, FeederOrderText};
 use crate::findings::Findings;
-use crate::place::{self, Place, Spot};
+use crate::place::{self, Place};
 use crate::plan::{FeederOrder, FeederPlan, JourneyPlan, RequestPlan};
 
 /// The most feeders.
@@ -99,10 +99,10 @@ impl Feeding {
         })
     }
 
-    /// Why the values of `field` cannot stand at `place` of a text at `spot`.
-    pub(super) fn misfit(&self, field: Field, place: Place, spot: Spot) -> Option<String> {
+    /// Why the values of `field` cannot stand at `place`.
+    pub(super) fn misfit(&self, field: Field, place: Place) -> Option<String> {
         let (plan, table) = self.of(field);
-        let (line, why) = table.misfit(field.column, place, spot == Spot::Path)?;
+        let (line, why) = table.misfit(field.column, place)?;
         let column = &plan.columns[usize::from(field.column)];
         Some(format!(
             "cannot hold {}: in {}:{line} it {why}",
@@ -131,7 +131,8 @@ impl Feeding {
         (&self.plans[usize::from(field.feeder)], &self.tables[usize::from(field.feeder)])
     }
 
-    /// Tells of feeders that nothing is filled from.
+    /// Tells of feeders that nothing is filled from. What is wrong elsewhere may be why, so then it does
+    /// not.
     pub(super) fn unused(
         &self,
         file: &[At<Feeder>],
@@ -139,7 +140,7 @@ impl Feeding {
         journeys: &[JourneyPlan],
         findings: &mut Findings,
     ) {
-        for plan in &self.plans {
+        for plan in self.plans.iter().filter(|_| findings.is_empty()).collect::<Vec<_>>() {
             let start = format!("${{{}.", plan.name);
             let in_requests = requests.iter().any(|r| r.texts().any(|t| t.contains(&start)));
             let in_steps =

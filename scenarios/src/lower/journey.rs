@@ -355,7 +355,8 @@ impl Checked<'_> {
             .iter()
             .map(|part| match part {
                 Part::Text(t) => t,
-                Part::Hole(_, Place::JsonValue) => "1",
+                // No neighbour makes another value of it.
+                Part::Hole(_, Place::JsonValue) => "null",
                 Part::Hole(..) => "a",
             })
             .collect();

@@ -257,7 +257,8 @@ impl<'a> One<'a> {
                     t
                 }
                 Part::Hole(Placeholder::Amount, _) => "1",
-                Part::Column(..) if places.here() == Place::JsonValue => "1",
+                // No neighbour makes another value of it.
+                Part::Column(..) if places.here() == Place::JsonValue => "null",
                 Part::Column(..) | Part::Hole(..) => "a",
             })
             .collect();
@@ -363,7 +364,7 @@ impl<'a> One<'a> {
         spot: Spot,
         place: &str,
     ) -> bool {
-        let misfit = fields.iter().find_map(|(f, at)| self.feeding.misfit(*f, *at, spot));
+        let misfit = fields.iter().find_map(|(f, at)| self.feeding.misfit(*f, *at));
         if let Some(misfit) = misfit {
             self.tell(text, format!("{place} {misfit}"));
             return false;

@@ -39,13 +39,14 @@ pub fn report(args: &ReportArgs) -> Result<u8, Stop> {
     Ok(report.exit_code())
 }
 
-fn csv(run: &RunFolder, lines: Lines, file: &Path) -> anyhow::Result<()> {
+fn csv(run: &RunFolder, lines: Lines, file: &Path) -> Result<(), Stop> {
     if file == Path::new("-") {
         let mut out = BufWriter::new(UntilClosed(io::stdout().lock()));
-        return write_csv(run, lines, &mut out).context("write the CSV");
+        return Ok(write_csv(run, lines, &mut out).context("write the CSV")?);
     }
     let to = || format!("write the CSV to {}", file.display());
-    write_csv(run, lines, BufWriter::new(File::create(file).with_context(to)?)).with_context(to)?;
+    let out = File::create(file).with_context(to).map_err(Stop::asked)?;
+    write_csv(run, lines, BufWriter::new(out)).with_context(to)?;
     remark(&format!("wrote {}", file.display()));
     Ok(())
 }

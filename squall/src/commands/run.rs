@@ -21,9 +21,10 @@ use squall_reports::report::build;
 use squall_reports::text::render_text;
 use squall_reports::write::write_all;
 use squall_scenarios::closed::closed_loop;
+use squall_scenarios::feeder::Feeders;
 use squall_scenarios::host::TargetUrl;
 use squall_scenarios::plan::{Plan, TargetPlan};
-use squall_scenarios::workload::{Workload, WorkloadError};
+use squall_scenarios::workload::Workload;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Stop, scenario};
@@ -87,6 +88,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         preflight::fresh_ledger(data).map_err(Stop::asked)?;
     }
     let stranger = stranger(&plan)?;
+    let feeders = Feeders::open(&plan).map_err(|e| Stop::Invalid(format!("failed to {e}")))?;
     if let Some(note) = saved::note(plan.estimated_peak_rps()) {
         remark(&note);
     }
@@ -112,7 +114,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if plan.gates.is_empty() {
         remark(&format!("note: {} has no gates, so this run passes whatever happens", plan.name));
     }
-    let loaded = load(&plan, &target, writer, outputs.sink(), ui, &stop, &out);
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
+    sinks.extend(outputs.sink());
+    let loaded = load(&plan, &target, feeders, sinks, ui, &stop, &out);
     outputs.end();
     if let Some(service) = target.service {
         service.stop();
@@ -126,14 +130,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if loaded.is_err() && report.is_ok() {
         remark(&format!("report of the part that was run: {}", out.join("report.html").display()));
     }
-    let interrupted = loaded.map_err(|e| {
-        // What was asked for cannot be sent; nothing of squall's has failed.
-        let feeder = e.downcast_ref::<WorkloadError>().map(ToString::to_string);
-        let trace = e.downcast_ref::<EngineError>().and_then(|e| match e {
-            EngineError::Trace(broken) => Some(broken.to_string()),
-            _ => None,
-        });
-        feeder.or(trace).map_or(Stop::Failed(e), |what| Stop::Invalid(format!("failed to {what}")))
+    let interrupted = loaded.map_err(|e| match e.downcast_ref::<EngineError>() {
+        // What was asked for cannot be replayed; nothing of squall's has failed.
+        Some(EngineError::Trace(broken)) => Stop::Invalid(format!("failed to {broken}")),
+        _ => Stop::Failed(e),
     })?;
     let report = report?;
     print(&render_text(&report, wants_colour()))?;
@@ -245,20 +245,18 @@ fn start_target(
     })
 }
 
-/// Loads the target while the timeline, the watcher and the display go on beside it. Gives
+/// Loads the target, telling `sinks`, while the timeline, the watcher and the display go on beside it. Gives
 /// whether the run was interrupted.
 fn load(
     plan: &Plan,
     target: &Target,
-    writer: FolderWriter,
-    outputs: Option<Box<dyn Sink>>,
+    feeders: Feeders,
+    mut sinks: Vec<Box<dyn Sink>>,
     ui: Ui,
     stop: &Arc<AtomicBool>,
     out: &Path,
 ) -> anyhow::Result<bool> {
     let done = Arc::new(AtomicBool::new(false));
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
-    sinks.extend(outputs);
     let mut view = None;
     match ui {
         Ui::None => {}
@@ -270,8 +268,8 @@ fn load(
         }
     }
     let stream = Stream::new(sinks);
-    // All of them may take seconds, and so come before the clock starts.
-    let workload = Workload::new(plan, &target.host, &target.token)?;
+    let workload = Workload::filled_from(feeders, plan, &target.host, &target.token)?;
+    // Both may take seconds, and so come before the clock starts.
     let crowd = crowd(plan, target, out)?;
     let unreachable = preflight::unreachable(&target.endpoint);
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;

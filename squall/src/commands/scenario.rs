@@ -96,7 +96,10 @@ pub fn init(file: &Path) -> Result<u8, Stop> {
         .write(true)
         .create_new(true)
         .open(file)
-        .with_context(|| format!("write {}; an existing file is never written over", file.display()))
+        .with_context(|| match file.exists() {
+            true => format!("write {}; an existing file is never written over", file.display()),
+            false => format!("write {}", file.display()),
+        })
         .map_err(Stop::asked)?;
     f.write_all(library::TEMPLATE.as_bytes())?;
     remark(&format!("wrote {0}; try: squall explain {0} && squall run {0}", file.display()));

@@ -49,8 +49,8 @@ pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()>
         TargetPlan::Url { .. } => 0,
     };
     match data {
-        None => room(path, record + ledger),
-        Some(data) => room(path, record).and_then(|()| room(data, ledger)),
+        None => room(path, record + ledger, "--out"),
+        Some(data) => room(path, record, "--out").and_then(|()| room(data, ledger, "--data")),
     }
 }
 
@@ -82,14 +82,14 @@ pub fn fresh_ledger(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Refuses when there are less than `needed` bytes free on the disk that holds `path`, or will.
-fn room(path: &Path, needed: u64) -> anyhow::Result<()> {
+fn room(path: &Path, needed: u64, option: &str) -> anyhow::Result<()> {
     let path = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
     let stat =
         rustix::fs::statvfs(path).with_context(|| format!("ask for the free space of {}", path.display()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < needed {
         bail!(
-            "keep the run: about {} MiB are needed and {} has {} MiB free; make room or choose another folder with --out",
+            "keep the run: about {} MiB are needed and {} has {} MiB free; make room or choose another folder with {option}",
             needed >> 20,
             path.display(),
             free >> 20
