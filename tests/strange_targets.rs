@@ -85,9 +85,6 @@ fn it_says_more_than_it_is_asked() {
     let n = |k: &str| g[k].as_u64().unwrap();
     assert!(n("connections_unasked") > 50 && n("connections_reopened") > 50, "{g}");
     assert_eq!(s["verdict"]["run"], "suspect", "{}", s["verdict"]);
-    assert!(
-        s["verdict"]["reasons"][0].as_str().unwrap().contains("nobody had asked for"),
-        "{}",
-        s["verdict"]
-    );
+    let reasons = s["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("nobody had asked for"), "{reasons}");
 }
