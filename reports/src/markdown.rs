@@ -393,9 +393,16 @@ fn capacity(out: &mut String, s: &Summary) {
 fn generator(out: &mut String, s: &Summary) {
     let g = &s.generator;
     let us = |v: Option<u64>| v.map_or_else(|| NONE.to_owned(), |us| format::ms(us as f64 / 1000.0));
+    out.push_str("\n### Generator\n");
+    if let Some(cpu) = g.journeys_cpu_utilisation {
+        let _ = writeln!(out, "\nVirtual users: CPU {:.0} % of their thread.", cpu * 100.0);
+    }
+    if g.workers == 0 {
+        return;
+    }
     let _ = writeln!(
         out,
-        "\n### Generator\n\n{}, {} connections, {} transport over HTTP/{}, CPU {}, {} per request, p99 of pacing {}, of \
+        "\n{}, {} connections, {} transport over HTTP/{}, CPU {}, {} per request, p99 of pacing {}, of \
          schedule lag {}.",
         format::several(g.workers, "worker"),
         g.connections,
