@@ -47,7 +47,7 @@ pub enum FeederError {
     Unusable {
         /// The feeder's name.
         name: String,
-        /// A sentence with file, line and value.
+        /// A sentence with file and line; a value may be a secret.
         told: String,
     },
     /// It is not what was checked.

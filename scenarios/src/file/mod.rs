@@ -4,9 +4,11 @@
 //!
 //! * [`tables`]: the tables and their keys; the JSON Schema is generated from them.
 //! * [`shapes`]: the shapes that a phase's rate can have.
+//! * [`journeys`]: virtual users and what they do.
 //! * [`scalar`]: values that know where they stand, and texts that hold a unit.
 //! * `read`: TOML to tables, telling several mistakes at once.
 
+pub mod journeys;
 pub(crate) mod read;
 pub mod scalar;
 pub mod shapes;
