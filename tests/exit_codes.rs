@@ -146,7 +146,9 @@ fn a_run_that_is_refused_leaves_no_folder_behind() {
 fn a_fault_acts_in_its_window_and_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let fault = "\n[[fault]]\nname = \"store down\"\nat = \"2s\"\nfor = \"1s\"\npoint = \"store\"\nkind = \"error\"\n";
-    let text = reference_scenario(200, 7).replace("count(failed)==0", "count(dropped)==0") + fault;
+    // Recovery by an SLO of answers alone: times, of so few requests, tell of the machine.
+    let fault = format!("{fault}\n[[slo]]\nname = \"answered\"\nobjective = \"99%\"\n");
+    let text = reference_scenario(200, 7).replace("count(failed)==0", "count(dropped)==0") + &fault;
     let file = scenario_file(dir.path(), &text);
     let run = dir.path().join("run");
     let o =

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use support::{
     Reaped, assert_complete, only_load, scenario_file, server, signal, squall, summary, url_scenario,
@@ -123,6 +123,31 @@ fn a_target_that_refuses_is_not_the_generators_fault() {
     let (_, verdict) = verdict_on(&scenario(addr, 200, 3, 8, 500), |_| ());
     assert!(!says(&verdict, "load.connections") && !says(&verdict, "dropped"), "{verdict}");
     assert!(says(&verdict, "does not accept connections"), "the target is named: {verdict}");
+}
+
+/// Answers one request after 100 ms, then hangs up.
+fn once(mut stream: TcpStream) {
+    if stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
+        thread::sleep(Duration::from_millis(100));
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_machine_that_has_no_files_left_drops_what_waits_and_the_target_is_not_blamed() {
+    let _alone = only_load();
+    // Eight connections answer eighty a second, so there are always some that wait.
+    let (code, verdict) = verdict_on(&scenario(server(once), 120, 5, 8, 500), |child| {
+        let pid = Some(Pid::from_child(child));
+        // What is open stays open.
+        let none = Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) };
+        let before = prlimit(pid, Resource::Nofile, none).unwrap();
+        thread::sleep(Duration::from_millis(900));
+        prlimit(pid, Resource::Nofile, before).unwrap();
+    });
+    assert_eq!(code, Some(120), "{verdict}");
+    assert!(says(&verdict, "which had no open files left") && says(&verdict, "were dropped"), "{verdict}");
+    assert!(!says(&verdict, "raise load.connections"), "{verdict}");
 }
 
 #[test]

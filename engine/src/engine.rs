@@ -318,6 +318,8 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
         generator.connections += slice.connections;
         generator.reopened += slice.noticed.reopened;
         generator.unasked += slice.noticed.unasked;
+        generator.unopened += slice.noticed.unopened;
+        generator.shortage = slice.noticed.shortage.or(generator.shortage);
         generator.in_flight += slice.in_flight;
         generator.waiting += slice.waiting;
         generator.pausing += slice.pausing;

@@ -24,6 +24,7 @@ use rustix::event::Timespec;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use squall_record::interval::Shortage;
 use squall_record::outcome::Failure;
 use squall_scenarios::check::MAX_CHECKED_BYTES;
 use squall_scenarios::plan::Http;
@@ -34,8 +35,8 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use crate::answer::Answer;
 use crate::client::{Client, Url, base_url, client};
 use crate::endpoint::Endpoint;
-use crate::pool::{RETRY_NS, is_local};
-use crate::transport::{Finished, Flight, Noticed, Transport};
+use crate::pool::RETRY_NS;
+use crate::transport::{Finished, Flight, Noticed, Transport, shortage};
 
 /// Requests that one HTTP/2 connection carries at once: what RFC 9113 §6.5.2 asks every server to
 /// allow at least, so that no request waits within a connection, unseen.
@@ -64,6 +65,7 @@ pub(crate) struct General {
     open: u32,
     /// Connecting failed for want of something on this machine; until when nothing is sent.
     exhausted_until_ns: Option<u64>,
+    noticed: Noticed,
 }
 
 struct Connection {
@@ -86,7 +88,7 @@ type Answered = (Answer, Vec<u8>);
 struct Broken {
     failure: Failure,
     /// For want of something on this machine.
-    local: bool,
+    shortage: Option<Shortage>,
 }
 
 impl General {
@@ -132,6 +134,7 @@ impl General {
             serial: 0,
             open: 0,
             exhausted_until_ns: None,
+            noticed: Noticed::default(),
         })
     }
 
@@ -191,8 +194,9 @@ impl General {
             Ok((answer, body)) => (Ok(answer), body),
             Err(broken) => (Err(broken), Vec::new()),
         };
-        if result.is_err_and(|broken| broken.local) {
+        if let Some(of) = result.err().and_then(|broken| broken.shortage) {
             self.exhausted_until_ns = Some(now_ns + RETRY_NS);
+            self.noticed.note_shortage(of);
         }
         let gone = self.remove(serial, result.is_ok());
         let result = result.map_err(|broken| broken.failure);
@@ -223,8 +227,8 @@ impl Transport for General {
     }
 
     fn take_noticed(&mut self) -> Noticed {
-        // reqwest does not show it.
-        Noticed::default()
+        // Of its connections reqwest shows no more than why they could not be opened.
+        std::mem::take(&mut self.noticed)
     }
 
     fn oldest_fired_ns(&self) -> Option<u64> {
@@ -326,7 +330,7 @@ async fn exchange(client: Client, request: Request, keep_body: bool) -> Result<A
     let status = response.status().as_u16();
     if status == 101 {
         // It would change the protocol, which was never asked for.
-        return Err(Broken { failure: Failure::BadAnswer, local: false });
+        return Err(Broken { failure: Failure::BadAnswer, shortage: None });
     }
     let not_executed =
         response.headers().get("not-executed").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"));
@@ -351,8 +355,8 @@ fn broken(e: &reqwest::Error) -> Broken {
     } else {
         Failure::Reset
     };
-    let local = causes(e).filter_map(|c| c.downcast_ref::<io::Error>()).any(is_local);
-    Broken { failure, local: e.is_connect() && local }
+    let lacking = causes(e).filter_map(|c| c.downcast_ref::<io::Error>()).find_map(shortage);
+    Broken { failure, shortage: lacking.filter(|_| e.is_connect()) }
 }
 
 /// An error and what it came from, in turn.

@@ -20,7 +20,7 @@ use squall_record::outcome::Failure;
 use crate::answer::{Answer, MAX_HEAD_BYTES, Scan};
 use crate::connection::{Connection, Received, State};
 use crate::flights::Flights;
-use crate::transport::{Finished, Flight, Noticed, Transport};
+use crate::transport::{Finished, Flight, Noticed, Transport, shortage};
 
 /// What epoll tells of an open connection, as it comes about: to look again at each socket that was
 /// read a moment ago costs a tenth of a microsecond.
@@ -135,7 +135,9 @@ impl Pool {
         });
         if let Err(e) = watched {
             self.connect_failed(id);
-            self.exhausted = is_local(&e);
+            let lacking = shortage(&e);
+            self.exhausted = lacking.is_some();
+            lacking.into_iter().for_each(|of| self.noticed.note_shortage(of));
         }
     }
 
@@ -500,14 +502,6 @@ impl Transport for Pool {
         }
         self.open_missing(now_ns);
     }
-}
-
-/// Whether connecting failed for want of something on this machine.
-pub(crate) fn is_local(e: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::PERM, Errno::ACCESS]
-        .iter()
-        .any(|errno| e.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn event_data(id: u32, generation: u32) -> epoll::EventData {

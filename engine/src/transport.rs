@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use squall_record::interval::Shortage;
 use squall_record::outcome::Failure;
 
 use crate::answer::Answer;
@@ -41,6 +42,30 @@ pub(crate) struct Noticed {
     /// Connections that ended because the target sent what nobody had asked for: bytes beyond the last
     /// answer, or before a request.
     pub(crate) unasked: u64,
+    /// Attempts to open one that failed on this machine.
+    pub(crate) unopened: u64,
+    /// What the newest of those failed for want of.
+    pub(crate) shortage: Option<Shortage>,
+}
+
+impl Noticed {
+    /// Counts an attempt that failed for want of something here.
+    pub(crate) fn note_shortage(&mut self, of: Shortage) {
+        self.unopened += 1;
+        self.shortage = Some(of);
+    }
+}
+
+/// What this machine lacked when connecting failed with `e`, if that is why.
+pub(crate) fn shortage(e: &io::Error) -> Option<Shortage> {
+    use rustix::io::Errno;
+    Some(match Errno::from_io_error(e)? {
+        Errno::ADDRNOTAVAIL => Shortage::Ports,
+        Errno::MFILE | Errno::NFILE => Shortage::Files,
+        Errno::NOBUFS | Errno::NOMEM => Shortage::Memory,
+        Errno::PERM | Errno::ACCESS => Shortage::Permission,
+        _ => return None,
+    })
 }
 
 /// One worker's way to the target. Every flight given to [`send`](Self::send) ends exactly once:
@@ -61,7 +86,7 @@ pub(crate) trait Transport {
     /// That attempt failed for want of something on this machine: the target was not asked.
     fn is_exhausted(&self) -> bool;
 
-    /// What was noticed since it was asked last; nothing when the transport does not see it.
+    /// What was noticed since it was asked last, as far as the transport sees it.
     fn take_noticed(&mut self) -> Noticed;
 
     /// When the oldest request on the wire was sent.

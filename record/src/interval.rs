@@ -59,6 +59,20 @@ impl Interval {
     }
 }
 
+/// What a machine lacks when it cannot open a connection: the target was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortage {
+    /// Local ports to connect from (EADDRNOTAVAIL).
+    Ports,
+    /// Open files, of the process or of the machine (EMFILE, ENFILE).
+    Files,
+    /// Memory for sockets (ENOBUFS, ENOMEM).
+    Memory,
+    /// The permission to connect (EACCES, EPERM).
+    Permission,
+}
+
 /// What the generator says of itself for one second: one line of `generator.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorSample {
@@ -78,6 +92,12 @@ pub struct GeneratorSample {
     /// transport.
     #[serde(default)]
     pub unasked: u64,
+    /// Attempts to open a connection that failed on this machine, not at the target.
+    #[serde(default)]
+    pub unopened: u64,
+    /// What they failed for want of, of the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<Shortage>,
     /// Requests on the wire at the end of the second.
     pub in_flight: u32,
     /// Arrivals waiting for a connection at the end of the second.

@@ -96,7 +96,7 @@ pub(crate) fn lower(
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, &journeys, findings);
     let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);
     let slos = promise::slos(&file.slo, &requests, findings);
-    let gates = promise::gates(&file.gates, &timeline, &requests, &journeys, findings);
+    let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
     }

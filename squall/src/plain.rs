@@ -84,10 +84,14 @@ impl<W: Write + Send> Plain<W> {
 
     fn window_line(&mut self) {
         let w = std::mem::take(&mut self.window);
-        if w.ticks == 0 {
+        let ended = w.counts.completed() + w.counts.failed_total();
+        // After the load, only what ended is worth a line, and a rate of it would mean nothing.
+        let after = w.seconds == 0;
+        if w.ticks == 0 || (after && ended == 0) {
             return;
         }
         let view = self.live.view();
+        let at = clock(f64::from(view.elapsed_s));
         let rate = |n: u64| grouped((n as f64 / f64::from(w.seconds.max(1))).round() as u64);
         let phase = match (view.phase, view.phase_plan()) {
             (Some(i), Some(p)) => {
@@ -99,6 +103,13 @@ impl<W: Write + Send> Plain<W> {
         };
         let (p50, p99) = Percentiles::of(&w.response)
             .map_or(("-".to_owned(), "-".to_owned()), |p| (p.p50.to_string(), p.p99.to_string()));
+        if after {
+            let (ended, failed) = (grouped(ended), grouped(w.counts.failed_total()));
+            let text = format!(
+                "{at:<5} · {ended} arrivals ended after the load  p50 {p50}  p99 {p99}  failed {failed}"
+            );
+            return self.line(&text);
+        }
         let cpu = if w.wall_ns > 0 {
             format!("{:.0}%", w.cpu_ns as f64 / w.wall_ns as f64 * 100.0)
         } else {
@@ -113,9 +124,8 @@ impl<W: Write + Send> Plain<W> {
         let retried =
             if view.retries { format!("retried {:>6}  ", grouped(w.counts.retried)) } else { String::new() };
         let text = format!(
-            "{:<5} {phase:<PHASE_WIDTH$}  planned {:>8}/s  achieved {:>8}/s  {what}p50 {p50:>8}  p99 {p99:>8}  \
+            "{at:<5} {phase:<PHASE_WIDTH$}  planned {:>8}/s  achieved {:>8}/s  {what}p50 {p50:>8}  p99 {p99:>8}  \
              failed {:>6}  shed {:>6}  dropped {:>6}  late {:>6}  {retried}gen CPU {cpu:>4}  {verdict}",
-            clock(f64::from(view.elapsed_s)),
             rate(w.counts.planned),
             rate(w.counts.completed()),
             grouped(w.counts.failed_total()),
@@ -305,6 +315,36 @@ mod tests {
         }
         let text = String::from_utf8(plain.out).unwrap();
         assert!(text.contains("achieved      100/s"), "{text}");
+    }
+
+    #[test]
+    fn answers_after_the_load_are_told_and_their_absence_is_not() {
+        let written = |answers| {
+            written(Charset::Utf8, |p| {
+                let load_s = 60;
+                assert_eq!(p.duration_s(), f64::from(load_s));
+                let mut steps = sample::steps(p, load_s);
+                let mut i = Interval::new(load_s, 0, 0);
+                (i.counts.ok, i.counts.failed[0]) = (answers, answers);
+                let generator = GeneratorSample { second: load_s, workers: 1, ..GeneratorSample::default() };
+                steps.push(Step::Tick(Box::new(Tick {
+                    second: load_s,
+                    intervals: vec![i],
+                    generator,
+                    pacing: Latency::new(),
+                    ops: vec![],
+                })));
+                steps.push(Step::Event(Event {
+                    at_s: f64::from(load_s),
+                    what: What::Ended { interrupted: false },
+                }));
+                steps
+            })
+        };
+        let text = written(3);
+        assert!(text.contains("· 6 arrivals ended after the load  p50 -  p99 -  failed 3\n"), "{text}");
+        assert!(!text.contains("planned        0/s"), "{text}");
+        assert!(!written(0).contains("after the load"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_record::event::Event;
-use squall_record::interval::Tick;
+use squall_record::interval::{Shortage, Tick};
 use squall_record::journey::JourneyTick;
 use squall_record::latency::Latency;
 use squall_scenarios::plan::{Plan, Transport};
@@ -132,6 +132,8 @@ pub struct Judge {
     sent: u64,
     reopened: u64,
     unasked: u64,
+    unopened: u64,
+    shortage: Option<Shortage>,
     starved: u64,
     starved_drops: u64,
     cpu_wait_ns: u64,
@@ -163,6 +165,8 @@ impl Judge {
             sent: 0,
             reopened: 0,
             unasked: 0,
+            unopened: 0,
+            shortage: None,
             starved: 0,
             starved_drops: 0,
             cpu_wait_ns: 0,
@@ -221,6 +225,8 @@ impl Judge {
         }
         self.reopened += g.reopened;
         self.unasked += g.unasked;
+        self.unopened += g.unopened;
+        self.shortage = g.shortage.or(self.shortage);
         self.starved += g.starved;
         self.starved_drops += g.starved_drops;
         self.cpu_wait_ns += g.cpu_wait_ns;

@@ -1,5 +1,6 @@
 //! The rules, and their limits.
 
+use squall_record::interval::Shortage;
 use squall_record::latency::{Latency, Quantile, human_us};
 use squall_scenarios::plan::{Http, Transport};
 
@@ -57,7 +58,7 @@ impl Judge {
             .into_iter()
             .chain([self.standstill_finding(), self.suspension_finding(), self.clock_step_finding()])
             .chain([self.shortfall_finding(), self.gap_finding(), self.journeys_finding()])
-            .chain([self.unasked_finding()])
+            .chain([self.unasked_finding(), self.shortage_finding()])
             .flatten()
             .collect()
     }
@@ -154,7 +155,7 @@ impl Judge {
     }
 
     fn drop_finding(&self) -> Option<(RunVerdict, String)> {
-        (self.starved_drops > 0).then(|| {
+        (self.starved_drops > 0 && self.shortage.is_none()).then(|| {
             (
                 RunVerdict::Invalid,
                 format!(
@@ -169,9 +170,37 @@ impl Judge {
         })
     }
 
+    /// More connections would not help a machine that cannot open those it has, so this stands in the
+    /// place of what is said of waits.
+    fn shortage_finding(&self) -> Option<(RunVerdict, String)> {
+        let (lacking, way_out) = match self.shortage? {
+            Shortage::Ports => (
+                "local ports to connect from",
+                "let the target keep its connections open, or widen net.ipv4.ip_local_port_range",
+            ),
+            Shortage::Files => ("open files left", "raise the limit of open files (ulimit -n)"),
+            Shortage::Memory => ("memory for sockets", "free some, or lower load.connections"),
+            Shortage::Permission => {
+                ("permission to connect", "let its firewall, its sandbox or the socket's file allow it")
+            }
+        };
+        let dropped = match self.starved_drops {
+            0 => String::new(),
+            n => format!(", and {n} of {} planned arrivals were dropped", self.planned),
+        };
+        Some((
+            if self.starved_drops > 0 { RunVerdict::Invalid } else { RunVerdict::Suspect },
+            format!(
+                "{} attempts to open a connection failed on this machine, which had no {lacking} (limit \
+                 0){dropped}: the target was not asked; {way_out}",
+                self.unopened
+            ),
+        ))
+    }
+
     fn starved_finding(&self) -> Option<(RunVerdict, String)> {
         let share = self.starved as f64 / self.planned.max(1) as f64;
-        (share > STARVED_SUSPECT_SHARE).then(|| {
+        (share > STARVED_SUSPECT_SHARE && self.shortage.is_none()).then(|| {
             (
                 RunVerdict::Suspect,
                 format!(

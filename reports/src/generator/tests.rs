@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{self, phase};
 use squall_record::counts::Counts;
 use squall_record::event::{Steer, What};
-use squall_record::interval::{GeneratorSample, Interval};
+use squall_record::interval::{GeneratorSample, Interval, Shortage};
 use squall_scenarios::bursts::Bursts;
 use squall_scenarios::plan::{Arrivals, Http, LoadPlan};
 
@@ -103,6 +103,21 @@ fn a_stalled_target_that_delays_sending_does_not_invalidate() {
 fn drops_of_its_own_making_are_invalid() {
     let v = judged(|t| t.generator.starved_drops = 1);
     expect(&v, RunVerdict::Invalid, &["8 of 800", "load.connections (now 8)", "max_in_flight (now 16)"]);
+}
+
+#[test]
+fn a_machine_that_cannot_open_connections_is_named_and_more_of_them_are_not_advised() {
+    let lacking = |of, drops| {
+        judged(|t| {
+            (t.generator.unopened, t.generator.shortage) = (1, (t.second == 3).then_some(of));
+            (t.generator.starved, t.generator.starved_drops) = (50, drops);
+        })
+    };
+    let waited = lacking(Shortage::Ports, 0);
+    expect(&waited, RunVerdict::Suspect, &["8 attempts", "no local ports", "ip_local_port_range"]);
+    let dropped = lacking(Shortage::Files, 2);
+    expect(&dropped, RunVerdict::Invalid, &["no open files left", "16 of 800", "ulimit -n"]);
+    assert!(!format!("{:?}{:?}", waited.reasons, dropped.reasons).contains("raise load"), "{dropped:?}");
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::phase::Timeline;
 use super::scalar::{Names, duration_within, ratio};
 use crate::error::{did_you_mean, tick};
+use crate::file::journeys::Journey;
 use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{GatePlan, JourneyPlan, RequestPlan, SloPlan};
+use crate::plan::{GatePlan, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -66,7 +67,7 @@ pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
     requests: &[RequestPlan],
-    journeys: &[JourneyPlan],
+    journeys: &[At<Journey>],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
     if let Some(beyond) = file.get(MAX_GATES) {
@@ -129,13 +130,14 @@ fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<String> {
     Some(format!("there is no request {}{hint} (known: {all})", tick(name)))
 }
 
-fn unknown_journey(name: &str, step: Option<&str>, journeys: &[JourneyPlan]) -> Option<String> {
-    let Some(journey) = journeys.iter().find(|j| j.name == name) else {
+/// Of the journeys as typed: one with a mistake in it is there, and the mistake is told already.
+fn unknown_journey(name: &str, step: Option<&str>, journeys: &[At<Journey>]) -> Option<String> {
+    let Some(journey) = journeys.iter().find(|j| *j.name == name) else {
         let hint = did_you_mean(name, journeys.iter().map(|j| j.name.as_str()));
         return Some(format!("there is no journey {}{hint}", tick(name)));
     };
-    let step = step.filter(|step| !journey.steps.iter().any(|s| s.name == *step))?;
-    let hint = did_you_mean(step, journey.steps.iter().map(|s| s.name.as_str()));
+    let step = step.filter(|step| !journey.step.iter().any(|s| *s.name == *step))?;
+    let hint = did_you_mean(step, journey.step.iter().map(|s| s.name.as_str()));
     Some(format!("journey {} has no step {}{hint}", tick(name), tick(step)))
 }
 

@@ -14,9 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use squall::live::Live;
-use squall::run::control::Command;
 use squall::tui::{self, Commands};
-use squall_record::event::{Event, What};
+use squall_record::event::{Event, Steered, What};
 use squall_record::interval::Sink;
 
 mod synthetic;
@@ -32,18 +31,15 @@ fn main() -> std::io::Result<()> {
     let stops = Arc::new(AtomicU32::new(0));
     let done = Arc::new(AtomicBool::new(false));
     let (asked_in, asked) = mpsc::channel();
+    let mut load = Steered::PLAN;
     let screen = {
         let (stops, done) = (Arc::clone(&stops), Arc::clone(&done));
         let commands = Commands::new(move || {
             stops.fetch_add(1, Ordering::Relaxed);
         })
         .with_pilot(move |command| {
-            let what = match command {
-                Command::Mark(text) => What::Mark { text },
-                Command::Steer(steer) => What::Steered { steer },
-            };
             // What is asked after the end has nobody to go to.
-            let _ = asked_in.send(what);
+            let _ = asked_in.send(command);
             Ok(())
         });
         thread::spawn(move || tui::run(&view, &commands, &done))
@@ -55,7 +51,11 @@ fn main() -> std::io::Result<()> {
                 thread::sleep(SECOND);
                 live.tick(&tick)?;
                 let at_s = f64::from(tick.second) + 1.0;
-                for what in asked.try_iter() {
+                for command in asked.try_iter() {
+                    let what = command.event(load);
+                    if let What::Steered { steer } = what {
+                        load = load.after(steer);
+                    }
                     live.event(&Event { at_s, what })?;
                 }
                 if stops.load(Ordering::Relaxed) > 0 {

@@ -174,6 +174,8 @@ pub fn tick(plan: &Plan, second: u32) -> Tick {
         wall_ns: 1_000_000_000,
         reopened: 0,
         unasked: 0,
+        unopened: 0,
+        shortage: None,
         starved: 0,
         starved_drops: 0,
         ..GeneratorSample::default()

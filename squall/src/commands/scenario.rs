@@ -16,6 +16,7 @@ use squall_scenarios::{explain as explanation, library};
 use super::Stop;
 use crate::cli::ScenarioArgs;
 use crate::stdout::{print, remark};
+use crate::text::grouped;
 
 /// The plan that the arguments ask for.
 ///
@@ -64,8 +65,8 @@ fn in_short(plan: &Plan) -> String {
     if plan.has_load() {
         parts.push(several(plan.phases.len(), "phase"));
         let about = if plan.has_trace() { "about " } else { "" };
-        parts.push(format!("{about}{:.0} arrivals expected", plan.estimated_arrivals()));
-        parts.push(format!("peak {:.0}/s", plan.estimated_peak_rps()));
+        parts.push(format!("{about}{} arrivals expected", grouped(plan.estimated_arrivals().round() as u64)));
+        parts.push(format!("peak {}/s", grouped(plan.estimated_peak_rps().round() as u64)));
     }
     if !plan.journeys.is_empty() {
         let users: u32 = plan.journeys.iter().map(|j| j.users).sum();

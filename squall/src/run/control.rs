@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_engine::control::{Control, LEAD_NS, TooManyChanges};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
-use squall_record::event::{Steer, What};
+use squall_record::event::{Form, Steer, Steered, What};
 use squall_scenarios::plan::Plan;
 use squall_scenarios::schedule::Change;
 use squall_scenarios::units::rate::format_rate;
@@ -21,13 +21,37 @@ pub const MAX_MARK_CHARS: usize = 120;
 /// The most marks of one run.
 pub const MAX_MARKS: usize = 1_000;
 
+/// Steps from nothing to the plan's load.
+const STEPS: f64 = 10.0;
+
 /// What can be asked of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Changes the load.
     Steer(Steer),
+    /// More load than was asked for last, by tenths of the plan's; less when negative.
+    Step(i8),
+    /// Pauses the load, or lets it go on.
+    TogglePause,
     /// Sets a mark on the time axis.
     Mark(String),
+}
+
+impl Command {
+    /// The event that it is in a run whose load is `now`.
+    #[must_use]
+    pub fn event(&self, now: Steered) -> What {
+        let steer = match self {
+            Self::Mark(text) => {
+                return What::Mark { text: printable(text).chars().take(MAX_MARK_CHARS).collect() };
+            }
+            Self::Steer(steer) => *steer,
+            Self::Step(steps) => stepped(now.form, f64::from(*steps)),
+            Self::TogglePause if now.paused => Steer::Resume,
+            Self::TogglePause => Steer::Pause,
+        };
+        What::Steered { steer }
+    }
 }
 
 /// Why it is not done.
@@ -73,9 +97,15 @@ struct Inner {
     limit_rps: f64,
     closed: bool,
     recorded: bool,
-    /// Marks set. Held while a change is made, so that the record has them in the order in which
-    /// they hold.
-    marks: Mutex<usize>,
+    /// Held while a change is made, so that the record has them in the order in which they hold.
+    asked: Mutex<Asked>,
+}
+
+/// What was asked for so far. The record, and every view of it, follow later: two keys pressed at
+/// once are two steps.
+struct Asked {
+    load: Steered,
+    marks: usize,
 }
 
 impl Pilot {
@@ -90,7 +120,7 @@ impl Pilot {
             limit_rps: plan.load.max_rate_rps,
             closed: plan.load.mode.is_closed(),
             recorded: plan.has_trace(),
-            marks: Mutex::new(0),
+            asked: Mutex::new(Asked { load: Steered::PLAN, marks: 0 }),
         }))
     }
 
@@ -100,23 +130,29 @@ impl Pilot {
     /// # Errors
     /// When it is not done; the run goes on as it was.
     pub fn ask(&self, command: &Command) -> Result<f64, Refused> {
-        let mut marks = self.0.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at_s, what) = match command {
-            Command::Mark(text) => {
-                if *marks == MAX_MARKS {
-                    return Err(Refused::TooManyMarks);
-                }
-                *marks += 1;
-                let text = printable(text).chars().take(MAX_MARK_CHARS).collect();
-                (self.0.clock.now_s(), What::Mark { text })
-            }
-            Command::Steer(steer) => {
-                let change = self.0.check(*steer)?;
-                let at_ns = self.0.control.post(self.0.clock.now_ns() + LEAD_NS, change)?;
-                (at_ns as f64 / NANOS_PER_SEC as f64, What::Steered { steer: *steer })
-            }
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = command.event(asked.load);
+        let at_s = if let What::Steered { steer } = what {
+            let change = self.0.check(steer)?;
+            let at_ns = self.0.control.post(self.0.clock.now_ns() + LEAD_NS, change)?;
+            asked.load = asked.load.after(steer);
+            at_ns as f64 / NANOS_PER_SEC as f64
+        } else if asked.marks < MAX_MARKS {
+            asked.marks += 1;
+            self.0.clock.now_s()
+        } else {
+            return Err(Refused::TooManyMarks);
         };
         self.0.stream.event(at_s, what).map(|()| at_s).map_err(|_| Refused::Ending)
+    }
+}
+
+/// `form` by `steps` more: of the plan's rate, or of a rate of its own.
+fn stepped(form: Form, steps: f64) -> Steer {
+    match form {
+        // In whole steps, so that as many up as down lead back to the plan.
+        Form::Plan(factor) => Steer::Scale { factor: ((factor * STEPS).round() + steps).max(1.0) / STEPS },
+        Form::Rate(rps) => Steer::Rate { rps: rps * (1.0 + steps / STEPS) },
     }
 }
 
@@ -189,6 +225,51 @@ mod tests {
         let events = kept.0.lock().unwrap();
         assert_eq!(events[0], Event { at_s, what: What::Steered { steer } });
         assert!(events[1].at_s >= at_s);
+    }
+
+    #[test]
+    fn steps_go_from_what_was_asked_for_last_and_back_to_the_plan() {
+        let (pilot, kept) = pilot(|_| {});
+        let ask = |command| pilot.ask(&command).map(drop);
+        let rate = Command::Steer(Steer::Rate { rps: 200.0 });
+        let plan = Command::Steer(Steer::Scale { factor: 1.0 });
+        for command in [Command::Step(1), Command::Step(1), Command::Step(-1), rate, Command::Step(1), plan] {
+            ask(command).unwrap();
+        }
+        (0..9).for_each(|_| ask(Command::Step(-1)).unwrap());
+        // Nothing is what a pause is for.
+        ask(Command::Step(-1)).unwrap();
+        let steers: Vec<Steer> = kept.0.lock().unwrap().iter().map(|e| steer_of(&e.what)).collect();
+        let scale = |factor| Steer::Scale { factor };
+        assert_eq!(steers[..3], [scale(1.1), scale(1.2), scale(1.1)]);
+        assert!(matches!(steers[4], Steer::Rate { rps } if (rps - 220.0).abs() < 1e-9), "{steers:?}");
+        assert_eq!(steers[14..], [scale(0.1), scale(0.1)]);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_where_the_next_step_goes_from() {
+        let (pilot, kept) = pilot(|_| {});
+        pilot.ask(&Command::Steer(Steer::Scale { factor: 2.0 })).unwrap();
+        assert!(pilot.ask(&Command::Step(1)).is_err());
+        pilot.ask(&Command::Step(-1)).unwrap();
+        assert_eq!(steer_of(&kept.0.lock().unwrap()[1].what), Steer::Scale { factor: 1.9 });
+    }
+
+    #[test]
+    fn one_key_pauses_and_lets_go_on() {
+        let (pilot, kept) = pilot(|_| {});
+        for _ in 0..3 {
+            pilot.ask(&Command::TogglePause).unwrap();
+        }
+        let steers: Vec<Steer> = kept.0.lock().unwrap().iter().map(|e| steer_of(&e.what)).collect();
+        assert_eq!(steers, [Steer::Pause, Steer::Resume, Steer::Pause]);
+    }
+
+    fn steer_of(what: &What) -> Steer {
+        match what {
+            What::Steered { steer } => *steer,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use squall_record::event::{Form, Steer, Steered};
+use squall_record::event::Steer;
 
 use super::app::Commands;
 use super::keys::Action;
 use crate::live::{RECENT_S, View};
 use crate::run::control::Command;
-
-/// How much one key press changes the load.
-const STEP: f64 = 0.1;
 
 /// What fills the space between the counters and the key bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +118,7 @@ impl State {
         self.refused = None;
         if action.steers() {
             if self.can_steer {
-                let command = self.command(action, newest.steered);
+                let command = self.command(action);
                 self.refused = commands.ask(command).err();
             }
             return;
@@ -144,34 +141,24 @@ impl State {
         }
     }
 
-    /// What `action` asks of a run whose load is `now`.
-    fn command(&mut self, action: Action, now: Steered) -> Command {
-        Command::Steer(match action {
-            Action::PauseLoad if now.paused => Steer::Resume,
-            Action::PauseLoad => Steer::Pause,
-            Action::MoreLoad => stepped(now.form, 1.0),
-            Action::LessLoad => stepped(now.form, -1.0),
-            Action::PlanLoad => Steer::Scale { factor: 1.0 },
+    /// What `action` asks of a run.
+    fn command(&mut self, action: Action) -> Command {
+        match action {
+            Action::PauseLoad => Command::TogglePause,
+            Action::MoreLoad => Command::Step(1),
+            Action::LessLoad => Command::Step(-1),
+            Action::PlanLoad => Command::Steer(Steer::Scale { factor: 1.0 }),
             _ => {
                 self.marks += 1;
-                return Command::Mark(format!("mark {}", self.marks));
+                Command::Mark(format!("mark {}", self.marks))
             }
-        })
+        }
     }
 
     fn stop(&mut self, commands: &Commands) {
         self.stopping = true;
         self.overlay = Overlay::None;
         commands.stop();
-    }
-}
-
-/// `form` by [`STEP`]s more: of the plan's rate, or of a rate of its own.
-fn stepped(form: Form, steps: f64) -> Steer {
-    match form {
-        // In whole steps, so that as many up as down lead back to the plan.
-        Form::Plan(factor) => Steer::Scale { factor: (((factor / STEP).round() + steps) * STEP).max(STEP) },
-        Form::Rate(rps) => Steer::Rate { rps: rps * (1.0 + steps * STEP) },
     }
 }
 
@@ -219,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_change_the_load_in_tenths_of_the_plan_and_back() {
+    fn keys_ask_for_changes_and_number_their_marks() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&asked);
         let commands = Commands::new(|| {}).with_pilot(move |command| {
@@ -227,29 +214,12 @@ mod tests {
             Ok(())
         });
         let mut s = State::new(commands.can_steer());
-        let mut press = |action, steered| {
-            let view = View { steered, ..View::clone(&newest()) };
-            s.apply(action, &Arc::new(view), &commands);
-            asked.lock().unwrap().pop().unwrap()
-        };
-        let plan = |factor| Steered { paused: false, form: Form::Plan(factor) };
-        let factor = |c| match c {
-            Command::Steer(Steer::Scale { factor }) => (factor * 1000.0_f64).round(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(factor(press(Action::MoreLoad, plan(1.0))), 1100.0);
-        assert_eq!(factor(press(Action::MoreLoad, plan(1.1))), 1200.0);
-        assert_eq!(factor(press(Action::LessLoad, plan(1.1))), 1000.0);
-        assert_eq!(factor(press(Action::LessLoad, plan(0.1))), 100.0);
-        assert_eq!(factor(press(Action::PlanLoad, plan(3.0))), 1000.0);
-        assert_eq!(press(Action::PauseLoad, plan(1.0)), Command::Steer(Steer::Pause));
-        let paused = Steered { paused: true, ..plan(1.0) };
-        assert_eq!(press(Action::PauseLoad, paused), Command::Steer(Steer::Resume));
-        let rate = Steered { paused: false, form: Form::Rate(200.0) };
-        let Command::Steer(Steer::Rate { rps }) = press(Action::MoreLoad, rate) else { panic!() };
-        assert!((rps - 220.0).abs() < 1e-9);
-        assert_eq!(press(Action::Mark, plan(1.0)), Command::Mark("mark 1".into()));
-        assert_eq!(press(Action::Mark, plan(1.0)), Command::Mark("mark 2".into()));
+        let keys = [Action::MoreLoad, Action::LessLoad, Action::PlanLoad, Action::PauseLoad];
+        keys.into_iter().chain([Action::Mark; 2]).for_each(|a| s.apply(a, &newest(), &commands));
+        let plan = Command::Steer(Steer::Scale { factor: 1.0 });
+        let mark = |n| Command::Mark(format!("mark {n}"));
+        let expected = [Command::Step(1), Command::Step(-1), plan, Command::TogglePause, mark(1), mark(2)];
+        assert_eq!(*asked.lock().unwrap(), expected);
     }
 
     #[test]
