@@ -112,6 +112,54 @@ fn interrupted_by(signal_sent: rustix::process::Signal) {
 }
 
 #[test]
+fn a_run_that_is_interrupted_in_a_silent_phase_lasted_until_then() {
+    let _alone = only_load();
+    let dir = tempfile::tempdir().unwrap();
+    let text = support::url_scenario("127.0.0.1:9".parse().unwrap(), 50, 1)
+        + "\n[[phase]]\nname = \"quiet\"\nduration = \"60s\"\nrate = \"0/s\"\n";
+    let file = scenario_file(dir.path(), &text);
+    let run = dir.path().join("run");
+    let mut child = Reaped(
+        squall()
+            .args(["run", file.to_str().unwrap(), "--ui", "none", "--out", run.to_str().unwrap()])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for_seconds(&run, 4);
+    signal(child.0.id(), rustix::process::Signal::INT);
+    wait_for("the interrupted run's end", || child.0.try_wait().unwrap());
+    let s = summary(&run);
+    assert!(s["duration_s"].as_f64() >= Some(4.0), "{s}");
+    let phases: Vec<&str> =
+        s["phases"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+    assert!(phases.contains(&"quiet"), "{s}");
+}
+
+#[test]
+fn too_few_open_files_are_told_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = support::url_scenario("127.0.0.1:9".parse().unwrap(), 10, 1);
+    let file = scenario_file(dir.path(), &text);
+    let run = dir.path().join("run");
+    let plain = squall();
+    let o = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(["run", file.to_str().unwrap(), "--out", run.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(o.status.code(), Some(104), "{}", told(&o));
+    assert!(
+        stderr(&o).contains("failed to open enough files: ") && stderr(&o).contains("limit is 40"),
+        "{}",
+        told(&o)
+    );
+    assert!(!run.exists());
+}
+
+#[test]
 fn a_run_does_not_depend_on_anybody_reading_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
     let file = scenario_file(dir.path(), &reference_scenario(100, 1));

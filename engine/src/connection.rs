@@ -267,16 +267,21 @@ impl Connection {
         self.scanner.closed()
     }
 
+    /// Whether no request is behind the first in line.
+    pub(crate) fn is_last(&self) -> bool {
+        self.line.len() <= 1
+    }
+
     /// Whether `rest`, behind the answer to the first in line, is more than was asked for.
     pub(crate) fn is_unasked(&self, rest: &[u8]) -> bool {
-        self.line.len() <= 1 && !rest.is_empty()
+        self.is_last() && !rest.is_empty()
     }
 
     /// Whether the connection can be used on after `answer` to the first in line, of which `rest`
     /// was left over. Bytes that nobody asked for end its use, and so does an answer to a request
     /// that was not sent whole.
     pub(crate) fn goes_on(&self, answer: Answer, rest: &[u8]) -> bool {
-        let unsent = self.line.len() <= 1 && !self.unsent.is_empty();
+        let unsent = self.is_last() && !self.unsent.is_empty();
         answer.keep_alive && !unsent && !self.is_unasked(rest)
     }
 }

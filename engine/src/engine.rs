@@ -58,7 +58,7 @@ pub enum EngineError {
     TooManyClasses(usize),
     /// The process may not open enough files.
     #[error(
-        "{needed} open files are needed for the connections, and the limit is {limit}; raise it (ulimit -n) or lower load.connections"
+        "open enough files: {needed} are needed for the connections, and the limit is {limit}; raise it (ulimit -Hn) or lower load.connections"
     )]
     OpenFiles {
         /// Connections and what else is open.
@@ -109,8 +109,7 @@ pub fn run_with(
     if plan.requests.len() > MAX_CLASSES {
         return Err(EngineError::TooManyClasses(plan.requests.len()));
     }
-    let waiting = u64::from(plan.load.workers) * FILES_PER_WORKER;
-    raise_open_files(u64::from(plan.load.connections) + waiting + SPARE_FILES)?;
+    allow_open_files(plan)?;
     let workers = plan.load.workers.clamp(1, plan.load.connections.min(plan.load.max_in_flight).max(1));
     thread::scope(|scope| {
         let (slices_tx, slices_rx) = sync_channel::<Slice>(SLICES_BEHIND * workers as usize);
@@ -340,6 +339,15 @@ fn merge(plan: &Plan, workers: u32, group: &[Slice]) -> Tick {
 }
 
 /// Raises the soft limit on open files to `needed`, when the hard limit allows it.
+/// Raises the process's limit of open files to what `plan` needs.
+///
+/// # Errors
+/// [`EngineError::OpenFiles`] when it may not have as many.
+pub fn allow_open_files(plan: &Plan) -> Result<(), EngineError> {
+    let waiting = u64::from(plan.load.workers) * FILES_PER_WORKER;
+    raise_open_files(u64::from(plan.load.connections) + waiting + SPARE_FILES)
+}
+
 pub(crate) fn raise_open_files(needed: u64) -> Result<(), EngineError> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|soft| soft >= needed) {

@@ -63,7 +63,7 @@ pub(crate) struct General {
     on_wire: BTreeMap<u64, OnWire>,
     serial: u64,
     open: u32,
-    /// Connecting failed for want of something on this machine; until when nothing is sent.
+    /// Connecting failed for want of something on this machine; until when only open connections are used.
     exhausted_until_ns: Option<u64>,
     noticed: Noticed,
 }
@@ -167,6 +167,13 @@ impl General {
         Some(request)
     }
 
+    /// Where in `idle` the connection for the next request is: the longest unused, of those that are open
+    /// while this machine can open no others.
+    fn usable(&self) -> Option<usize> {
+        let may_open = self.exhausted_until_ns.is_none();
+        self.idle.iter().position(|id| may_open || self.connections[*id as usize].open)
+    }
+
     /// Takes a request off the wire; its connection can carry another.
     fn remove(&mut self, serial: u64, open: bool) -> Option<OnWire> {
         let gone = self.on_wire.remove(&serial)?;
@@ -214,7 +221,7 @@ impl Transport for General {
     }
 
     fn has_idle(&self) -> bool {
-        !self.idle.is_empty() && self.exhausted_until_ns.is_none()
+        self.usable().is_some()
     }
 
     /// A target that refuses is asked again by every request, as reqwest does.
@@ -223,7 +230,7 @@ impl Transport for General {
     }
 
     fn is_exhausted(&self) -> bool {
-        self.exhausted_until_ns.is_some()
+        self.exhausted_until_ns.is_some() && self.open == 0
     }
 
     fn take_noticed(&mut self) -> Noticed {
@@ -241,12 +248,9 @@ impl Transport for General {
 
     fn send(&mut self, bytes: &[u8], flight: Flight) -> Result<(), Finished> {
         let refused = Finished { flight, result: Err(Failure::Refused) };
-        if self.is_exhausted() {
-            return Err(refused);
-        }
         // What squall renders is always a request.
         let request = self.request(bytes).ok_or(refused)?;
-        let connection = self.idle.pop_front().ok_or(refused)?;
+        let connection = self.usable().and_then(|at| self.idle.remove(at)).ok_or(refused)?;
         let serial = self.serial;
         self.serial += 1;
         let client = self.connections[connection as usize].client.clone();

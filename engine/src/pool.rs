@@ -183,9 +183,15 @@ impl Pool {
                 if let Received::Bytes(_) = connection.receive(&mut self.scratch) {
                     self.noticed.unasked += 1;
                 }
+                // A target that closes after an answer is not refusing; one that closes what it has just
+                // accepted may be.
+                let carried = connection.barren == 0;
                 connection.retry_at_ns = now_ns + (RETRY_NS << connection.barren.min(MAX_DOUBLINGS));
                 connection.barren += 1;
                 self.close(id);
+                if carried {
+                    self.connect(id, now_ns);
+                }
             }
             State::Open => {
                 if flags.contains(epoll::EventFlags::OUT) {
@@ -204,7 +210,7 @@ impl Pool {
     fn read_on(&mut self, id: u32, hung_up: bool, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) {
         let generation = self.connections[id as usize].generation;
         for _ in 0..READS_PER_PASS {
-            let (got, filled) = self.receive(id, now_ns, done);
+            let (got, filled) = self.receive(id, hung_up, now_ns, done);
             let connection = &self.connections[id as usize];
             let is_same = connection.generation == generation && connection.state == State::Open;
             if !(is_same && got && (filled || hung_up)) {
@@ -235,7 +241,13 @@ impl Pool {
     /// Reads what has come on a connection and finishes what was answered. Whether there was anything,
     /// and whether there may be more.
     #[inline]
-    fn receive(&mut self, id: u32, now_ns: u64, done: &mut impl FnMut(Finished, &[u8], u64)) -> (bool, bool) {
+    fn receive(
+        &mut self,
+        id: u32,
+        hung_up: bool,
+        now_ns: u64,
+        done: &mut impl FnMut(Finished, &[u8], u64),
+    ) -> (bool, bool) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let connection = &mut self.connections[id as usize];
         let mut read = (false, false);
@@ -243,7 +255,7 @@ impl Pool {
             Received::Nothing => {}
             Received::Bytes(n) => {
                 read = (true, n == scratch.len());
-                self.answers(id, &scratch[..n], now_ns, done);
+                self.answers(id, &scratch[..n], hung_up, now_ns, done);
             }
             Received::End => {
                 if let Some(answer) = connection.closed() {
@@ -266,6 +278,7 @@ impl Pool {
         &mut self,
         id: u32,
         mut bytes: &[u8],
+        hung_up: bool,
         now_ns: u64,
         done: &mut impl FnMut(Finished, &[u8], u64),
     ) {
@@ -275,7 +288,9 @@ impl Pool {
                 Ok(Scan::Partial(_)) => return,
                 Ok(Scan::Complete(answer, used)) => {
                     bytes = &bytes[used..];
-                    let goes_on = connection.goes_on(answer, bytes);
+                    // Behind the last answer of a target that has hung up comes nothing more.
+                    let is_over = hung_up && connection.is_last();
+                    let goes_on = connection.goes_on(answer, bytes) && !is_over;
                     self.noticed.unasked += u64::from(connection.is_unasked(bytes));
                     connection.barren = 0;
                     self.finish(id, Ok(answer), now_ns, done);

@@ -123,10 +123,13 @@ fn allow_connections(max_connections: u32) -> anyhow::Result<()> {
     let others = (MAX_ADMIN_CONNECTIONS + STORE_FILES + OTHER_FILES) as u64;
     let needed = u64::from(max_connections) + others;
     allow_open_files(needed).map_err(|hard| {
+        let lower = match hard.saturating_sub(others) {
+            0 => String::new(),
+            most => format!("lower it to {most} or "),
+        };
         anyhow!(
             "--max-connections {max_connections} needs {needed} open files, above the hard limit of {hard}: \
-             lower it to {} or raise the limit (`ulimit -Hn`)",
-            hard.saturating_sub(others)
+             {lower}raise the limit (`ulimit -Hn`)"
         )
     })
 }

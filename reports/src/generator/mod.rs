@@ -146,6 +146,8 @@ pub struct Judge {
     connections: u32,
     next_second: u32,
     missing_seconds: u32,
+    next_journey_second: u32,
+    missing_journey_seconds: u32,
     steering: Steering,
 }
 
@@ -179,6 +181,8 @@ impl Judge {
             connections: 0,
             next_second: 0,
             missing_seconds: 0,
+            next_journey_second: 0,
+            missing_journey_seconds: 0,
             steering: Steering::default(),
         }
     }
@@ -240,6 +244,9 @@ impl Judge {
 
     /// Takes one second of the journeys into account.
     pub fn add_journeys(&mut self, tick: &JourneyTick) {
+        // They are recorded from the first second on, also while there is nobody.
+        self.missing_journey_seconds += tick.second.saturating_sub(self.next_journey_second);
+        self.next_journey_second = tick.second.saturating_add(1);
         if tick.journeys.iter().any(|j| j.users > 0) {
             self.journeys.cpu_ns += tick.cpu_ns;
             self.journeys.wall_ns += tick.wall_ns;

@@ -191,9 +191,13 @@ impl Judge {
         Some((
             if self.starved_drops > 0 { RunVerdict::Invalid } else { RunVerdict::Suspect },
             format!(
-                "{} attempts to open a connection failed on this machine, which had no {lacking} (limit \
-                 0){dropped}: the target was not asked; {way_out}",
-                self.unopened
+                "{} to open a connection failed on this machine, which had no {lacking} (limit 0){dropped}: the \
+                 target was not asked; {way_out}",
+                if self.unopened == 1 {
+                    "1 attempt".to_owned()
+                } else {
+                    format!("{} attempts", self.unopened)
+                },
             ),
         ))
     }
@@ -305,13 +309,13 @@ impl Judge {
     }
 
     fn gap_finding(&self) -> Option<(RunVerdict, String)> {
-        (self.missing_seconds > 0).then(|| {
+        let missing = self.missing_seconds.max(self.missing_journey_seconds);
+        (missing > 0).then(|| {
             (
                 RunVerdict::Suspect,
                 format!(
-                    "{} s are missing from the record (limit 0): the generator stood still or its \
-                     machine was suspended; run again on a machine that stays awake",
-                    self.missing_seconds
+                    "{missing} s are missing from the record (limit 0): the generator stood still or its \
+                     machine was suspended; run again on a machine that stays awake"
                 ),
             )
         })

@@ -180,7 +180,7 @@ fn busy_virtual_users_are_suspect_then_invalid() {
     let judged = |cpu_percent: u64| {
         let mut judge = Judge::new(&plan());
         (0..10).for_each(|s| judge.add(&tick(s)));
-        for (second, users) in [(2, 1), (3, 1), (4, 0)] {
+        for (second, users) in [(0, 1), (1, 1), (2, 0)] {
             let journey = JourneySecond {
                 journey: "customer".into(),
                 users,
@@ -286,6 +286,21 @@ fn missing_seconds_are_suspect_unless_in_the_warm_up() {
     };
     assert_eq!(without(1).run, RunVerdict::Valid);
     expect(&without(5), RunVerdict::Suspect, &["1 s are missing"]);
+}
+
+#[test]
+fn missing_seconds_of_the_journeys_are_suspect() {
+    let without = |gone: u32| {
+        let mut judge = Judge::new(&plan());
+        for second in (0..10).filter(|s| *s != gone) {
+            judge.add(&tick(second));
+            judge.add_journeys(&JourneyTick { second, cpu_ns: 0, wall_ns: 0, journeys: vec![], ops: vec![] });
+        }
+        judge.verdict()
+    };
+    expect(&without(0), RunVerdict::Suspect, &["1 s are missing"]);
+    expect(&without(4), RunVerdict::Suspect, &["1 s are missing"]);
+    assert_eq!(without(10).run, RunVerdict::Valid);
 }
 
 #[test]

@@ -93,6 +93,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         remark(&note);
     }
     preflight::disk(&plan, &out, args.data.as_deref()).map_err(Stop::asked)?;
+    if plan.has_load() {
+        engine::allow_open_files(&plan).map_err(Stop::asked)?;
+    }
     let mut outputs = Outputs::open(&args.outputs, &plan).map_err(Stop::asked)?;
     let is_new = !out.exists();
     let writer = FolderWriter::create(&out, &manifest(&plan)?)
@@ -282,8 +285,10 @@ fn load(
         stream.event(0.0, What::Target { up: false, reason })?;
     }
 
-    // What is on the wire may take a while to end; an interrupted load ended before that.
+    // What is on the wire may take a while to end; an interrupted load ended before that, with the second in
+    // which it was interrupted, whether or not arrivals were planned then.
     let mut load_end_s = 0.0;
+    let mut stopped = false;
     let loaded = thread::scope(|scope| {
         let (stream, done) = (&stream, &*done);
         // Whatever ends the load, also a panic, ends what goes on beside it.
@@ -301,7 +306,9 @@ fn load(
         let walking = crowd.map(|crowd| scope.spawn(|| crowd.walk(clock, stream, stop)));
         let loaded = if plan.has_load() {
             engine::run_with(&job, &control, stop, on_event, |tick| {
-                if tick.intervals.iter().any(|i| i.counts.planned > 0) {
+                let just_stopped = !stopped && stop.load(Ordering::Relaxed);
+                stopped |= just_stopped;
+                if just_stopped || tick.intervals.iter().any(|i| i.counts.planned > 0) {
                     load_end_s = f64::from(tick.second) + 1.0;
                 }
                 stream.tick(tick)

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use squall_engine::control::{Control, LEAD_NS, TooManyChanges};
+use squall_engine::control::{Control, LEAD_NS, MAX_CHANGES, TooManyChanges};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::event::{Form, Steer, Steered, What};
 use squall_scenarios::plan::Plan;
@@ -20,6 +20,9 @@ use crate::live::printable;
 pub const MAX_MARK_CHARS: usize = 120;
 /// The most marks of one run.
 pub const MAX_MARKS: usize = 1_000;
+
+/// Changes that are kept for the ways back: to let a paused load go on, and to the plan's rate.
+const WAYS_BACK: usize = 2;
 
 /// Steps from nothing to the plan's load.
 const STEPS: f64 = 10.0;
@@ -105,6 +108,7 @@ struct Inner {
 /// once are two steps.
 struct Asked {
     load: Steered,
+    changes: usize,
     marks: usize,
 }
 
@@ -120,7 +124,7 @@ impl Pilot {
             limit_rps: plan.load.max_rate_rps,
             closed: plan.load.mode.is_closed(),
             recorded: plan.has_trace(),
-            asked: Mutex::new(Asked { load: Steered::PLAN, marks: 0 }),
+            asked: Mutex::new(Asked { load: Steered::PLAN, changes: 0, marks: 0 }),
         }))
     }
 
@@ -134,8 +138,17 @@ impl Pilot {
         let what = command.event(asked.load);
         let at_s = if let What::Steered { steer } = what {
             let change = self.0.check(steer)?;
+            let load = asked.load.after(steer);
+            if load == asked.load {
+                // It is so already.
+                return Ok(self.0.clock.now_s());
+            }
+            let is_way_back = matches!(steer, Steer::Resume) || steer == Steer::Scale { factor: 1.0 };
+            if asked.changes + WAYS_BACK >= MAX_CHANGES && !is_way_back {
+                return Err(TooManyChanges.into());
+            }
             let at_ns = self.0.control.post(self.0.clock.now_ns() + LEAD_NS, change)?;
-            asked.load = asked.load.after(steer);
+            (asked.load, asked.changes) = (load, asked.changes + 1);
             at_ns as f64 / NANOS_PER_SEC as f64
         } else if asked.marks < MAX_MARKS {
             asked.marks += 1;
@@ -237,13 +250,13 @@ mod tests {
             ask(command).unwrap();
         }
         (0..9).for_each(|_| ask(Command::Step(-1)).unwrap());
-        // Nothing is what a pause is for.
+        // Nothing is what a pause is for; what is so already is no change.
         ask(Command::Step(-1)).unwrap();
         let steers: Vec<Steer> = kept.0.lock().unwrap().iter().map(|e| steer_of(&e.what)).collect();
         let scale = |factor| Steer::Scale { factor };
         assert_eq!(steers[..3], [scale(1.1), scale(1.2), scale(1.1)]);
         assert!(matches!(steers[4], Steer::Rate { rps } if (rps - 220.0).abs() < 1e-9), "{steers:?}");
-        assert_eq!(steers[14..], [scale(0.1), scale(0.1)]);
+        assert_eq!((steers.len(), steers[14]), (15, scale(0.1)));
     }
 
     #[test]
@@ -253,6 +266,24 @@ mod tests {
         assert!(pilot.ask(&Command::Step(1)).is_err());
         pilot.ask(&Command::Step(-1)).unwrap();
         assert_eq!(steer_of(&kept.0.lock().unwrap()[1].what), Steer::Scale { factor: 1.9 });
+    }
+
+    #[test]
+    fn however_often_a_load_was_changed_there_is_a_way_back() {
+        let (pilot, kept) = pilot(|_| {});
+        let ask = |steer| pilot.ask(&Command::Steer(steer)).map(drop);
+        let mut factors = [1.1, 1.2].into_iter().cycle();
+        let changed = factors.by_ref().take_while(|f| ask(Steer::Scale { factor: *f }).is_ok()).count();
+        assert_eq!(changed, MAX_CHANGES - WAYS_BACK);
+        let refused = ask(Steer::Pause).unwrap_err();
+        assert!(matches!(refused, Refused::TooMany(_)), "{refused}");
+        ask(Steer::Scale { factor: 1.0 }).unwrap();
+        assert_eq!(kept.0.lock().unwrap().len(), MAX_CHANGES - WAYS_BACK + 1);
+
+        let (pilot, _) = self::pilot(|_| {});
+        let ask = |steer| pilot.ask(&Command::Steer(steer)).map(drop);
+        (0..MAX_CHANGES - WAYS_BACK).for_each(|n| ask([Steer::Pause, Steer::Resume][n % 2]).unwrap());
+        assert!(ask(Steer::Pause).is_err(), "it could not go on");
     }
 
     #[test]

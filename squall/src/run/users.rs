@@ -34,11 +34,15 @@ impl Crowd {
     }
 
     /// Lets them go by `clock` until the last has ended, and ends the whole run by `stop` when they
-    /// cannot go on. Gives the end of the last second in which one of them sent something.
+    /// cannot go on. Gives the end of the last second in which one of them sent something, or in which they
+    /// were stopped.
     pub fn walk(self, clock: Clock, stream: &Stream, stop: &AtomicBool) -> (f64, Result<(), JourneyError>) {
         let mut end_s = 0.0;
+        let mut stopped = false;
         let walked = self.users.run(clock, stop, |tick| {
-            if tick.journeys.iter().flat_map(|j| &j.steps).any(|s| s.counts.sent > 0) {
+            let just_stopped = !stopped && stop.load(Ordering::Relaxed);
+            stopped |= just_stopped;
+            if just_stopped || tick.journeys.iter().flat_map(|j| &j.steps).any(|s| s.counts.sent > 0) {
                 end_s = f64::from(tick.second) + 1.0;
             }
             stream.journeys(tick)

@@ -137,7 +137,9 @@ fn point(
     line: u64,
     last: Option<(f64, f64)>,
 ) -> Result<(f64, f64), Wrong> {
-    let (Some(time), Some(rate)) = (row.get(columns.time), row.get(columns.rate)) else {
+    // A row that ends early may have lost a part of its last field as well.
+    let whole = row.len() >= columns.fields;
+    let (Some(time), Some(rate), true) = (row.get(columns.time), row.get(columns.rate), whole) else {
         let (has, belong) = (row.len(), columns.fields.max(2));
         return Err(Wrong::line(
             line,
@@ -245,6 +247,10 @@ mod tests {
             (
                 "0,1\n60,2000\n",
                 "2: the rate `2000` is above load.max_rate 1k/s; raise the limit or lower the scale",
+            ),
+            (
+                "0,1,5\n60,1,5\n120,1",
+                "3: the row has 2 of 3 fields; is the file truncated, or separated by something else than commas?",
             ),
             (
                 "0,1\n60,1\n12",
