@@ -156,7 +156,7 @@ fn processes_that_share_a_database_pay_once_for_each_key() {
         paying.into_iter().map(|t| t.join().unwrap()).collect()
     });
     assert_eq!(first_hand.load(Relaxed), 150);
-    for n in 0..150 {
+    for n in 0..150_u32 {
         let expected = if n.is_multiple_of(10) { 402 } else { 201 };
         for answer in &answers {
             assert_eq!((answer[&n].0, &answer[&n].1), (expected, &answers[0][&n].1), "{n}");

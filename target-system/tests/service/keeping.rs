@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-/// What has to live as long as a service; nothing here.
-pub type Kept = ();
+/// What has to live as long as a service: nothing here.
+pub struct Kept;
 
 /// Has `service` keep its payments in `data`.
 pub fn keep(service: &mut Command, data: &Path) -> Kept {
     service.arg("--data").arg(data);
+    Kept
 }
