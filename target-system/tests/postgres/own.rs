@@ -168,6 +168,47 @@ fn processes_that_share_a_database_pay_once_for_each_key() {
 }
 
 #[test]
+fn of_two_orders_with_one_key_in_two_processes_one_is_paid_and_the_other_refused() {
+    let (_folder, server) = server();
+    let services = [beside(&server, &[]), beside(&server, &[])];
+    let mut clients = services.each_ref().map(Service::client);
+    let mut firsts = [0, 0];
+    for n in 0..60 {
+        // They share no account, so nothing but the key itself can stop the second.
+        let key = format!("k{n}");
+        clients[0].write_payment(&key, 1, 2, 100);
+        clients[1].write_payment(&key, 3, 4, 100);
+        let statuses = clients.each_mut().map(|c| c.read().unwrap().status);
+        assert!(statuses == [201, 422] || statuses == [422, 201], "{key}: {statuses:?}");
+        firsts[usize::from(statuses[1] == 201)] += 1;
+    }
+    let audit = services[0].audit();
+    assert_sound(&audit);
+    assert_eq!(audit["payments"], 60, "{firsts:?}");
+}
+
+#[test]
+fn a_transaction_that_takes_too_long_is_given_up_and_its_connection_with_it() {
+    let (_folder, server) = server();
+    let service = beside(&server, &["--transaction-ms", "300", "--pool-max", "2"]);
+    std::thread::scope(|s| {
+        let hold = "BEGIN; SELECT 1 FROM accounts WHERE id = 1 FOR UPDATE; SELECT pg_sleep(2); ROLLBACK";
+        let holding = s.spawn(|| server.sql(hold).unwrap());
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)%' AND wait_event = 'PgSleep'";
+        wait_for("the account is locked", || server.sql(waits).as_deref() == Some("1"));
+        let late = service.client().pay("k", 1, 2, 100);
+        assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
+        assert_eq!(service.client().pay("other", 3, 4, 100).status, 201);
+        holding.join().unwrap();
+    });
+    for n in 0..4 {
+        assert_eq!(service.client().pay(&format!("k{n}"), 1, 2, 100).status, 201);
+    }
+    assert_eq!(service.client().pay("k", 1, 2, 100).status, 201);
+    assert_sound(&service.audit());
+}
+
+#[test]
 fn a_database_that_is_killed_loses_no_acknowledged_payment_and_comes_back_to_the_same_service() {
     let (_folder, mut server) = server();
     let service = beside(&server, &["--pool-acquire-ms", "500"]);
