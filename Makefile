@@ -1,6 +1,6 @@
 # The one language of local work and CI.
 
-.PHONY: run check test bench
+.PHONY: run check test servers bench
 
 # Load, break and judge the reference payment service: about a minute.
 run:
@@ -12,9 +12,13 @@ check:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Every test. Needs Rust and a C compiler, nothing else.
-test:
+# Every test. Needs Rust, a C compiler and the servers that `servers` installs where it can.
+test: servers
 	cargo test --workspace --locked
+
+# The servers that the tests start: Debian's packages, when they are missing and this is root.
+servers:
+	target-system/tests/servers.sh
 
 # Side by side with wrk, oha and goose, which it installs into benches/.peers. About half an hour;
 # nothing else should run meanwhile.
@@ -27,3 +31,4 @@ bench:
 	benches/payments.sh 3 steady-10k
 	benches/payments.sh 5 steady-50k
 	benches/memory.sh
+	benches/postgres.sh

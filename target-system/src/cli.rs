@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::bank::Kind;
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
+use crate::postgres::pool::PoolSettings;
+use crate::postgres::{self, Strategy};
 
 pub use crate::serve::serve;
 
@@ -18,6 +21,7 @@ Environment:
   PAYMENTS_ADMIN_TOKEN       needed: the bearer token of the admin port
   PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
   PAYMENTS_PASSWORD          their password
+  PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
   CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
@@ -35,9 +39,17 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
 
-    /// The folder of the ledger; made when it does not exist.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    /// Where payments are kept.
+    #[arg(long, value_enum, default_value_t = Kind::Embedded)]
+    pub store: Kind,
+
+    /// The folder of the embedded store's ledger; made when it does not exist.
+    #[arg(long, value_name = "DIR", required_if_eq("store", "embedded"))]
+    pub data: Option<PathBuf>,
+
+    /// How the database of `--store postgres` is used.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
 
     /// How many accounts there are at least; missing ones are opened at start.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]
@@ -100,6 +112,83 @@ pub struct ServeArgs {
     /// Prints one JSON line with the addresses and the process id when ready.
     #[arg(long)]
     pub announce: bool,
+}
+
+/// How a Postgres database is used.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "With --store postgres")]
+pub struct PostgresArgs {
+    /// How payments become transactions.
+    #[arg(long, value_enum, default_value_t = Strategy::Batched)]
+    pub strategy: Strategy,
+
+    /// Transactions at once; 2 when batched, as many as connections when naive.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub committers: Option<u16>,
+
+    /// Connections that are kept open.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub pool_min: u16,
+
+    /// The most connections.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub pool_max: u16,
+
+    /// After how long without use a connection is closed, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub pool_idle_s: u64,
+
+    /// After how long a connection is replaced, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub pool_lifetime_s: u64,
+
+    /// How long a request waits for a connection.
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub pool_acquire_ms: u64,
+
+    /// How long a transaction may take.
+    #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub transaction_ms: u64,
+}
+
+impl PostgresArgs {
+    /// The settings for `database`, a URL or keys and values as libpq has them.
+    ///
+    /// # Errors
+    /// When that makes no sense. What it holds is not told: a password is part of it.
+    pub fn settings(&self, database: &str, args: &ServeArgs) -> anyhow::Result<postgres::Settings> {
+        let mut database: tokio_postgres::Config = database.parse().map_err(|_| {
+            anyhow::anyhow!("PAYMENTS_POSTGRES makes no sense; write postgres://user:password@host:5432/name")
+        })?;
+        let acquire = Duration::from_millis(self.pool_acquire_ms);
+        database
+            .application_name("payments")
+            .connect_timeout(acquire)
+            .keepalives_idle(Duration::from_secs(10))
+            .options(format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms));
+        let committers = self.committers.map_or_else(
+            || match self.strategy {
+                Strategy::Batched => 2,
+                Strategy::Naive => usize::from(self.pool_max),
+            },
+            usize::from,
+        );
+        Ok(postgres::Settings {
+            database,
+            pool: PoolSettings {
+                min: usize::from(self.pool_min),
+                max: usize::from(self.pool_max),
+                idle: Duration::from_secs(self.pool_idle_s),
+                lifetime: Duration::from_secs(self.pool_lifetime_s),
+                acquire,
+            },
+            strategy: self.strategy,
+            committers,
+            queue_limit: args.queue_limit as usize,
+            time_limit: Duration::from_millis(self.transaction_ms),
+            key_window: Duration::from_secs(args.key_window_s),
+        })
+    }
 }
 
 impl ServeArgs {

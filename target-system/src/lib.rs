@@ -13,8 +13,10 @@
 //!
 //! * [`money`], [`ids`], [`record`], [`decline`]: the nouns.
 //! * [`ledger`]: accounts and balances in memory; the rules of double entry.
-//! * [`store`]: rows on disk, recovery, the recount.
-//! * [`writer`]: the one thread that commits.
+//! * [`bank`]: where payments are kept, one of two.
+//! * [`store`]: the embedded one: rows on disk, recovery, the recount.
+//! * [`writer`]: the one thread that commits to it.
+//! * [`postgres`]: the other: a database that several processes use.
 //! * [`idempotency`]: keys, and the requests that hold one now.
 //! * [`fraud`], [`notify`]: what happens before and after a payment.
 //! * [`auth`]: tokens, passwords.
@@ -24,6 +26,7 @@
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
 pub mod auth;
+pub mod bank;
 pub mod cli;
 pub mod decline;
 pub mod fraud;
@@ -35,6 +38,7 @@ pub mod limits;
 pub mod metrics;
 pub mod money;
 pub mod notify;
+pub mod postgres;
 pub mod process;
 pub mod record;
 pub mod serve;

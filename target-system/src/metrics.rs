@@ -35,8 +35,8 @@ struct Code {
 pub struct Reading {
     /// Commands waiting for the writer.
     pub queue_depth: usize,
-    /// Keys kept.
-    pub keys: u64,
+    /// Keys kept, where that is known without counting.
+    pub keys: Option<u64>,
     /// Open connections.
     pub connections: usize,
     /// Faults armed.
@@ -185,7 +185,7 @@ impl Metrics {
     pub fn text(&self, reading: Reading) -> String {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.queue_depth.set(count(reading.queue_depth));
-        self.keys.set(i64::try_from(reading.keys).unwrap_or(i64::MAX));
+        self.keys.set(reading.keys.map_or(0, |keys| i64::try_from(keys).unwrap_or(i64::MAX)));
         self.connections.set(count(reading.connections));
         self.faults.set(count(reading.faults));
         self.resident_bytes.set(i64::try_from(reading.usage.rss_bytes).unwrap_or(i64::MAX));

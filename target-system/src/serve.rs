@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -11,6 +12,8 @@ use squall_chaos::switches;
 use tokio::net::TcpListener;
 
 use crate::auth::bearer::Auth;
+use crate::bank::embedded::Embedded;
+use crate::bank::{Bank, Kind};
 use crate::cli::ServeArgs;
 use crate::fraud::Rules;
 use crate::http::accept::{Drain, Listener, listen};
@@ -19,10 +22,12 @@ use crate::http::{admin, api};
 use crate::idempotency::InFlight;
 use crate::limits::{MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
 use crate::metrics::Metrics;
-use crate::notify;
+use crate::notify::{self, Notifier};
+use crate::postgres;
 use crate::process::allow_open_files;
 use crate::store::Store;
-use crate::writer::{self, WriterSettings};
+use crate::store::recovery::Recovered;
+use crate::writer::{self, Queue, WriterSettings};
 
 /// How long work that nobody waits for any more may delay the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -54,20 +59,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
     ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
     allow_connections(args.max_connections)?;
 
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("failed to make the folder {}", args.data.display()))?;
-    let at = || format!("failed to open the ledger in {}", args.data.display());
-    let store = Store::open(&args.data).with_context(at)?;
-    let mut found = store.recover().with_context(at)?;
-    store
-        .open_accounts(&mut found, args.accounts as usize, args.currency, args.opening_balance)
-        .with_context(at)?;
-    tracing::info!(
-        accounts = found.ledger.accounts(),
-        payments = found.ledger.seq(),
-        replayed = found.replayed,
-        "ledger recovered"
-    );
+    let keeping = Keeping::prepare(&args)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.worker_threads())
@@ -78,14 +70,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         let metrics = Arc::new(Metrics::new());
         let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
-        let settings = WriterSettings {
-            queue_limit: args.queue_limit as usize,
-            commit_interval: Duration::from_micros(args.commit_interval_us),
-            key_window: Duration::from_secs(args.key_window_s),
-            key_limit: args.key_limit,
-        };
-        let (queue, board, thread) =
-            writer::start(store.clone(), found, settings, notifier, Arc::clone(&metrics))?;
+        let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
         let app = Arc::new(App {
             keys: Arc::new(InFlight::default()),
             rules: Rules { limit: args.fraud_limit },
@@ -93,22 +78,16 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
             drain: Drain::new(),
             started: squall_record::clock::Clock::start(),
             request_timeout: args.request_timeout(),
-            settings,
+            key_window: Duration::from_secs(args.key_window_s),
             auth,
             leases,
-            store,
-            queue: queue.clone(),
-            board,
+            bank,
             metrics,
             connections: Arc::default(),
         });
         let drained = serve_until_drained(&args, &app).await;
-        // Every connection is closed: what is queued is committed, and then the writer ends.
-        let joined = tokio::task::spawn_blocking(move || {
-            queue.end();
-            thread.join()
-        });
-        ensure!(joined.await?.is_ok(), "the writer has panicked");
+        // Every connection is closed: what is queued is committed, and then the store ends.
+        end.end().await?;
         notify_worker.abort();
         drained
     });
@@ -116,6 +95,95 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
     done?;
     tracing::info!("drained");
     Ok(())
+}
+
+/// Where payments will be kept.
+enum Keeping {
+    Embedded(Store, Recovered),
+    Postgres(postgres::Settings),
+}
+
+/// What has to end after the last answer.
+enum End {
+    Embedded(Queue, JoinHandle<()>),
+    Postgres(postgres::Tasks),
+}
+
+impl Keeping {
+    /// What can be done, or found to be wrong, before anything listens.
+    fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
+        let data = match (args.store, &args.data) {
+            (Kind::Postgres, _) => {
+                let database = std::env::var("PAYMENTS_POSTGRES").context(
+                    "PAYMENTS_POSTGRES is not set: name the database, postgres://user:password@host:5432/name",
+                )?;
+                return Ok(Keeping::Postgres(args.postgres.settings(&database, args)?));
+            }
+            (Kind::Embedded, data) => data.as_ref().context("--data is missing: name the ledger's folder")?,
+        };
+        std::fs::create_dir_all(data)
+            .with_context(|| format!("failed to make the folder {}", data.display()))?;
+        let at = || format!("failed to open the ledger in {}", data.display());
+        let store = Store::open(data).with_context(at)?;
+        let mut found = store.recover().with_context(at)?;
+        store
+            .open_accounts(&mut found, args.accounts as usize, args.currency, args.opening_balance)
+            .with_context(at)?;
+        tracing::info!(
+            accounts = found.ledger.accounts(),
+            payments = found.ledger.seq(),
+            replayed = found.replayed,
+            "ledger recovered"
+        );
+        Ok(Keeping::Embedded(store, found))
+    }
+
+    async fn start(
+        self,
+        args: &ServeArgs,
+        notifier: Notifier,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<(Bank, End)> {
+        match self {
+            Keeping::Embedded(store, found) => {
+                let settings = WriterSettings {
+                    queue_limit: args.queue_limit as usize,
+                    commit_interval: Duration::from_micros(args.commit_interval_us),
+                    key_window: Duration::from_secs(args.key_window_s),
+                    key_limit: args.key_limit,
+                };
+                let (queue, board, thread) =
+                    writer::start(store.clone(), found, settings, notifier, metrics)?;
+                let bank = Embedded { store, queue: queue.clone(), board, settings };
+                Ok((Bank::Embedded(bank), End::Embedded(queue, thread)))
+            }
+            Keeping::Postgres(settings) => {
+                let opening = postgres::Opening {
+                    accounts: args.accounts,
+                    currency: args.currency,
+                    balance: args.opening_balance,
+                };
+                let (bank, tasks) = postgres::start(settings, opening, notifier, metrics).await?;
+                Ok((Bank::Postgres(bank), End::Postgres(tasks)))
+            }
+        }
+    }
+}
+
+impl End {
+    async fn end(self) -> anyhow::Result<()> {
+        match self {
+            End::Embedded(queue, thread) => {
+                let joined = tokio::task::spawn_blocking(move || {
+                    queue.end();
+                    thread.join()
+                });
+                ensure!(joined.await?.is_ok(), "the writer has panicked");
+            }
+            End::Postgres(tasks) => tasks.end().await,
+        }
+        Ok(())
+    }
 }
 
 /// Every connection is an open file, beside those of the store.

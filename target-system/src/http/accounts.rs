@@ -7,16 +7,15 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::app::App;
 use super::body::{self, Fields};
-use super::payments::not_queued;
+use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
+use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
-use crate::writer::Command;
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -55,20 +54,18 @@ pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let currency = fields.currency("currency")?;
     let opening = fields.amount("opening_balance", 0)?.unwrap_or(0);
     fields.end()?;
-    let (reply, replied) = oneshot::channel();
-    let command = Command::Open { currency, opening, reply };
-    app.queue.offer(command).map_err(|e| not_queued(&app, e))?;
-    let opened = replied.await.map_err(|_| Problem::store(503))?;
-    let id = opened.map_err(|e| Problem::invalid("account_refused", "opening_balance", e.to_string()))?;
-    let account = app.board.read().account(id).copied().ok_or_else(Problem::internal)?;
+    let (id, account) = app.bank.open(currency, opening).await.map_err(|e| match e {
+        NotOpened::Refused(e) => Problem::invalid("account_refused", "opening_balance", e.to_string()),
+        NotOpened::Store(e) => refused(&app, e),
+    })?;
     Ok(shown(StatusCode::CREATED, id, &account))
 }
 
-fn find(app: &App, id: &str) -> Result<(AccountId, Account, u64), Problem> {
-    let view = app.board.read();
-    AccountId::parse(id)
-        .and_then(|id| Some((id, *view.account(id)?, view.totals.payments)))
-        .ok_or_else(|| Problem::missing("there is no such account"))
+async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
+    let none = || Problem::missing("there is no such account");
+    let id = AccountId::parse(id).ok_or_else(none)?;
+    let held = app.bank.account(id).await.map_err(unreadable)?;
+    Ok((id, held.ok_or_else(none)?))
 }
 
 /// `GET /v1/accounts/{id}`
@@ -76,8 +73,8 @@ fn find(app: &App, id: &str) -> Result<(AccountId, Account, u64), Problem> {
 /// # Errors
 /// 404 when there is none.
 pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, account, _) = find(&app, &id)?;
-    Ok(shown(StatusCode::OK, id, &account))
+    let (id, held) = find(&app, &id).await?;
+    Ok(shown(StatusCode::OK, id, &held.account))
 }
 
 /// `GET /v1/accounts/{id}/balance`, with the commit number as of which it holds.
@@ -85,7 +82,7 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
 /// # Errors
 /// 404 when there is no such account.
 pub async fn balance(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, account, as_of_seq) = find(&app, &id)?;
+    let (id, Held { account, as_of_seq }) = find(&app, &id).await?;
     let balance = Balance {
         account: id.to_string(),
         currency: account.currency.code(),

@@ -10,11 +10,10 @@ use tokio::sync::Semaphore;
 
 use super::accept::Drain;
 use crate::auth::bearer::Auth;
+use crate::bank::Bank;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
-use crate::store::Store;
-use crate::writer::{Board, Queue, WriterSettings};
 
 /// The service, as its handlers see it.
 #[derive(Debug)]
@@ -23,12 +22,8 @@ pub struct App {
     pub auth: Auth,
     /// The faults in force.
     pub leases: Arc<Leases>,
-    /// Rows, for reading.
-    pub store: Store,
-    /// The way to the writer.
-    pub queue: Queue,
-    /// The state as of the last commit.
-    pub board: Arc<Board>,
+    /// Where payments are kept.
+    pub bank: Bank,
     /// The keys of requests under way.
     pub keys: Arc<InFlight>,
     /// The fraud check.
@@ -45,6 +40,6 @@ pub struct App {
     pub started: Clock,
     /// After how long a request is given up.
     pub request_timeout: Duration,
-    /// What the writer keeps to.
-    pub settings: WriterSettings,
+    /// How long an idempotency key is kept.
+    pub key_window: Duration,
 }

@@ -31,9 +31,10 @@ use super::accept::begun;
 use super::api::{Api, UNAUTHORIZED};
 use super::app::App;
 use super::body;
-use super::payments::{self, Paid};
+use super::payments;
 use super::problem::Problem;
 use super::render::{self, Wanted};
+use crate::bank::Settled;
 use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS};
 use crate::metrics::PAY_ROUTE;
 use crate::record::{Record, Verdict};
@@ -298,7 +299,7 @@ async fn answer(app: &Arc<App>, asked: &Asked<'_>, time_limit: bool) -> Answer {
         paid.await
     };
     match paid {
-        Ok(Paid { record, replayed: false }) if matches!(record.verdict, Verdict::Succeeded { .. }) => {
+        Ok(Settled { record, replayed: false }) if matches!(record.verdict, Verdict::Succeeded { .. }) => {
             Answer::Paid(record)
         }
         Ok(paid) => Answer::Other(paid.into_response()),

@@ -12,16 +12,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use squall_record::clock;
-use tokio::sync::oneshot;
 
 use super::app::App;
-use super::payments::{not_queued, unreadable};
+use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
+use crate::bank::{Bank, StoreHealth, Sums};
 use crate::metrics::Reading;
 use crate::process::Usage;
 use crate::store::recount::Recount;
-use crate::writer::Command;
 
 #[derive(Serialize)]
 struct Health {
@@ -38,23 +37,20 @@ struct Health {
 }
 
 #[derive(Serialize)]
-struct StoreHealth {
-    ok: bool,
-    queue_depth: usize,
-    queue_limit: usize,
-    commits: u64,
-    payments: u64,
-    declines: u64,
-    accounts: usize,
-    last_sync_us: u64,
+struct Idempotency {
+    /// The setting.
+    window_s: u64,
+    /// What it comes to where that is known without counting.
+    #[serde(flatten)]
+    kept: Option<Kept>,
 }
 
+/// The embedded store's keys.
 #[derive(Serialize)]
-struct Idempotency {
-    /// The settings.
-    window_s: u64,
+struct Kept {
+    /// The setting.
     window_keys: u64,
-    /// What they come to: how many keys are kept, and for how long they have been.
+    /// How many keys are kept, and for how long they have been.
     keys: u64,
     effective_window_s: u64,
 }
@@ -68,7 +64,16 @@ struct Notifications {
 
 /// Whether it may take traffic.
 fn ready(app: &App) -> bool {
-    app.board.healthy.load(Relaxed) && !app.drain.has_begun()
+    app.bank.health().ok && !app.drain.has_begun()
+}
+
+/// The keys of the embedded store.
+fn kept(app: &App) -> Option<Kept> {
+    let Bank::Embedded(bank) = &app.bank else { return None };
+    let (keys, oldest_ms) = bank.keys();
+    let now_ms = clock::unix_ms(clock::wall_now());
+    let effective_window_s = if oldest_ms == 0 { 0 } else { now_ms.saturating_sub(oldest_ms) / 1000 };
+    Some(Kept { window_keys: bank.settings.key_limit, keys, effective_window_s })
 }
 
 /// `GET /livez`: the process answers.
@@ -84,14 +89,8 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 /// `GET /health`: every check with its figures; 503 when it is not healthy. Some atomics, one
 /// lock for a few words and one file of `/proc`: cheap enough to be asked each second.
 pub async fn health(State(app): State<Arc<App>>) -> Response {
-    let ok = app.board.healthy.load(Relaxed);
-    let (payments, declines, keys, accounts) = {
-        let view = app.board.read();
-        (view.totals.payments, view.totals.declines, view.totals.keys(), view.accounts.len())
-    };
-    let oldest_ms = app.board.oldest_key_ms.load(Relaxed);
-    let now_ms = clock::unix_ms(clock::wall_now());
-    let status = match (ok, app.drain.has_begun()) {
+    let store = app.bank.health();
+    let status = match (store.ok, app.drain.has_begun()) {
         (false, _) => "unhealthy",
         (true, true) => "draining",
         (true, false) => "ok",
@@ -101,23 +100,9 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         ready: ready(&app),
         uptime_s: app.started.now_s(),
         connections: app.connections.load(Relaxed),
-        store: StoreHealth {
-            ok,
-            queue_depth: app.queue.depth(),
-            queue_limit: app.settings.queue_limit,
-            commits: app.board.commits.load(Relaxed),
-            payments,
-            declines,
-            accounts,
-            last_sync_us: app.board.last_sync_us.load(Relaxed),
-        },
+        store,
         process: Usage::now(),
-        idempotency: Idempotency {
-            window_s: app.settings.key_window.as_secs(),
-            window_keys: app.settings.key_limit,
-            keys,
-            effective_window_s: if oldest_ms == 0 { 0 } else { now_ms.saturating_sub(oldest_ms) / 1000 },
-        },
+        idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
         fraud_checks_skipped: app.metrics.fraud_skipped.get(),
         notifications: Notifications {
             sent: app.metrics.notifications_sent.get(),
@@ -132,8 +117,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 /// `GET /metrics`, in OpenMetrics' text form.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     let text = app.metrics.text(Reading {
-        queue_depth: app.queue.depth(),
-        keys: app.board.read().totals.keys(),
+        queue_depth: app.bank.health().queue_depth,
+        keys: kept(&app).map(|kept| kept.keys),
         connections: app.connections.load(Relaxed),
         faults: app.leases.list().len(),
         usage: Usage::now(),
@@ -166,16 +151,6 @@ struct Audit {
     recount: Option<Recount>,
 }
 
-#[derive(Default, Serialize)]
-struct Sums {
-    debits: i128,
-    credits: i128,
-    /// Of all accounts.
-    balances: i128,
-    /// The world's balance: minus all openings. With `balances` it comes to zero.
-    world: i128,
-}
-
 /// `GET /v1/audit`: totals that must hold. With `?recount=true` every payment is read again and
 /// every balance computed anew, on a thread of its own.
 ///
@@ -186,51 +161,28 @@ pub async fn audit(
     query: Result<Query<How>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(how) = query.map_err(|e| Problem::invalid("parameter_invalid", "recount", e.body_text()))?;
-    let mut audit = totals(&app);
-    if how.recount {
-        let recounting = Arc::clone(&app.recounts).try_acquire_owned();
-        let recounting = recounting.map_err(|_| Problem::busy("a recount is under way"))?;
-        let (reply, replied) = oneshot::channel();
-        app.queue.offer(Command::Cut(reply)).map_err(|e| not_queued(&app, e))?;
-        let cut = replied.await.map_err(|_| Problem::store(503))?;
-        let store = app.store.clone();
-        let counted = tokio::task::spawn_blocking(move || {
-            let found = store.recount(&cut);
-            drop(recounting);
-            found
-        });
-        let found = counted.await.map_err(|_| Problem::internal())?.map_err(unreadable)?;
-        audit.balanced &= found.sound;
-        audit.recount = Some(found);
-    }
-    Ok(render::value(StatusCode::OK, &audit))
-}
-
-fn totals(app: &App) -> Audit {
-    let view = app.board.read();
-    let mut currencies: BTreeMap<String, Sums> = BTreeMap::new();
-    for account in &view.accounts {
-        let sums = match currencies.get_mut(account.currency.code()) {
-            Some(sums) => sums,
-            None => currencies.entry(account.currency.to_string()).or_default(),
-        };
-        sums.balances += i128::from(account.balance);
-        sums.world -= i128::from(account.opening);
-    }
-    for volume in &view.totals.volumes {
-        let sums = currencies.entry(volume.currency.to_string()).or_default();
-        (sums.debits, sums.credits) = (volume.debits, volume.credits);
-    }
-    Audit {
-        balanced: currencies.values().all(|s| s.debits == s.credits && s.balances + s.world == 0),
-        payments: view.totals.payments,
-        declines: view.totals.declines,
-        keys: view.totals.keys(),
-        highest_seq: view.totals.payments,
-        accounts: view.accounts.len(),
-        debits: currencies.values().map(|s| s.debits).sum(),
-        credits: currencies.values().map(|s| s.credits).sum(),
-        currencies,
-        recount: None,
-    }
+    let recounting = match how.recount {
+        true => Some(
+            Arc::clone(&app.recounts)
+                .try_acquire_owned()
+                .map_err(|_| Problem::busy("a recount is under way"))?,
+        ),
+        false => None,
+    };
+    let audited = app.bank.audit(recounting).await.map_err(unreadable)?.map_err(|e| refused(&app, e))?;
+    Ok(render::value(
+        StatusCode::OK,
+        &Audit {
+            balanced: audited.is_balanced(),
+            payments: audited.payments,
+            declines: audited.declines,
+            keys: audited.keys,
+            highest_seq: audited.highest_seq,
+            accounts: audited.accounts,
+            debits: audited.currencies.values().map(|s| s.debits).sum(),
+            credits: audited.currencies.values().map(|s| s.credits).sum(),
+            currencies: audited.currencies,
+            recount: audited.recount,
+        },
+    ))
 }

@@ -52,6 +52,23 @@ pub struct Recount {
     pub sound: bool,
 }
 
+impl Recount {
+    /// Says whether nothing was found wrong.
+    pub fn judge(&mut self) {
+        let wrong = [
+            self.missing_payments,
+            self.wrong_balances,
+            self.overdrawn_accounts,
+            self.broken_links,
+            self.wrong_volumes,
+            self.impossible_payments,
+            self.stray_keys,
+            self.missing_keys,
+        ];
+        self.sound = wrong == [0; 8];
+    }
+}
+
 impl Store {
     /// Reads everything as of `cut`. Takes a second for some million payments.
     ///
@@ -69,17 +86,8 @@ impl Store {
         sealed().for_each(|(seq, row)| books.enter(seq, row));
         let mut found = books.close(cut);
         self.recount_keys(cut, &mut found)?;
-        found.sound = [
-            found.missing_payments,
-            found.wrong_balances,
-            found.overdrawn_accounts,
-            found.broken_links,
-            found.wrong_volumes,
-            found.impossible_payments,
-            found.stray_keys,
-            found.missing_keys,
-        ] == [0; 8]
-            && found.payments == cut.totals.payments;
+        found.judge();
+        found.sound &= found.payments == cut.totals.payments;
         Ok(found)
     }
 

@@ -9,6 +9,8 @@ mod api;
 mod auth;
 mod crash;
 mod idempotency;
+mod keeping;
+mod keys;
 mod lifecycle;
 mod limits;
 mod support;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
+use crate::keeping;
+
 pub const TOKEN: &str = "service-token-for-tests";
 pub const ADMIN_TOKEN: &str = "admin-token-for-tests";
 
@@ -21,6 +23,7 @@ pub struct Service {
     pub listening: SocketAddr,
     pub admin: SocketAddr,
     _folder: Option<tempfile::TempDir>,
+    pub kept: Option<keeping::Kept>,
 }
 
 /// The binary with test tokens, quiet logs, free ports and ten accounts.
@@ -29,10 +32,16 @@ pub fn command(data: &Path) -> Command {
 }
 
 pub fn command_with(data: &Path, admin: &str, accounts: u32) -> Command {
+    let mut c = bare(admin, accounts);
+    c.arg("--data").arg(data);
+    c
+}
+
+/// The binary, which is not told where to keep payments.
+fn bare(admin: &str, accounts: u32) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
     c.args(["serve", "--announce", "--listen", "127.0.0.1:0", "--admin", admin])
-        .args(["--accounts", &accounts.to_string(), "--opening-balance", "1000000", "--data"])
-        .arg(data)
+        .args(["--accounts", &accounts.to_string(), "--opening-balance", "1000000"])
         .env_clear()
         .env("PAYMENTS_TOKEN", TOKEN)
         .env("PAYMENTS_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -55,8 +64,10 @@ impl Service {
     /// A service on a new ledger, with further arguments.
     pub fn start(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut service = Self::launch(command(folder.path()).args(args));
-        service._folder = Some(folder);
+        let mut command = bare("127.0.0.1:0", 10);
+        let kept = keeping::keep(&mut command, folder.path());
+        let mut service = Self::launch(command.args(args));
+        (service._folder, service.kept) = (Some(folder), Some(kept));
         service
     }
 
@@ -72,7 +83,7 @@ impl Service {
         let said: Value = serde_json::from_str(&line).expect("the announcement is one JSON line");
         assert_eq!(said["pid"], child.id());
         let addr = |name: &str| said[name].as_str().unwrap().parse().unwrap();
-        Self { listening: addr("listening"), admin: addr("admin"), child, _folder: None }
+        Self { listening: addr("listening"), admin: addr("admin"), child, _folder: None, kept: None }
     }
 
     pub fn client(&self) -> Client {

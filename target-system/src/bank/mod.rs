@@ -1,0 +1,309 @@
+//! Where payments are kept: one of the stores, asked the same questions.
+//!
+//! * [`embedded`]: in this process, on its own disk.
+//! * [`crate::postgres`]: in a database that other processes use too.
+
+pub mod embedded;
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::PoolError;
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::decline::Decline;
+use crate::idempotency::{Claim, ScopedKey};
+use crate::ids::AccountId;
+use crate::ledger::{Account, OpenError};
+use crate::money::Currency;
+use crate::postgres::Postgres;
+use crate::record::{Order, Record};
+use crate::store::StoreError;
+use crate::store::recount::Recount;
+use embedded::Embedded;
+
+/// The stores that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// In this process, on its own disk.
+    Embedded,
+    /// In a Postgres database.
+    Postgres,
+}
+
+/// Where payments are kept.
+#[derive(Debug)]
+pub enum Bank {
+    /// In this process, on its own disk.
+    Embedded(Embedded),
+    /// In a Postgres database.
+    Postgres(Postgres),
+}
+
+/// An order on its way to the store.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub order: Order,
+    /// A decline that was decided before; balances are not asked then.
+    pub declined: Option<Decline>,
+    /// The right to use the key; dropped after the commit.
+    pub claim: Claim,
+    /// For fault decisions about the notification.
+    pub request_id: u64,
+}
+
+/// What an order came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The record of it.
+    pub record: Record,
+    /// Whether it was made by an earlier request with the same key.
+    pub replayed: bool,
+}
+
+/// Why an order was not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The key stands for another order.
+    KeyReused,
+    /// There is no such account.
+    NoAccount {
+        /// The field that names it.
+        param: &'static str,
+        /// The account.
+        id: AccountId,
+    },
+    /// An account holds another currency.
+    OtherCurrency {
+        /// The account.
+        id: AccountId,
+        /// What it holds.
+        holds: Currency,
+    },
+    /// More orders wait than the service takes; nothing was executed.
+    Full,
+    /// The store has failed; whether the order was executed is not known when it was in its hands.
+    Failed,
+}
+
+/// Why an account was not opened.
+#[derive(Debug)]
+pub enum NotOpened {
+    /// It may not be.
+    Refused(OpenError),
+    /// As with an order.
+    Store(Refused),
+}
+
+/// A store that could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BankError {
+    /// The rows of the embedded store.
+    #[error(transparent)]
+    Embedded(#[from] StoreError),
+    /// The database.
+    #[error("{}", crate::postgres::told(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// There is no connection to it.
+    #[error("no connection to the database: {0}")]
+    Pool(#[from] PoolError),
+    /// It has taken longer than a transaction may; whether it was committed is not known.
+    #[error("the database has not answered within {0:?}")]
+    Slow(std::time::Duration),
+    /// A row that makes no sense.
+    #[error("a row of {0} makes no sense")]
+    Row(&'static str),
+}
+
+/// An account as it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// The account.
+    pub account: Account,
+    /// The commit number as of which it holds: of the ledger in the embedded store, of the account's
+    /// last payment in Postgres, where several processes number payments.
+    pub as_of_seq: u64,
+}
+
+/// A page of an account's payments, newest first.
+#[derive(Debug)]
+pub struct Page {
+    /// The payments.
+    pub records: Vec<Record>,
+    /// Whether older ones follow.
+    pub has_more: bool,
+}
+
+/// Totals that must hold.
+#[derive(Debug, Default)]
+pub struct Audited {
+    /// Payments.
+    pub payments: u64,
+    /// Declines: all of them in the embedded store, those whose keys are kept in Postgres.
+    pub declines: u64,
+    /// Keys that are kept.
+    pub keys: u64,
+    /// The highest number of a payment.
+    pub highest_seq: u64,
+    /// Accounts.
+    pub accounts: usize,
+    /// What each currency comes to, by its code.
+    pub currencies: BTreeMap<String, Sums>,
+    /// What was found when everything was read again.
+    pub recount: Option<Recount>,
+}
+
+/// What a currency comes to, in minor units.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub struct Sums {
+    /// Taken from payers.
+    pub debits: i128,
+    /// Given to payees.
+    pub credits: i128,
+    /// Of all accounts.
+    pub balances: i128,
+    /// The world's balance: minus all openings. With `balances` it comes to zero.
+    pub world: i128,
+}
+
+impl Audited {
+    /// Whether everything holds.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.currencies.values().all(|s| s.debits == s.credits && s.balances + s.world == 0)
+            && self.recount.as_ref().is_none_or(|r| r.sound)
+    }
+}
+
+/// What `/health` says of the store.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct StoreHealth {
+    /// Whether it takes orders.
+    pub ok: bool,
+    /// Orders that wait.
+    pub queue_depth: usize,
+    /// More are shed.
+    pub queue_limit: usize,
+    /// Transactions that this process has committed.
+    pub commits: u64,
+    /// Payments: of the ledger in the embedded store, of this process in Postgres.
+    pub payments: u64,
+    /// Declines, likewise.
+    pub declines: u64,
+    /// Accounts.
+    pub accounts: usize,
+    /// How long the last commit took, in microseconds.
+    pub last_sync_us: u64,
+}
+
+impl Bank {
+    /// What is known of `key` without asking another process, and whether `order` makes sense as far as
+    /// that is known.
+    ///
+    /// # Errors
+    /// When the key stands for another order, or the order names what does not exist.
+    pub fn known(&self, key: &ScopedKey, order: &Order) -> Result<Option<Record>, Refused> {
+        match self {
+            Bank::Embedded(bank) => bank.known(key, order),
+            // One question for all that the database knows: `settle`.
+            Bank::Postgres(_) => Ok(None),
+        }
+    }
+
+    /// Makes the payment, once for its key; waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub async fn settle(&self, asked: Asked) -> Result<Settled, Refused> {
+        match self {
+            Bank::Embedded(bank) => bank.settle(asked).await,
+            Bank::Postgres(bank) => bank.settle(asked).await,
+        }
+    }
+
+    /// Opens the next account.
+    ///
+    /// # Errors
+    /// [`NotOpened`]
+    pub async fn open(&self, currency: Currency, opening: i64) -> Result<(AccountId, Account), NotOpened> {
+        match self {
+            Bank::Embedded(bank) => bank.open(currency, opening).await,
+            Bank::Postgres(bank) => bank.open(currency, opening).await,
+        }
+    }
+
+    /// The account `id`, if it was opened.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn account(&self, id: AccountId) -> Result<Option<Held>, BankError> {
+        match self {
+            Bank::Embedded(bank) => Ok(bank.account(id)),
+            Bank::Postgres(bank) => bank.account(id).await,
+        }
+    }
+
+    /// The payment with number `seq`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn payment(&self, seq: u64) -> Result<Option<Record>, BankError> {
+        match self {
+            Bank::Embedded(bank) => bank.payment(seq),
+            Bank::Postgres(bank) => bank.payment(seq).await,
+        }
+    }
+
+    /// What `key` stands for.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn by_key(&self, key: &ScopedKey) -> Result<Option<Record>, BankError> {
+        match self {
+            Bank::Embedded(bank) => bank.by_key(key),
+            Bank::Postgres(bank) => bank.by_key(key).await,
+        }
+    }
+
+    /// Up to `limit` payments of `account`, newest first, from the one behind `after` on; `None` when
+    /// that is none of the account's.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(
+        &self,
+        account: AccountId,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Option<Page>, BankError> {
+        match self {
+            Bank::Embedded(bank) => bank.list(account, after, limit).await,
+            Bank::Postgres(bank) => bank.list(account, after, limit).await,
+        }
+    }
+
+    /// Totals that must hold, and with the permit to `recount` whether every row does; [`Refused`] when nobody takes the
+    /// question.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn audit(
+        &self,
+        recount: Option<OwnedSemaphorePermit>,
+    ) -> Result<Result<Audited, Refused>, BankError> {
+        match self {
+            Bank::Embedded(bank) => bank.audit(recount).await,
+            Bank::Postgres(bank) => bank.audit(recount).await.map(Ok),
+        }
+    }
+
+    /// Whether it takes orders, and in figures.
+    #[must_use]
+    pub fn health(&self) -> StoreHealth {
+        match self {
+            Bank::Embedded(bank) => bank.health(),
+            Bank::Postgres(bank) => bank.health(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Whether the books are straight: every entry is read, in one snapshot, while the service goes on.
+
+use deadpool_postgres::{Pool, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::{IsolationLevel, Row};
+
+use super::Postgres;
+use crate::bank::{Audited, BankError, Sums};
+use crate::store::recount::Recount;
+
+impl Postgres {
+    /// Totals that must hold, and with the permit to `recount` whether every balance, entry and key does.
+    ///
+    /// # Errors
+    /// When the database gives one.
+    pub async fn audit(&self, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
+        // It goes on when nobody waits any more: the permit tells that it does.
+        let audited = tokio::spawn(read_all(self.pool.clone(), recount));
+        audited.await.map_err(|_| BankError::Row("the audit"))?
+    }
+}
+
+async fn read_all(pool: Pool, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
+    let mut connection = pool.get().await?;
+    let snapshot = connection
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    // Reading everything takes its time; the limit of a connection is meant for payments.
+    snapshot.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let mut audited = totals(&snapshot).await?;
+    if recount.is_some() {
+        audited.recount = Some(count_again(&snapshot, &audited).await?);
+    }
+    snapshot.commit().await?;
+    Ok(audited)
+}
+
+async fn totals(snapshot: &Transaction<'_>) -> Result<Audited, BankError> {
+    let counts = snapshot
+        .query_one(
+            "SELECT (SELECT count(*) FROM payments), (SELECT coalesce(max(seq), 0) FROM payments),
+                    count(*), count(*) FILTER (WHERE decline IS NOT NULL),
+                    (SELECT count(*) FROM accounts)
+             FROM idempotency_keys",
+            &[],
+        )
+        .await?;
+    let currencies = snapshot
+        .query(
+            "WITH moved AS (
+                 SELECT a.currency, -sum(e.amount) FILTER (WHERE e.amount < 0) AS debits,
+                        sum(e.amount) FILTER (WHERE e.amount > 0) AS credits
+                 FROM entries e JOIN accounts a ON a.id = e.account GROUP BY a.currency
+             ), held AS (
+                 SELECT currency, sum(balance) AS balances, sum(opening) AS openings
+                 FROM accounts GROUP BY currency
+             )
+             SELECT currency, coalesce(debits, 0)::text, coalesce(credits, 0)::text, balances::text,
+                    (-openings)::text
+             FROM held LEFT JOIN moved USING (currency) ORDER BY currency",
+            &[],
+        )
+        .await?;
+    let currencies = currencies.iter().map(|row| {
+        let sums =
+            Sums { debits: sum(row, 1)?, credits: sum(row, 2)?, balances: sum(row, 3)?, world: sum(row, 4)? };
+        Ok((row.try_get(0)?, sums))
+    });
+    Ok(Audited {
+        payments: count(&counts, 0)?,
+        highest_seq: count(&counts, 1)?,
+        keys: count(&counts, 2)?,
+        declines: count(&counts, 3)?,
+        accounts: usize::try_from(count(&counts, 4)?).unwrap_or(usize::MAX),
+        currencies: currencies.collect::<Result<_, BankError>>()?,
+        recount: None,
+    })
+}
+
+/// What a recount of the embedded store finds, of rows in tables. Numbers have gaps here: a payment is
+/// missing when entries have no payment.
+async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Recount, BankError> {
+    let entries = snapshot
+        .query_one(
+            "WITH running AS (
+                 SELECT e.account, e.seq, e.amount, e.balance_after,
+                        a.opening + sum(e.amount) OVER (PARTITION BY e.account ORDER BY e.seq) AS counted,
+                        a.balance, a.last_seq,
+                        row_number() OVER (PARTITION BY e.account ORDER BY e.seq DESC) AS from_last
+                 FROM entries e LEFT JOIN accounts a ON a.id = e.account
+             )
+             SELECT count(*) FILTER (WHERE from_last = 1 AND (balance IS DISTINCT FROM counted
+                                                              OR last_seq IS DISTINCT FROM seq)),
+                    count(DISTINCT account) FILTER (WHERE counted < 0),
+                    count(*) FILTER (WHERE balance_after IS DISTINCT FROM counted)
+             FROM running",
+            &[],
+        )
+        .await?;
+    let untouched = snapshot
+        .query_one(
+            "SELECT count(*) FROM accounts a
+             WHERE balance <> opening AND NOT EXISTS (SELECT FROM entries e WHERE e.account = a.id)",
+            &[],
+        )
+        .await?;
+    let payments = snapshot
+        .query_one(
+            "WITH pairs AS (
+                 SELECT seq, count(*) AS entries, sum(amount) AS sum,
+                        min(account) FILTER (WHERE amount < 0) AS payer,
+                        min(account) FILTER (WHERE amount > 0) AS payee, max(amount) AS amount
+                 FROM entries GROUP BY seq
+             )
+             SELECT count(*) FILTER (WHERE p.seq IS NULL),
+                    count(*) FILTER (WHERE p.seq IS NOT NULL AND
+                        (e.entries, e.sum, e.payer, e.payee, e.amount)
+                        IS DISTINCT FROM (2::bigint, 0::numeric, p.payer, p.payee, p.amount))
+             FROM payments p FULL JOIN pairs e USING (seq)",
+            &[],
+        )
+        .await?;
+    let keys = snapshot
+        .query_one(
+            "WITH oldest AS (SELECT min(created_at) AS kept FROM idempotency_keys)
+             SELECT count(*) FILTER (WHERE p.seq IS NULL),
+                    count(*) FILTER (WHERE k.seq IS NULL AND p.created_at > kept)
+             FROM (SELECT seq FROM idempotency_keys WHERE seq IS NOT NULL) k
+                  FULL JOIN payments p USING (seq) CROSS JOIN oldest",
+            &[],
+        )
+        .await?;
+    let twice = snapshot
+        .query_one("SELECT count(*) - count(DISTINCT seq) FROM idempotency_keys WHERE seq IS NOT NULL", &[])
+        .await?;
+    let mut found = Recount {
+        payments: audited.payments,
+        highest_seq: audited.highest_seq,
+        keys: audited.keys,
+        accounts: audited.accounts as u64,
+        missing_payments: count(&payments, 0)?,
+        wrong_balances: count(&entries, 0)? + count(&untouched, 0)?,
+        overdrawn_accounts: count(&entries, 1)?,
+        broken_links: count(&entries, 2)?,
+        wrong_volumes: audited.currencies.values().filter(|s| s.debits != s.credits).count() as u64,
+        impossible_payments: count(&payments, 1)?,
+        stray_keys: count(&keys, 0)? + count(&twice, 0)?,
+        missing_keys: count(&keys, 1)?,
+        sound: false,
+    };
+    found.judge();
+    Ok(found)
+}
+
+fn count(row: &Row, column: usize) -> Result<u64, BankError> {
+    Ok(row.try_get::<_, i64>(column)?.unsigned_abs())
+}
+
+/// A sum, which Postgres keeps as a decimal of any length.
+fn sum(row: &Row, column: usize) -> Result<i128, BankError> {
+    row.try_get::<_, &str>(column)?.parse().map_err(|_| BankError::Row("sums"))
+}

@@ -1,0 +1,58 @@
+//! Tables, and how they come to be.
+//!
+//! Every process applies at its start what the database lacks, one process at a time.
+
+use tokio_postgres::Client;
+
+use crate::bank::BankError;
+
+/// The lock that a process takes while it changes tables: `squall` in a number of its own.
+const MIGRATION_LOCK: i64 = 0x7371_7561_6c6c;
+
+/// What makes tables, in order. What is applied is never changed: changes are further ones.
+const MIGRATIONS: &[&str] = &[include_str!("schema/001_ledger.sql")];
+
+/// Months for which tables are made ahead, besides the one that is now.
+pub const MONTHS_AHEAD: i32 = 2;
+
+/// Applies what the database lacks. Safe from any number of processes at once.
+///
+/// # Errors
+/// When the database refuses; nothing is half applied.
+pub async fn migrate(client: &mut Client) -> Result<(), BankError> {
+    // Of the session, so that it ends with the connection at the latest.
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    let migrated = apply(client).await;
+    client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
+    migrated
+}
+
+async fn apply(client: &mut Client) -> Result<(), BankError> {
+    client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (
+                 version    integer     PRIMARY KEY,
+                 applied_at timestamptz NOT NULL DEFAULT now()
+             )",
+        )
+        .await?;
+    let row = client.query_one("SELECT coalesce(max(version), 0) FROM schema_migrations", &[]).await?;
+    let applied: i32 = row.get(0);
+    for (version, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(applied).unwrap_or(0)) {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(sql).await?;
+        transaction.execute("INSERT INTO schema_migrations (version) VALUES ($1)", &[&version]).await?;
+        transaction.commit().await?;
+        tracing::info!(version, "schema migrated");
+    }
+    make_months(client).await
+}
+
+/// Makes the tables of this month and of those to come.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn make_months(client: &Client) -> Result<(), BankError> {
+    client.execute("SELECT make_months($1)", &[&MONTHS_AHEAD]).await?;
+    Ok(())
+}

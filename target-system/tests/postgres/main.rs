@@ -1,0 +1,17 @@
+//! The built service on a real Postgres server, from outside: what holds for the embedded store holds
+//! here, and what holds here alone.
+//!
+//! Each test starts a server of its own, from the binaries of Debian's package.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+#[path = "../service/api.rs"]
+mod api;
+#[path = "../service/idempotency.rs"]
+mod idempotency;
+mod keeping;
+mod own;
+mod server;
+#[path = "../service/support.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod support;

@@ -1,0 +1,311 @@
+//! What holds on Postgres alone.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::keeping::point;
+use crate::server::Server;
+use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
+
+/// A further process on `server`.
+fn beside(server: &Server, args: &[&str]) -> Service {
+    Service::launch(command(server).args(args))
+}
+
+fn command(server: &Server) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
+    c.args(["serve", "--announce", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--accounts", "10", "--opening-balance", "1000000"])
+        .env_clear()
+        .env("PAYMENTS_TOKEN", TOKEN)
+        .env("PAYMENTS_ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("RUST_LOG", "off")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped());
+    point(&mut c, server);
+    c
+}
+
+fn server() -> (tempfile::TempDir, Server) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    (folder, server)
+}
+
+fn assert_sound(audit: &Value) {
+    assert_eq!((&audit["balanced"], &audit["recount"]["sound"]), (&true.into(), &true.into()), "{audit}");
+}
+
+#[test]
+fn every_payment_is_two_entries_and_the_history_of_two_balances() {
+    let service = Service::start(&[]);
+    let server = service.kept.as_ref().unwrap();
+    let mut c = service.client();
+    assert_eq!(c.pay("a", 1, 2, 1250).status, 201);
+    assert_eq!(c.pay("b", 2, 3, 1_000_000).status, 201);
+    assert_eq!(c.pay("c", 1, 2, 105).status, 402);
+    let history =
+        "SELECT account, amount, balance_before, balance_after FROM balance_history ORDER BY seq, account";
+    assert_eq!(
+        server.sql(history).unwrap(),
+        "1|-1250|1000000|998750\n2|1250|1000000|1001250\n2|-1000000|1001250|1250\n3|1000000|1000000|2000000"
+    );
+    assert_eq!(server.sql("SELECT sum(amount) FROM entries").unwrap(), "0");
+    let audit = service.audit();
+    assert_sound(&audit);
+    assert_eq!((audit["payments"].as_u64(), audit["declines"].as_u64()), (Some(2), Some(1)));
+}
+
+#[test]
+fn an_audit_finds_what_was_changed_behind_the_services_back() {
+    let service = Service::start(&[]);
+    let server = service.kept.as_ref().unwrap();
+    let mut c = service.client();
+    for (key, from, to) in [("a", 1, 2), ("b", 2, 3), ("c", 3, 1)] {
+        assert_eq!(c.pay(key, from, to, 100).status, 201);
+    }
+    for (wrong, right, finding) in [
+        (
+            "UPDATE accounts SET balance = balance + 1 WHERE id = 2",
+            "UPDATE accounts SET balance = balance - 1 WHERE id = 2",
+            "wrong_balances",
+        ),
+        (
+            "UPDATE accounts SET balance = balance + 1 WHERE id = 9",
+            "UPDATE accounts SET balance = balance - 1 WHERE id = 9",
+            "wrong_balances",
+        ),
+        (
+            "UPDATE entries SET balance_after = balance_after + 1 WHERE seq = 2",
+            "UPDATE entries SET balance_after = balance_after - 1 WHERE seq = 2",
+            "broken_links",
+        ),
+        (
+            "UPDATE payments SET amount = 101 WHERE seq = 2",
+            "UPDATE payments SET amount = 100 WHERE seq = 2",
+            "impossible_payments",
+        ),
+        (
+            "UPDATE payments SET seq = 99 WHERE seq = 2",
+            "UPDATE payments SET seq = 2 WHERE seq = 99",
+            "missing_payments",
+        ),
+        (
+            "UPDATE idempotency_keys SET seq = 99 WHERE seq = 2",
+            "UPDATE idempotency_keys SET seq = 2 WHERE seq = 99",
+            "stray_keys",
+        ),
+        (
+            "UPDATE idempotency_keys SET seq = 3 WHERE seq = 2",
+            "UPDATE idempotency_keys SET seq = 2 WHERE ctid = (SELECT max(ctid) FROM idempotency_keys WHERE seq = 3)",
+            "stray_keys",
+        ),
+    ] {
+        server.sql(wrong).unwrap();
+        let audit = service.audit();
+        assert_eq!(audit["balanced"], false, "{wrong}: {audit}");
+        assert!(audit["recount"][finding].as_u64() > Some(0), "{wrong}: {audit}");
+        server.sql(right).unwrap();
+        assert_sound(&service.audit());
+    }
+    // Entries cannot leave an account below zero, whoever writes them.
+    assert!(server.sql("UPDATE accounts SET balance = -1 WHERE id = 2").is_none());
+}
+
+#[test]
+fn processes_that_share_a_database_pay_once_for_each_key() {
+    let (_folder, server) = server();
+    // All of them make the tables and open the accounts.
+    let strategies = [&["--strategy", "batched"][..], &["--strategy", "naive"], &["--committers", "4"]];
+    let services: Vec<Service> = std::thread::scope(|s| {
+        let starting = strategies.map(|args| s.spawn(|| beside(&server, args)));
+        starting.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(server.sql("SELECT count(*), sum(balance) FROM accounts").unwrap(), "10|10000000");
+
+    let first_hand = AtomicU64::new(0);
+    let answers: Vec<HashMap<u32, (u16, String)>> = std::thread::scope(|s| {
+        let paying: Vec<_> = services
+            .iter()
+            .flat_map(|service| [service, service])
+            .map(|service| {
+                s.spawn(|| {
+                    let mut client = service.client();
+                    let pay = |n: u32| {
+                        // Accounts that many want at once, in either direction.
+                        let (from, to) = if n.is_multiple_of(2) { (1, 2 + n % 3) } else { (2 + n % 3, 1) };
+                        let amount = if n.is_multiple_of(10) { 105 } else { 1_000 };
+                        let reply = loop {
+                            let reply = client.pay(&format!("k{n}"), from, to, amount);
+                            if reply.status != 409 {
+                                break reply;
+                            }
+                        };
+                        let fresh = reply.header("idempotent-replayed").is_none();
+                        first_hand.fetch_add(u64::from(fresh), Relaxed);
+                        (n, (reply.status, reply.body))
+                    };
+                    (0..150).map(pay).collect()
+                })
+            })
+            .collect();
+        paying.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(first_hand.load(Relaxed), 150);
+    for n in 0..150_u32 {
+        let expected = if n.is_multiple_of(10) { 402 } else { 201 };
+        for answer in &answers {
+            assert_eq!((answer[&n].0, &answer[&n].1), (expected, &answers[0][&n].1), "{n}");
+        }
+    }
+    let audit = services[1].audit();
+    assert_sound(&audit);
+    assert_eq!((audit["payments"].as_u64(), audit["declines"].as_u64()), (Some(135), Some(15)));
+}
+
+#[test]
+fn of_two_orders_with_one_key_in_two_processes_one_is_paid_and_the_other_refused() {
+    let (_folder, server) = server();
+    let services = [beside(&server, &[]), beside(&server, &[])];
+    let mut clients = services.each_ref().map(Service::client);
+    let mut firsts = [0, 0];
+    for n in 0..60 {
+        // They share no account, so nothing but the key itself can stop the second.
+        let key = format!("k{n}");
+        clients[0].write_payment(&key, 1, 2, 100);
+        clients[1].write_payment(&key, 3, 4, 100);
+        let statuses = clients.each_mut().map(|c| c.read().unwrap().status);
+        assert!(statuses == [201, 422] || statuses == [422, 201], "{key}: {statuses:?}");
+        firsts[usize::from(statuses[1] == 201)] += 1;
+    }
+    let audit = services[0].audit();
+    assert_sound(&audit);
+    assert_eq!(audit["payments"], 60, "{firsts:?}");
+}
+
+#[test]
+fn a_transaction_that_takes_too_long_is_given_up_and_its_connection_with_it() {
+    let (_folder, server) = server();
+    let service = beside(&server, &["--transaction-ms", "300", "--pool-max", "2"]);
+    std::thread::scope(|s| {
+        let hold = "BEGIN; SELECT 1 FROM accounts WHERE id = 1 FOR UPDATE; SELECT pg_sleep(2); ROLLBACK";
+        let holding = s.spawn(|| server.sql(hold).unwrap());
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)%' AND wait_event = 'PgSleep'";
+        wait_for("the account is locked", || server.sql(waits).as_deref() == Some("1"));
+        let late = service.client().pay("k", 1, 2, 100);
+        assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
+        assert_eq!(service.client().pay("other", 3, 4, 100).status, 201);
+        holding.join().unwrap();
+    });
+    for n in 0..4 {
+        assert_eq!(service.client().pay(&format!("k{n}"), 1, 2, 100).status, 201);
+    }
+    assert_eq!(service.client().pay("k", 1, 2, 100).status, 201);
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn a_database_that_is_killed_loses_no_acknowledged_payment_and_comes_back_to_the_same_service() {
+    let (_folder, mut server) = server();
+    let service = beside(&server, &["--pool-acquire-ms", "500"]);
+    let (over, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let pay_on = |connection: u32| -> Vec<(String, String)> {
+        let mut client = service.client();
+        let mut seen = Vec::new();
+        for n in 0.. {
+            if over.load(Relaxed) {
+                break;
+            }
+            let key = format!("c{connection}-{n}");
+            let (from, to) = ((connection + n) % 10 + 1, (connection + n + 1) % 10 + 1);
+            let reply = client.pay(&key, from, to, 100);
+            match reply.status {
+                201 => {
+                    seen.push((key, reply.body));
+                    acknowledged.fetch_add(1, Relaxed);
+                }
+                503 => std::thread::sleep(Duration::from_millis(10)),
+                other => panic!("{other}: {}", reply.body),
+            }
+        }
+        seen
+    };
+    let seen: Vec<(String, String)> = std::thread::scope(|s| {
+        let pay_on = &pay_on;
+        let paying: Vec<_> = (0..4).map(|c| s.spawn(move || pay_on(c))).collect();
+        for round in 0..3 {
+            let before = acknowledged.load(Relaxed);
+            wait_for("payments go on", || acknowledged.load(Relaxed) > before + 100);
+            server.kill();
+            if round == 0 {
+                wait_for("it is noticed", || service.health()["store"]["ok"] == false);
+                assert_eq!(service.client().get("/readyz").status, 503);
+                assert_eq!(service.client().get("/v1/accounts/acc_00000001").status, 503);
+            }
+            server.restart();
+        }
+        let before = acknowledged.load(Relaxed);
+        wait_for("payments go on after all", || acknowledged.load(Relaxed) > before + 100);
+        over.store(true, Relaxed);
+        paying.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    });
+    let mut client = service.client();
+    for (key, body) in &seen {
+        assert_eq!(&client.get(&format!("/v1/payments?idempotency_key={key}")).body, body, "{key}");
+    }
+    let audit = service.audit();
+    assert_sound(&audit);
+    assert!(audit["payments"].as_u64() >= Some(seen.len() as u64), "{audit}");
+    service.wait_until("it is well", |h| h["ready"] == true);
+}
+
+#[test]
+fn keys_beyond_the_window_are_removed() {
+    let (_folder, server) = server();
+    let first = beside(&server, &[]);
+    assert_eq!(first.client().pay("k", 1, 2, 100).status, 201);
+    std::thread::sleep(Duration::from_millis(1_100));
+    let second = beside(&server, &["--key-window-s", "1"]);
+    wait_for("the key is gone", || second.client().get("/v1/payments?idempotency_key=k").status == 404);
+    assert_sound(&second.audit());
+}
+
+#[test]
+fn payments_lie_in_tables_of_months_that_can_be_taken_away() {
+    let service = Service::start(&[]);
+    let server = service.kept.as_ref().unwrap();
+    service.client().pay("k", 1, 2, 100);
+    let of = |months: u32| {
+        let sql = format!("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '{months} months', 'YYYY_MM')");
+        server.sql(&sql).unwrap()
+    };
+    let names =
+        "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits
+                 WHERE inhparent = 'payments'::regclass";
+    let names = server.sql(names).unwrap();
+    assert_eq!(names, format!("payments_{} payments_{} payments_{}", of(0), of(1), of(2)));
+    let old = format!("payments_{}", of(0));
+    server.sql(&format!("ALTER TABLE payments DETACH PARTITION {old}")).unwrap();
+    assert_eq!(server.sql(&format!("SELECT count(*) FROM {old}")).unwrap(), "1");
+    assert_eq!(server.sql("SELECT count(*) FROM payments").unwrap(), "0");
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_and_a_password_never_is() {
+    let (_folder, server) = server();
+    for (database, why) in [
+        ("postgres://u:hunter2@127.0.0.1:1/x", "failed to reach the database"),
+        ("postgres://u:hunter2@[::1", "PAYMENTS_POSTGRES makes no sense"),
+    ] {
+        let ended = command(&server).env("PAYMENTS_POSTGRES", database).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && told.contains(why), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let ended = command(&server).env_remove("PAYMENTS_POSTGRES").output().unwrap();
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("PAYMENTS_POSTGRES is not set"));
+}

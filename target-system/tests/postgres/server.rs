@@ -1,0 +1,154 @@
+//! A Postgres server of a test's own.
+
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What to do when there is none.
+const INSTALL: &str = "these tests need the servers of PostgreSQL 15 or newer: apt-get install postgresql";
+
+/// A running server. It is killed when dropped.
+pub struct Server {
+    data: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A server on files in `folder`, which are made.
+    pub fn start(folder: &Path) -> Self {
+        let data = folder.join("postgres");
+        copy(template(), &data);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Another user has to get there.
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut server = Self { data, port, child: None };
+        server.restart();
+        server
+    }
+
+    /// As a URL.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends the server without a chance to tidy up.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // Its other processes notice by themselves; the next server waits for them.
+            let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
+        }
+    }
+
+    /// Starts it again on the same files, and waits until it takes connections.
+    pub fn restart(&mut self) {
+        let mut postgres = as_owner("postgres");
+        postgres
+            .arg("-D")
+            .arg(&self.data)
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", "max_connections=60", "-c", "shared_buffers=32MB"]);
+        for _ in 0..50 {
+            let mut child = postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            for _ in 0..200 {
+                if self.sql("SELECT 1").is_some() {
+                    self.child = Some(child);
+                    return;
+                }
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("the server on {} does not start", self.data.display());
+    }
+
+    /// What `psql` says to `statement`; `None` when it fails.
+    pub fn sql(&self, statement: &str) -> Option<String> {
+        let psql = Command::new(binary("psql"))
+            .args([&self.url(), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement])
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        psql.status.success().then(|| String::from_utf8(psql.stdout).unwrap().trim().to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The files of a fresh server, made once.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = TEMPLATE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        give(&data);
+        let made = as_owner("initdb")
+            .args(["-A", "trust", "-U", "postgres", "-N", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        folder
+    });
+    Box::leak(folder.path().join("data").into_boxed_path())
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// One of the server's programs, as a user that it runs as: not as root.
+fn as_owner(program: &str) -> Command {
+    let program = binary(program);
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut c = Command::new("setpriv");
+    c.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir("/");
+    c
+}
+
+fn give(folder: &Path) {
+    if rustix::process::geteuid().is_root() {
+        let id = |flag| {
+            let id = Command::new("id").args([flag, "postgres"]).output().unwrap();
+            String::from_utf8(id.stdout)
+                .unwrap()
+                .trim()
+                .parse::<u32>()
+                .unwrap_or_else(|_| panic!("{INSTALL}"))
+        };
+        chown(folder, Some(id("-u")), Some(id("-g"))).unwrap();
+    }
+}
+
+/// Where Debian puts the programs of the newest version.
+fn binary(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap_or_else(|_| panic!("{INSTALL}"));
+    let of_version =
+        |folder: &PathBuf| -> u32 { folder.file_name().and_then(|n| n.to_str()?.parse().ok()).unwrap_or(0) };
+    let mut folders: Vec<PathBuf> = versions.map(|v| v.unwrap().path()).collect();
+    folders.sort_by_key(of_version);
+    folders
+        .into_iter()
+        .rev()
+        .map(|v| v.join("bin").join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{INSTALL}"))
+}

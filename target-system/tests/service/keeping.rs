@@ -1,0 +1,13 @@
+//! Where the services of these tests keep payments: in the folder that they are given.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What has to live as long as a service: nothing here.
+pub struct Kept;
+
+/// Has `service` keep its payments in `data`.
+pub fn keep(service: &mut Command, data: &Path) -> Kept {
+    service.arg("--data").arg(data);
+    Kept
+}
