@@ -39,10 +39,23 @@ pub struct Reading {
     pub keys: Option<u64>,
     /// Open connections.
     pub connections: usize,
+    /// Connections to a database, when there is one.
+    pub pool: Option<PoolReading>,
     /// Faults armed.
     pub faults: usize,
     /// The process.
     pub usage: Usage,
+}
+
+/// The connections to a database.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolReading {
+    /// Open.
+    pub open: usize,
+    /// Of those, used by nobody.
+    pub idle: usize,
+    /// Who waits for one.
+    pub waiting: usize,
 }
 
 /// Every counter of the service.
@@ -74,6 +87,9 @@ pub struct Metrics {
     queue_depth: Gauge,
     keys: Gauge,
     connections: Gauge,
+    pool_open: Gauge,
+    pool_idle: Gauge,
+    pool_waiting: Gauge,
     faults: Gauge,
     cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
     resident_bytes: Gauge,
@@ -113,6 +129,9 @@ impl Metrics {
             queue_depth: Gauge::default(),
             keys: Gauge::default(),
             connections: Gauge::default(),
+            pool_open: Gauge::default(),
+            pool_idle: Gauge::default(),
+            pool_waiting: Gauge::default(),
             faults: Gauge::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
@@ -145,6 +164,13 @@ impl Metrics {
         r.register_with_unit("store_commit_duration", help, Unit::Seconds, m.commit_seconds.clone());
         r.register("store_commit_payments", "Payments and declines of one commit", m.commit_payments.clone());
         r.register("store_queue_depth", "Commands waiting for the writer", m.queue_depth.clone());
+        r.register("store_pool_connections", "Connections to the database", m.pool_open.clone());
+        r.register("store_pool_idle", "Connections to the database that nobody uses", m.pool_idle.clone());
+        r.register(
+            "store_pool_waiting",
+            "Who waits for a connection to the database",
+            m.pool_waiting.clone(),
+        );
         r.register("faults_armed", "Faults armed", m.faults.clone());
         r.register_with_unit("process_cpu", "User and system CPU time", Unit::Seconds, m.cpu_seconds.clone());
         r.register_with_unit(
@@ -188,6 +214,10 @@ impl Metrics {
         self.keys.set(reading.keys.map_or(0, |keys| i64::try_from(keys).unwrap_or(i64::MAX)));
         self.connections.set(count(reading.connections));
         self.faults.set(count(reading.faults));
+        let pool = reading.pool.unwrap_or(PoolReading { open: 0, idle: 0, waiting: 0 });
+        self.pool_open.set(count(pool.open));
+        self.pool_idle.set(count(pool.idle));
+        self.pool_waiting.set(count(pool.waiting));
         self.resident_bytes.set(i64::try_from(reading.usage.rss_bytes).unwrap_or(i64::MAX));
         self.threads.set(i64::try_from(reading.usage.threads).unwrap_or(i64::MAX));
         // A counter only rises: add what has come since the last reading.

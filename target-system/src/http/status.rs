@@ -120,6 +120,10 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).map(|kept| kept.keys),
         connections: app.connections.load(Relaxed),
+        pool: match &app.bank {
+            Bank::Embedded(_) => None,
+            Bank::Postgres(bank) => Some(bank.connections()),
+        },
         faults: app.leases.list().len(),
         usage: Usage::now(),
     });

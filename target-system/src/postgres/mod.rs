@@ -33,7 +33,7 @@ use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
 use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
 use crate::notify::Notifier;
 use crate::record::Verdict;
@@ -263,6 +263,13 @@ impl Postgres {
         })?;
         self.state.accounts.fetch_add(1, Relaxed);
         Ok((id, Account { currency, opening, balance: opening, last_seq: 0 }))
+    }
+
+    /// The connections.
+    #[must_use]
+    pub fn connections(&self) -> PoolReading {
+        let status = self.pool.status();
+        PoolReading { open: status.size, idle: status.available, waiting: status.waiting }
     }
 
     /// Whether it takes orders, and in figures.

@@ -61,6 +61,23 @@ fn every_payment_is_two_entries_and_the_history_of_two_balances() {
 }
 
 #[test]
+fn the_pool_keeps_its_least_and_no_more_than_its_most() {
+    let (_folder, server) = server();
+    let service = beside(&server, &["--pool-min", "3", "--pool-max", "3", "--committers", "1"]);
+    let gauge = |name: &str| -> usize {
+        let text = service.client().get("/metrics").body;
+        let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name} ")).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("{name}\n{text}")).parse().unwrap()
+    };
+    wait_for("three are open", || gauge("store_pool_connections") == 3);
+    service.client().pay("k", 1, 2, 100);
+    assert_eq!(gauge("store_pool_connections"), 3);
+    assert_eq!(gauge("store_pool_waiting"), 0);
+    let seen = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'payments'";
+    assert_eq!(server.sql(seen).as_deref(), Some("3"));
+}
+
+#[test]
 fn an_audit_finds_what_was_changed_behind_the_services_back() {
     let service = Service::start(&[]);
     let server = service.kept.as_ref().unwrap();
