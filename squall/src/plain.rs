@@ -91,8 +91,9 @@ impl<W: Write + Send> Plain<W> {
             return;
         }
         let view = self.live.view();
-        // A last second that is not whole ends with the load.
-        let at = clock(f64::from(view.elapsed_s).min(if after { f64::MAX } else { self.load_end_s.ceil() }));
+        let elapsed_s = f64::from(view.elapsed_s);
+        // A load's last second may not be whole.
+        let at = clock(if after { elapsed_s } else { elapsed_s.min(self.load_end_s.ceil()) });
         let rate = |n: u64| grouped((n as f64 / f64::from(w.seconds.max(1))).round() as u64);
         let phase = match (view.phase, view.phase_plan()) {
             (Some(i), Some(p)) => {

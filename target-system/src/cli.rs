@@ -161,11 +161,14 @@ impl PostgresArgs {
             anyhow::anyhow!("PAYMENTS_POSTGRES makes no sense; write postgres://user:password@host:5432/name")
         })?;
         let acquire = Duration::from_millis(self.pool_acquire_ms);
+        // What the URL asks of each session stays, behind ours.
+        let own = format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms);
+        let options = format!("{own} {}", database.get_options().unwrap_or_default());
         database
             .application_name("payments")
             .connect_timeout(acquire)
             .keepalives_idle(Duration::from_secs(10))
-            .options(format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms));
+            .options(options.trim_end());
         let committers = self.committers.map_or_else(
             || match self.strategy {
                 Strategy::Batched => 2,

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::bank::Kind;
 use crate::decline::Decline;
 use crate::process::Usage;
 
@@ -96,16 +97,10 @@ pub struct Metrics {
     threads: Gauge,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// All at zero.
+    /// All at zero; of what one store alone can tell, only the figures of `store`.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(store: Kind) -> Self {
         // 100 µs to 13 s, and 1 to 4096 payments, in powers of two.
         let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let requests = Family::<Request, Counter>::default();
@@ -158,19 +153,22 @@ impl Metrics {
             m.notifications_lost.clone(),
         );
         r.register("idempotency_replays", "Answers that were given before", m.replays.clone());
-        r.register("idempotency_keys", "Keys kept", m.keys.clone());
         r.register("idempotency_keys_expired", "Keys removed", m.keys_expired.clone());
         let help = "Time of one commit with its sync";
         r.register_with_unit("store_commit_duration", help, Unit::Seconds, m.commit_seconds.clone());
         r.register("store_commit_payments", "Payments and declines of one commit", m.commit_payments.clone());
         r.register("store_queue_depth", "Commands waiting for the writer", m.queue_depth.clone());
-        r.register("store_pool_connections", "Connections to the database", m.pool_open.clone());
-        r.register("store_pool_idle", "Connections to the database that nobody uses", m.pool_idle.clone());
-        r.register(
-            "store_pool_waiting",
-            "Who waits for a connection to the database",
-            m.pool_waiting.clone(),
-        );
+        match store {
+            Kind::Embedded => r.register("idempotency_keys", "Keys kept", m.keys.clone()),
+            Kind::Postgres => {
+                let gauges = [
+                    ("store_pool_connections", "Connections to the database", &m.pool_open),
+                    ("store_pool_idle", "Connections to the database that nobody uses", &m.pool_idle),
+                    ("store_pool_waiting", "Who waits for a connection to the database", &m.pool_waiting),
+                ];
+                gauges.into_iter().for_each(|(name, help, gauge)| r.register(name, help, gauge.clone()));
+            }
+        }
         r.register("faults_armed", "Faults armed", m.faults.clone());
         r.register_with_unit("process_cpu", "User and system CPU time", Unit::Seconds, m.cpu_seconds.clone());
         r.register_with_unit(
@@ -211,13 +209,16 @@ impl Metrics {
     pub fn text(&self, reading: Reading) -> String {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.queue_depth.set(count(reading.queue_depth));
-        self.keys.set(reading.keys.map_or(0, |keys| i64::try_from(keys).unwrap_or(i64::MAX)));
+        if let Some(keys) = reading.keys {
+            self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        }
         self.connections.set(count(reading.connections));
         self.faults.set(count(reading.faults));
-        let pool = reading.pool.unwrap_or(PoolReading { open: 0, idle: 0, waiting: 0 });
-        self.pool_open.set(count(pool.open));
-        self.pool_idle.set(count(pool.idle));
-        self.pool_waiting.set(count(pool.waiting));
+        if let Some(pool) = reading.pool {
+            self.pool_open.set(count(pool.open));
+            self.pool_idle.set(count(pool.idle));
+            self.pool_waiting.set(count(pool.waiting));
+        }
         self.resident_bytes.set(i64::try_from(reading.usage.rss_bytes).unwrap_or(i64::MAX));
         self.threads.set(i64::try_from(reading.usage.threads).unwrap_or(i64::MAX));
         // A counter only rises: add what has come since the last reading.

@@ -68,7 +68,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     let done = runtime.block_on(async {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(args.store));
         let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
         let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
         let app = Arc::new(App {

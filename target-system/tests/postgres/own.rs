@@ -73,6 +73,8 @@ fn the_pool_keeps_its_least_and_no_more_than_its_most() {
     service.client().pay("k", 1, 2, 100);
     assert_eq!(gauge("store_pool_connections"), 3);
     assert_eq!(gauge("store_pool_waiting"), 0);
+    let figures = service.client().get("/metrics").body;
+    assert!(!figures.contains("idempotency_keys "), "a figure that is not known is not 0: {figures}");
     let seen = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'payments'";
     assert_eq!(server.sql(seen).as_deref(), Some("3"));
 }
