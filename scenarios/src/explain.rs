@@ -50,6 +50,13 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
             grouped(*accounts as f64),
             grouped(*opening_balance as f64)
         )?,
+        TargetPlan::Compose { accounts, opening_balance, file } => writeln!(
+            out,
+            "target    the reference payment service as a stack of docker compose{}, {} accounts with {} minor units each",
+            file.as_ref().map_or_else(String::new, |f| format!(" ({f})")),
+            grouped(*accounts as f64),
+            grouped(*opening_balance as f64)
+        )?,
         TargetPlan::Url { url, ca_file, token_env, .. } => {
             let token = token_env.as_ref().map_or_else(String::new, |t| format!(", bearer token from ${t}"));
             let trust = ca_file.as_ref().map_or_else(String::new, |f| format!(", trusting {f}"));

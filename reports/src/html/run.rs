@@ -19,6 +19,7 @@ pub(crate) fn what_was_run(report: &Report) -> String {
         TargetPlan::Reference { accounts, .. } => {
             format!("the reference payment service with {} accounts", format::count(*accounts))
         }
+        TargetPlan::Compose { .. } => "the reference payment service as a stack of docker compose".to_owned(),
         TargetPlan::Url { url, .. } => url.clone(),
     };
     let arrivals = match plan.load.arrivals {

@@ -58,9 +58,13 @@ pub struct Scenario {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// `reference` starts the reference payment service as a child of the run. It is the default
-    /// when no `url` is given.
+    /// `reference` starts the reference payment service as a child of the run, `compose` starts it with
+    /// docker compose, on the parts that a real one stands on. The default is `reference` when no `url` is
+    /// given.
     pub system: Option<At<System>>,
+    /// Of `compose`: the stack's file; a relative path begins at the scenario's folder. Default: as docker
+    /// compose looks for it, `docker-compose.yml` in the working folder or above.
+    pub compose_file: Option<At<String>>,
     /// How many accounts the reference service opens before the run. Default: 10000.
     pub accounts: Option<At<u64>>,
     /// What each account holds at first, in minor units. Default: 100000000000.
@@ -83,8 +87,10 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum System {
-    /// The reference payment service.
+    /// The reference payment service, one process.
     Reference,
+    /// The reference payment service behind a load balancer, on Postgres, Redis and NATS.
+    Compose,
 }
 
 /// How the load is carried.

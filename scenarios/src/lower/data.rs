@@ -267,11 +267,11 @@ fn accounts(
     journeys: &[JourneyPlan],
     findings: &mut Findings,
 ) -> Option<u64> {
-    match (target?, &file.accounts) {
-        (TargetPlan::Reference { accounts: opened, .. }, typed) => {
-            let accounts = within(typed.as_ref(), *opened, 2..=MAX_ACCOUNTS, "data.accounts", findings)?;
+    match (target?.opened_accounts(), &file.accounts) {
+        (Some(opened), typed) => {
+            let accounts = within(typed.as_ref(), opened, 2..=MAX_ACCOUNTS, "data.accounts", findings)?;
             if let Some(typed) = typed
-                && accounts > *opened
+                && accounts > opened
             {
                 findings.add(
                     typed.span(),
@@ -283,10 +283,8 @@ fn accounts(
             }
             Some(accounts)
         }
-        (TargetPlan::Url { .. }, Some(typed)) => {
-            within(Some(typed), 0, 2..=MAX_ACCOUNTS, "data.accounts", findings)
-        }
-        (TargetPlan::Url { .. }, None) => {
+        (None, Some(typed)) => within(Some(typed), 0, 2..=MAX_ACCOUNTS, "data.accounts", findings),
+        (None, None) => {
             let request = requests.iter().find(|r| draws_accounts(r)).map(|r| ("request", &r.name));
             let journey = journeys.iter().find(|j| j.steps.iter().any(step_draws_accounts));
             if let Some((kind, name)) = request.or_else(|| journey.map(|j| ("journey", &j.name))) {

@@ -28,14 +28,16 @@ pub(super) fn lower(
     findings: &mut Findings,
 ) -> Vec<FaultPlan> {
     let Some(first) = file.first() else { return Vec::new() };
-    if matches!(target, Some(TargetPlan::Url { .. })) {
-        findings.add(
-            first.span(),
-            format!(
-                "fault {} acts inside the reference service, which a target.url is not; remove the faults or the url",
-                tick(&first.name)
-            ),
-        );
+    let elsewhere = match target {
+        Some(TargetPlan::Url { .. }) => Some("which a target.url is not; remove the faults or the url"),
+        Some(TargetPlan::Compose { .. }) => Some(
+            "and those of a stack cannot be reached; remove the faults, or load target.system = \"reference\"",
+        ),
+        Some(TargetPlan::Reference { .. }) | None => None,
+    };
+    if let Some(why) = elsewhere {
+        let what = format!("fault {} acts inside the reference service, {why}", tick(&first.name));
+        findings.add(first.span(), what);
     }
     if let Some(beyond) = file.get(MAX_FAULTS) {
         findings.add(beyond.span(), format!("there are more than {MAX_FAULTS} faults"));

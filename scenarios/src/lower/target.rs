@@ -7,7 +7,7 @@ use super::scalar::within;
 use crate::edited::EditedText;
 use crate::error::tick;
 use crate::file::scalar::At;
-use crate::file::tables::Target;
+use crate::file::tables::{System, Target};
 use crate::findings::Findings;
 use crate::host::{Host, TargetUrl};
 use crate::plan::TargetPlan;
@@ -36,7 +36,7 @@ pub(super) fn lower(
             // What is set on the command line wins over what the file says.
             match (text.is_set(&url.span()), text.is_set(&system.span())) {
                 (true, false) => at_url(file, url, &allowed, base(file, folder, text), findings),
-                (false, true) => reference(file, findings),
+                (false, true) => started(file, **system, folder, text, findings),
                 _ => {
                     findings.add(
                         url.span(),
@@ -48,6 +48,7 @@ pub(super) fn lower(
         }
         (Some(url), None) => {
             for (key, typed) in [
+                ("compose_file", file.compose_file.as_ref().map(At::span)),
                 ("accounts", file.accounts.as_ref().map(At::span)),
                 ("opening_balance", file.opening_balance.as_ref().map(At::span)),
             ] {
@@ -60,7 +61,7 @@ pub(super) fn lower(
             }
             at_url(file, url, &allowed, base(file, folder, text), findings)
         }
-        (None, _) => {
+        (None, system) => {
             for (key, typed) in [
                 ("token_env", file.token_env.as_ref()),
                 ("ca_file", file.ca_file.as_ref()),
@@ -73,12 +74,19 @@ pub(super) fn lower(
                     );
                 }
             }
-            reference(file, findings)
+            started(file, system.as_deref().copied().unwrap_or(System::Reference), folder, text, findings)
         }
     }
 }
 
-fn reference(file: &Target, findings: &mut Findings) -> Option<TargetPlan> {
+/// The target that squall starts.
+fn started(
+    file: &Target,
+    system: System,
+    folder: &Path,
+    text: &EditedText<'_>,
+    findings: &mut Findings,
+) -> Option<TargetPlan> {
     let accounts =
         within(file.accounts.as_ref(), DEFAULT_ACCOUNTS, 2..=MAX_ACCOUNTS, "target.accounts", findings);
     let opening_balance = within(
@@ -101,7 +109,29 @@ fn reference(file: &Target, findings: &mut Findings) -> Option<TargetPlan> {
         );
         return None;
     }
-    Some(TargetPlan::Reference { accounts, opening_balance })
+    let stack = file.compose_file.as_ref();
+    match system {
+        System::Reference => {
+            if let Some(typed) = stack {
+                findings.add(
+                    typed.span(),
+                    "target.compose_file is of target.system = \"compose\"; write that, or remove it",
+                );
+            }
+            Some(TargetPlan::Reference { accounts, opening_balance })
+        }
+        System::Compose => {
+            let file = stack.map(|typed| {
+                if typed.is_empty() || typed.chars().any(char::is_control) {
+                    let what = format!("target.compose_file {} must be the path of a file", tick(typed));
+                    findings.add(typed.span(), what);
+                }
+                let folder = if text.is_set(&typed.span()) { Path::new("") } else { folder };
+                folder.join(typed.as_str()).to_string_lossy().into_owned()
+            });
+            Some(TargetPlan::Compose { accounts, opening_balance, file })
+        }
+    }
 }
 
 fn at_url(

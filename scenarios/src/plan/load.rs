@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bursts::Bursts;
+
 /// What is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "system", rename_all = "snake_case")]
@@ -14,6 +15,16 @@ pub enum TargetPlan {
         accounts: u64,
         /// What each of them holds at first, in minor units.
         opening_balance: i64,
+    },
+    /// The reference payment service on the parts that a real one stands on, started by docker compose
+    /// for the run.
+    Compose {
+        /// How many accounts it opens before the run.
+        accounts: u64,
+        /// What each of them holds at first, in minor units.
+        opening_balance: i64,
+        /// The stack's file; docker compose looks for it when none is given.
+        file: Option<String>,
     },
     /// A service that runs already.
     Url {
@@ -27,6 +38,17 @@ pub enum TargetPlan {
         /// Hosts beyond loopback to which the scenario allows load.
         allow: Vec<String>,
     },
+}
+
+impl TargetPlan {
+    /// How many accounts the target has, when squall starts it.
+    #[must_use]
+    pub fn opened_accounts(&self) -> Option<u64> {
+        match self {
+            TargetPlan::Reference { accounts, .. } | TargetPlan::Compose { accounts, .. } => Some(*accounts),
+            TargetPlan::Url { .. } => None,
+        }
+    }
 }
 
 /// How the load is carried.

@@ -36,6 +36,7 @@ use crate::plain::Plain;
 use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, USERNAME, Wanted};
 use crate::run::control::Pilot;
+use crate::run::stack::{self, Stack};
 use crate::run::stream::Stream;
 use crate::run::users::Crowd;
 use crate::run::watch::Watch;
@@ -55,8 +56,26 @@ struct Target {
     username: &'static str,
     password: String,
     admin: Option<Admin>,
-    /// Present for the reference service; ends it when dropped.
-    service: Option<ReferenceService>,
+    /// What was started for the run; it ends when dropped.
+    started: Started,
+}
+
+/// What squall has started to load it.
+enum Started {
+    Nothing,
+    Service(ReferenceService),
+    Stack(Stack),
+}
+
+impl Started {
+    /// Lets it finish what it has, and ends it.
+    fn stop(self) {
+        match self {
+            Started::Nothing => {}
+            Started::Service(service) => service.stop(),
+            Started::Stack(stack) => stack.stop(),
+        }
+    }
 }
 
 /// Carries out a scenario and writes its reports.
@@ -84,6 +103,12 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         None => Ui::Plain,
     };
 
+    if args.data.is_some() && !matches!(plan.target, TargetPlan::Reference { .. }) {
+        return Err(Stop::Invalid(format!(
+            "failed to run {}: --data is the folder of the reference service, and the target is another; leave it out",
+            plan.name
+        )));
+    }
     if let Some(data) = &args.data {
         preflight::fresh_ledger(data).map_err(Stop::asked)?;
     }
@@ -103,7 +128,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         .map_err(Stop::asked)?;
     let stop = Arc::new(AtomicBool::new(false));
     interrupt::install(Arc::clone(&stop)).context("handle Ctrl-C")?;
-    let target = match start_target(&plan, stranger, &out, args.data.as_deref()) {
+    let target = match start_target(&plan, stranger, &out, args.data.as_deref(), &stop) {
         Ok(target) => target,
         Err(e) => {
             // Nothing was sent: a folder that says otherwise would only be in the way.
@@ -121,9 +146,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     sinks.extend(outputs.sink());
     let loaded = load(&plan, &target, feeders, sinks, ui, &stop, &out);
     outputs.end();
-    if let Some(service) = target.service {
-        service.stop();
-    }
+    target.started.stop();
 
     // A run that could not go on is reported as far as it went.
     let report = RunFolder::open(&out)
@@ -213,30 +236,62 @@ fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
         username: "",
         password: String::new(),
         admin: None,
-        service: None,
+        started: Started::Nothing,
     }))
 }
 
-/// The stranger, or the reference service once it listens.
+/// The stranger, or what squall starts itself, once it is ready.
 fn start_target(
     plan: &Plan,
     stranger: Option<Target>,
     run: &Path,
     data: Option<&Path>,
+    stop: &AtomicBool,
 ) -> anyhow::Result<Target> {
-    let (TargetPlan::Reference { accounts, opening_balance }, None) = (&plan.target, &stranger) else {
-        return stranger.context("find the target");
-    };
+    match &plan.target {
+        TargetPlan::Url { .. } => stranger.context("find the target"),
+        TargetPlan::Reference { accounts, opening_balance } => {
+            start_service(plan, *accounts, *opening_balance, run, data)
+        }
+        TargetPlan::Compose { accounts, opening_balance, file } => {
+            remark(&format!("starting the reference payment service as a stack, with {accounts} accounts …"));
+            let file = file.as_deref().map(Path::new);
+            let wanted =
+                stack::Wanted { accounts: *accounts, opening_balance: *opening_balance, file, run, stop };
+            let stack = Stack::start(wanted)?;
+            remark(&format!("its load balancer listens on {}", stack.addr));
+            Ok(Target {
+                endpoint: Endpoint::Tcp(stack.addr),
+                host: stack.addr.to_string(),
+                token: stack.token.clone(),
+                username: USERNAME,
+                password: stack.password.clone(),
+                admin: None,
+                started: Started::Stack(stack),
+            })
+        }
+    }
+}
+
+/// The reference service as a child, once it listens.
+fn start_service(
+    plan: &Plan,
+    accounts: u64,
+    opening_balance: i64,
+    run: &Path,
+    data: Option<&Path>,
+) -> anyhow::Result<Target> {
     remark(&format!("starting the reference payment service with {accounts} accounts …"));
     let wanted = Wanted {
-        accounts: *accounts,
-        opening_balance: *opening_balance,
+        accounts,
+        opening_balance,
         connections: plan.load.connections + plan.journeys.iter().map(|j| j.users).sum::<u32>(),
         run,
         data,
     };
     let service = ReferenceService::start(wanted)?;
     remark(&format!("it listens on {} (process {})", service.addr, service.pid()));
+    service.quieten_disk();
     Ok(Target {
         endpoint: Endpoint::Tcp(service.addr),
         host: service.addr.to_string(),
@@ -244,7 +299,7 @@ fn start_target(
         username: USERNAME,
         password: service.password.clone(),
         admin: Some(Admin::new(service.admin, &service.admin_token)),
-        service: Some(service),
+        started: Started::Service(service),
     })
 }
 

@@ -30,6 +30,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Who may log in, with a password that is drawn for each run.
 pub const USERNAME: &str = "customer";
+/// After how long a person is told what is waited for, and how long that may take.
+const TELL_FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of its log is repeated when it does not start.
 const LOG_TAIL_LINES: usize = 8;
 
@@ -59,8 +62,16 @@ pub struct ReferenceService {
 /// Where its data lies, and whether it goes with the run.
 #[derive(Debug)]
 enum Data {
-    Kept,
+    Kept(PathBuf),
     Temporary(PathBuf),
+}
+
+impl Data {
+    fn path(&self) -> &Path {
+        match self {
+            Data::Kept(path) | Data::Temporary(path) => path,
+        }
+    }
 }
 
 /// What to start.
@@ -84,12 +95,9 @@ impl ReferenceService {
     /// # Errors
     /// When it cannot be started or does not become ready; its last words are in the message.
     pub fn start(wanted: Wanted<'_>) -> anyhow::Result<Self> {
-        let (data, path) = match wanted.data {
-            Some(path) => (Data::Kept, path.to_owned()),
-            None => {
-                let path = wanted.run.join("target-data");
-                (Data::Temporary(path.clone()), path)
-            }
+        let data = match wanted.data {
+            Some(path) => Data::Kept(path.to_owned()),
+            None => Data::Temporary(wanted.run.join("target-data")),
         };
         let log_path = wanted.run.join("target.log");
         let log = File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
@@ -98,7 +106,7 @@ impl ReferenceService {
             .arg("target")
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce", "--exit-on-stdin-eof"])
             .arg("--data")
-            .arg(&path)
+            .arg(data.path())
             .args(["--accounts", &wanted.accounts.to_string()])
             .args(["--max-connections", &(wanted.connections + SPARE_CONNECTIONS).to_string()])
             .args(["--drain-timeout-ms", &DRAIN_MS.to_string()])
@@ -135,6 +143,30 @@ impl ReferenceService {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Has the disk write what others have left to it. A ledger's sync waits behind all that is being
+    /// written: what a build has just left, gigabytes of it, would be measured as the service's latency.
+    pub fn quieten_disk(&self) {
+        let (done, waited) = channel();
+        let path = self.data.path().to_owned();
+        // Such a wait cannot be given up; the thread ends with it.
+        let flushing = thread::Builder::new().name("flush".into()).spawn(move || {
+            let flushed = File::open(path).map(|folder| rustix::fs::syncfs(folder).is_ok());
+            let _ = done.send(flushed);
+        });
+        if flushing.is_err() {
+            return;
+        }
+        if waited.recv_timeout(TELL_FLUSH).is_err() {
+            remark("waiting until the disk has written what was left to it …");
+            if waited.recv_timeout(FLUSH_TIMEOUT).is_err() {
+                remark(&format!(
+                    "the disk still writes after {} s: commits may wait for it",
+                    FLUSH_TIMEOUT.as_secs()
+                ));
+            }
+        }
     }
 
     /// Lets the service finish what it has, and ends it.
@@ -187,14 +219,15 @@ fn announcement(child: &mut Child) -> anyhow::Result<Announcement> {
     serde_json::from_str(&line).with_context(|| format!("understand its announcement `{line}`"))
 }
 
-fn log_tail(path: &Path) -> String {
+/// The last lines of the log at `path`.
+pub(super) fn log_tail(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
 }
 
 /// 32 hexadecimal digits from the kernel's random numbers.
-fn random_token() -> anyhow::Result<String> {
+pub(super) fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("draw a token: {e}"))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())

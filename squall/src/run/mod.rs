@@ -5,6 +5,7 @@
 //! * [`stream`]: one stream of ticks, events and samples to every sink.
 //! * [`control`]: changing the run while it goes on.
 //! * [`child`]: the reference service as a child of the run.
+//! * [`stack`]: the reference service as a stack of docker compose.
 //! * [`users`]: the journeys' virtual users as a child of the run.
 //! * [`admin`]: arming and ending faults over the service's admin port.
 //! * [`timeline`]: phases and faults, each at its time.
@@ -17,6 +18,7 @@ pub mod child;
 pub mod control;
 pub mod interrupt;
 pub mod preflight;
+pub mod stack;
 pub mod stream;
 pub mod timeline;
 pub mod users;

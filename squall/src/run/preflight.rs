@@ -46,7 +46,8 @@ pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()>
         TargetPlan::Reference { .. } => {
             plan.estimated_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER
         }
-        TargetPlan::Url { .. } => 0,
+        // What a stack keeps lies where Docker keeps it.
+        TargetPlan::Compose { .. } | TargetPlan::Url { .. } => 0,
     };
     match data {
         None => room(path, record + ledger, "--out"),
