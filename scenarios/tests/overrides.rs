@@ -67,6 +67,18 @@ fn a_url_scenario_can_be_run_on_the_reference_service() {
 }
 
 #[test]
+fn any_scenario_without_faults_runs_on_a_stack() {
+    let compose = "target.system=compose";
+    let plan = with("steady-10k", &[compose]).unwrap();
+    assert_eq!(plan.target.opened_accounts(), Some(10_000));
+    assert!(matches!(plan.target, TargetPlan::Compose { file: None, .. }));
+    let plan = with("steady-10k", &[compose, "target.compose_file=mine.yml"]).unwrap();
+    assert!(matches!(plan.target, TargetPlan::Compose { file: Some(file), .. } if file == "mine.yml"));
+    let told = with("quickstart", &[compose]).unwrap_err();
+    assert!(told.contains("fault `slow store`"), "{told}");
+}
+
+#[test]
 fn what_is_told_points_at_the_override_or_at_the_file() {
     let mut told = Vec::new();
     for assignments in [
