@@ -12,7 +12,8 @@ use serde_json::Value;
 use support::{only_load, squall, stderr, told};
 
 /// What to do when there is no engine.
-const INSTALL: &str = "this test needs a Docker engine and docker compose: apt-get install docker.io docker-compose";
+const INSTALL: &str =
+    "this test needs a Docker engine and docker compose: apt-get install docker.io docker-compose";
 
 /// The names of the running containers of a run's stack.
 fn containers() -> Vec<String> {
@@ -55,10 +56,12 @@ fn a_killed_process_costs_a_stack_nothing() {
         .args(["--set", "phase.failover.rate=200/s", "--set", "phase.after.rate=200/s"])
         .args(["--set", "phase.warm-up.duration=3s", "--set", "phase.before.duration=5s"])
         .args(["--set", "phase.failover.duration=10s", "--set", "phase.after.duration=5s"]);
-    let child = command.spawn().unwrap();
-    // Its clock starts when the stack is ready; the first second is written down a second later.
+    let mut child = command.spawn().unwrap();
+    // Its clock starts when the stack is ready, and every phase is written down as it begins.
     while !std::fs::read_to_string(run.join("events.jsonl")).is_ok_and(|e| e.contains("\"failover\"")) {
-        assert!(!run.join("summary.json").exists(), "it was over before the failover");
+        if child.try_wait().unwrap().is_some() {
+            panic!("it was over before the failover: {}", told(&child.wait_with_output().unwrap()));
+        }
         thread::sleep(Duration::from_millis(50));
     }
     let up = containers();
@@ -71,7 +74,11 @@ fn a_killed_process_costs_a_stack_nothing() {
     assert_eq!((&load["failed"], &load["dropped"]), (&0.into(), &0.into()), "{load}");
     assert!(load["completed"].as_u64().unwrap() > 3000, "{load}");
     assert_eq!(containers(), Vec::<String>::new());
-    assert!(std::fs::read_to_string(run.join("target.log")).unwrap().contains("payments-1"), "{}", stderr(&o));
+    assert!(
+        std::fs::read_to_string(run.join("target.log")).unwrap().contains("payments-1"),
+        "{}",
+        stderr(&o)
+    );
 }
 
 /// A stack that cannot be started is told with the reason, and leaves nothing.
@@ -80,7 +87,8 @@ fn a_stack_that_does_not_start_says_why() {
     let _alone = only_load();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broken.yml");
-    std::fs::write(&file, "services:\n  haproxy:\n    image: squall-no-such-image\n    build: ./nowhere\n").unwrap();
+    std::fs::write(&file, "services:\n  haproxy:\n    image: squall-no-such-image\n    build: ./nowhere\n")
+        .unwrap();
     let run = folder.path().join("run");
     let o = squall()
         .args(["run", "failover-1k", "--ui", "none", "--set", "target.system=compose", "--out"])

@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::bank::Kind;
+use crate::http::rates::{Allowance, Rates};
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
+use crate::strain;
 
 pub use crate::serve::serve;
 
@@ -101,6 +103,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_limit: u64,
 
+    /// How much work is taken on.
+    #[command(flatten)]
+    pub overload: OverloadArgs,
+
     /// Payments above this amount, in minor units, are stopped as fraud.
     #[arg(long, value_name = "AMOUNT", default_value_t = 100_000_000, value_parser = clap::value_parser!(i64).range(1..))]
     pub fraud_limit: i64,
@@ -112,6 +118,70 @@ pub struct ServeArgs {
     /// Prints one JSON line with the addresses and the process id when ready.
     #[arg(long)]
     pub announce: bool,
+}
+
+/// How much work is taken on.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Overload and limits")]
+pub struct OverloadArgs {
+    /// How long a payment may wait: beyond as many as are completed in this time, and beyond 1,024, further ones
+    /// are shed with 503; 0 sheds none.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub max_wait_ms: u64,
+
+    /// Requests below /v1 of each user, as in 100/min or 20/s; further ones are answered 429.
+    #[arg(long, value_name = "ALLOWANCE")]
+    pub user_limit: Option<Allowance>,
+
+    /// Requests below /v1 from each address; of IPv6, from each network of 64 bits.
+    #[arg(long, value_name = "ALLOWANCE")]
+    pub address_limit: Option<Allowance>,
+
+    /// The client's address is the last one in X-Forwarded-For: only behind a proxy that sets it.
+    #[arg(long)]
+    pub trust_forwarded: bool,
+
+    /// The share of the CPU time it may use above which the process is not ready for more traffic.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = share)]
+    pub ready_cpu: f64,
+
+    /// The share of the memory it may use above which it is not.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.85, value_parser = share)]
+    pub ready_memory: f64,
+
+    /// The connections above which it is not.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub ready_connections: u32,
+}
+
+/// A share of something; above 1 it is never reached.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
+    share.ok_or_else(|| "write a number above 0, as in 0.9".to_owned())
+}
+
+impl OverloadArgs {
+    /// How long a payment may wait, if that is limited.
+    #[must_use]
+    pub fn max_wait(&self) -> Option<Duration> {
+        (self.max_wait_ms > 0).then(|| Duration::from_millis(self.max_wait_ms))
+    }
+
+    /// What callers may send, if that is limited.
+    #[must_use]
+    pub fn rates(&self) -> Option<Rates> {
+        Rates::new(self.user_limit, self.address_limit, self.trust_forwarded)
+    }
+
+    /// Above what the process is not ready for more traffic.
+    #[must_use]
+    pub fn strain(&self) -> strain::Limits {
+        strain::Limits {
+            cpu: self.ready_cpu,
+            memory: self.ready_memory,
+            connections: f64::from(self.ready_connections),
+        }
+    }
 }
 
 /// How a Postgres database is used.

@@ -22,9 +22,11 @@
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
+//! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
 //! * [`limits`]: every bound by name.
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
+pub mod admission;
 pub mod auth;
 pub mod bank;
 pub mod cli;
@@ -43,4 +45,5 @@ pub mod process;
 pub mod record;
 pub mod serve;
 pub mod store;
+pub mod strain;
 pub mod writer;

@@ -27,6 +27,16 @@ pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// The most payments of one commit.
 pub const MAX_BATCH: usize = 4096;
+/// Payments that may be under way however slowly they are completed.
+pub const ADMISSION_FLOOR: usize = 1024;
+/// How often the rate of completion is taken.
+pub const ADMISSION_TICK: Duration = Duration::from_millis(100);
+/// How often the process's own strain is read.
+pub const STRAIN_TICK: Duration = Duration::from_secs(1);
+/// Readings in a row that take the process out of traffic, or back.
+pub const STRAIN_READINGS: u32 = 3;
+/// The share of a limit below which the process is relieved.
+pub const STRAIN_RELIEF: f64 = 0.9;
 /// Idempotency keys removed in one commit, beside two for each payment of it.
 pub const EXPIRE_PER_COMMIT: usize = 16;
 /// Notifications waiting to be delivered; more are counted and forgotten.

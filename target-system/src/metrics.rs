@@ -31,6 +31,11 @@ struct Code {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Whose {
+    whose: &'static str,
+}
+
 /// Figures that are read when somebody asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
@@ -38,6 +43,8 @@ pub struct Reading {
     pub queue_depth: usize,
     /// Keys kept, where that is known without counting.
     pub keys: Option<u64>,
+    /// Payments under way, and how many there may be.
+    pub under_way: (usize, usize),
     /// Open connections.
     pub connections: usize,
     /// Connections to a database, when there is one.
@@ -72,6 +79,9 @@ pub struct Metrics {
     pub replays: Counter,
     /// Requests refused before anything was executed.
     pub shed: Counter,
+    rate_limited: Family<Whose, Counter>,
+    under_way: Gauge,
+    admitted: Gauge,
     /// Payments that went on without a fraud check.
     pub fraud_skipped: Counter,
     /// Notifications delivered.
@@ -113,6 +123,9 @@ impl Metrics {
             declined: Family::default(),
             replays: Counter::default(),
             shed: Counter::default(),
+            rate_limited: Family::default(),
+            under_way: Gauge::default(),
+            admitted: Gauge::default(),
             fraud_skipped: Counter::default(),
             notifications_sent: Counter::default(),
             notifications_failed: Counter::default(),
@@ -137,6 +150,9 @@ impl Metrics {
         let help = "Time from a request's head to its answer";
         r.register_with_unit("http_request_duration", help, Unit::Seconds, m.request_seconds.clone());
         r.register("http_requests_shed", "Requests refused before anything was executed", m.shed.clone());
+        r.register("http_requests_rate_limited", "Requests beyond an allowance", m.rate_limited.clone());
+        r.register("payments_under_way", "Payments under way", m.under_way.clone());
+        r.register("payments_admitted", "Payments that may be under way", m.admitted.clone());
         r.register("http_connections", "Open connections", m.connections.clone());
         r.register("http_connections_refused", "Connections above the cap", m.connections_refused.clone());
         r.register("payments_declined", "Payments declined, by code", m.declined.clone());
@@ -192,6 +208,11 @@ impl Metrics {
         self.request_seconds.observe(took_ns as f64 / 1e9);
     }
 
+    /// Counts a request beyond the allowance of an `address` or a `user`.
+    pub fn rate_limited(&self, whose: &'static str) {
+        self.rate_limited.get_or_create(&Whose { whose }).inc();
+    }
+
     /// Counts a decline.
     pub fn declined(&self, why: Decline) {
         self.declined.get_or_create(&Code { code: why.code() }).inc();
@@ -212,6 +233,9 @@ impl Metrics {
         if let Some(keys) = reading.keys {
             self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         }
+        let (under_way, admitted) = reading.under_way;
+        self.under_way.set(count(under_way));
+        self.admitted.set(count(admitted));
         self.connections.set(count(reading.connections));
         self.faults.set(count(reading.faults));
         if let Some(pool) = reading.pool {

@@ -17,6 +17,22 @@ pub fn allow_open_files(needed: u64) -> Result<(), u64> {
     if hard < needed { Err(hard) } else { setrlimit(Resource::Nofile, raised).map_err(|_| hard) }
 }
 
+/// The memory that the process may use, in bytes: its control group's limit, or the machine's memory. `None` when
+/// the system says neither.
+#[must_use]
+pub fn memory_limit() -> Option<u64> {
+    let group: Option<u64> =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kib: u64 = text.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
+    });
+    match (group, machine) {
+        (Some(group), Some(machine)) => Some(group.min(machine)),
+        (group, machine) => group.or(machine),
+    }
+}
+
 /// Figures of this process.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct Usage {
@@ -69,6 +85,7 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let usage = Usage::now();
+        assert!(memory_limit().is_none_or(|limit| limit > usage.rss_bytes));
         assert!(usage.cpu_s > 0.0 && usage.rss_bytes > 100_000 && usage.threads >= 1, "{usage:?}");
     }
 }

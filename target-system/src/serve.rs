@@ -11,6 +11,7 @@ use squall_chaos::leases::Leases;
 use squall_chaos::switches;
 use tokio::net::TcpListener;
 
+use crate::admission::{self, Admission};
 use crate::auth::bearer::Auth;
 use crate::bank::embedded::Embedded;
 use crate::bank::{Bank, Kind};
@@ -27,6 +28,7 @@ use crate::postgres;
 use crate::process::allow_open_files;
 use crate::store::Store;
 use crate::store::recovery::Recovered;
+use crate::strain::{self, Strain};
 use crate::writer::{self, Queue, WriterSettings};
 
 /// How long work that nobody waits for any more may delay the end.
@@ -84,11 +86,19 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
             bank,
             metrics,
             connections: Arc::default(),
+            admission: Arc::new(Admission::new(args.overload.max_wait())),
+            rates: args.overload.rates(),
+            strain: Strain::new(args.overload.strain()),
         });
+        let watching = [
+            tokio::spawn(admission::follow(Arc::clone(&app.admission))),
+            tokio::spawn(strain::watch(Arc::clone(&app))),
+        ];
         let drained = serve_until_drained(&args, &app).await;
         // Every connection is closed: what is queued is committed, and then the store ends.
         end.end().await?;
         notify_worker.abort();
+        watching.iter().for_each(tokio::task::JoinHandle::abort);
         drained
     });
     runtime.shutdown_timeout(LAST_WAIT);
@@ -234,8 +244,9 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         express: None,
     };
     let admin = Arc::new(admin::Admin::new(app));
-    let served = listen(api_listener, move |r| Arc::clone(&api).answer(r), app.drain.subscribe());
-    let administered = listen(admin_listener, move |r| Arc::clone(&admin).answer(r), app.drain.subscribe());
+    let served = listen(api_listener, move |r, peer| Arc::clone(&api).answer(r, peer), app.drain.subscribe());
+    let administered =
+        listen(admin_listener, move |r, _| Arc::clone(&admin).answer(r), app.drain.subscribe());
     let (served, administered) = (tokio::spawn(served), tokio::spawn(administered));
     drain_on_signals(app)?;
     if args.exit_on_stdin_eof {

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::Cursor;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -105,7 +106,7 @@ impl Drop for Open {
 /// idle ones are closed, and requests under way are waited for.
 pub async fn listen<A, F>(listener: Listener, answer: A, mut drain: watch::Receiver<bool>)
 where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    A: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(listener.max_connections));
@@ -124,8 +125,8 @@ where
             accepted = listener.socket.accept() => accepted,
             () = begun(&mut drain) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the client has gone already.
                 tracing::warn!(%error, "accept");
@@ -144,6 +145,7 @@ where
         let open = Open::new(&listener.connections);
         let connection = Connection {
             stream,
+            peer: peer.ip(),
             express: listener.express.clone(),
             http: http.clone(),
             header_timeout: listener.header_timeout,
@@ -170,6 +172,7 @@ pub async fn begun(drain: &mut watch::Receiver<bool>) {
 /// A connection, from its first request to its last.
 struct Connection {
     stream: TcpStream,
+    peer: IpAddr,
     express: Option<Arc<Api>>,
     http: http1::Builder,
     header_timeout: Duration,
@@ -179,20 +182,21 @@ struct Connection {
 impl Connection {
     async fn serve<A, F>(self, answer: A)
     where
-        A: Fn(Request<Incoming>) -> F + Send + 'static,
+        A: Fn(Request<Incoming>, IpAddr) -> F + Send + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let Self { mut stream, express, http, header_timeout, mut drain } = self;
+        let Self { mut stream, peer, express, http, header_timeout, mut drain } = self;
         let mut first = Vec::new();
         if let Some(api) = express {
-            match express::serve(&api, &mut stream, header_timeout, drain.clone()).await {
+            match express::serve(&api, &mut stream, peer, header_timeout, drain.clone()).await {
                 Some(bytes) => first = bytes,
                 None => return,
             }
         }
         let (read, write) = stream.into_split();
         let stream = tokio::io::join(Cursor::new(first).chain(read), write);
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        let answer = service_fn(move |request| answer(request, peer));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
         let served = tokio::select! {
             served = connection.as_mut() => served,
             () = begun(&mut drain) => {

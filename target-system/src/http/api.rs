@@ -1,12 +1,13 @@
 //! The routes of the API, and what holds for all of them.
 //!
 //! Around every request: a `Request-Id`, a count, a time. Around everything below `/v1`: first
-//! the `api` fault point, then the caller, then the time limit. What watches the service
+//! the address's allowance, then the `api` fault point, then the caller and their allowance, then the time limit. What watches the service
 //! (`/livez`, `/readyz`, `/health`, `/metrics`) is outside of both, so that it sees a fault
 //! instead of suffering it.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,6 +31,9 @@ use crate::auth::bearer::Caller;
 use crate::metrics::PAY_ROUTE;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Where a proxy says for whom it asks.
+pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What a caller without a valid token is told.
 pub const UNAUTHORIZED: &str = "this needs a bearer token";
@@ -95,12 +99,20 @@ impl Api {
     ///
     /// # Errors
     /// Never.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response, Infallible> {
         let began_ns = self.app.started.now_ns();
         let route = route(request.method(), request.uri().path());
+        let forwarded = request.headers().get(FORWARDED_FOR).map(HeaderValue::as_bytes);
         let mut response = if request.uri().path().starts_with("/v1/") {
-            // What is behind the layer is always ready.
-            self.v1.clone().call(request).await?
+            match self.app.limit_address(peer, forwarded) {
+                Err(limited) => limited.into_response(),
+                // What is behind the layer is always ready.
+                Ok(()) => self.v1.clone().call(request).await?,
+            }
         } else {
             self.watching.clone().call(request.map(Body::new)).await?
         };
@@ -150,8 +162,11 @@ impl Service<Request<Incoming>> for Guarded {
             let mut caller = None;
             if !path.starts_with("/v1/auth/") {
                 caller = app.auth.caller(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes));
-                if caller.is_none() {
+                let Some(caller) = &caller else {
                     return Ok(Problem::unauthorized(UNAUTHORIZED).into_response());
+                };
+                if let Err(limited) = app.limit_user(caller) {
+                    return Ok(limited.into_response());
                 }
             }
             let paying = path == "/v1/payments" && request.method() == Method::POST;

@@ -1,5 +1,6 @@
 //! What every handler shares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -9,11 +10,15 @@ use squall_record::clock::Clock;
 use tokio::sync::Semaphore;
 
 use super::accept::Drain;
-use crate::auth::bearer::Auth;
+use super::problem::Problem;
+use super::rates::Rates;
+use crate::admission::Admission;
+use crate::auth::bearer::{Auth, Caller};
 use crate::bank::Bank;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
+use crate::strain::Strain;
 
 /// The service, as its handlers see it.
 #[derive(Debug)]
@@ -32,6 +37,12 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.
     pub connections: Arc<AtomicUsize>,
+    /// How many payments may be under way.
+    pub admission: Arc<Admission>,
+    /// How many requests each caller has, when that is limited.
+    pub rates: Option<Rates>,
+    /// Whether the process has room for more traffic.
+    pub strain: Strain,
     /// Recounts under way.
     pub recounts: Arc<Semaphore>,
     /// Stops everything.
@@ -42,4 +53,29 @@ pub struct App {
     pub request_timeout: Duration,
     /// How long an idempotency key is kept.
     pub key_window: Duration,
+}
+
+impl App {
+    /// Takes a request of the client at `peer`.
+    ///
+    /// # Errors
+    /// 429 when it has had its allowance.
+    pub fn limit_address(&self, peer: IpAddr, forwarded: Option<&[u8]>) -> Result<(), Problem> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        rates.take_of_address(peer, forwarded).map_err(|wait| self.limited("address", wait))
+    }
+
+    /// Takes a request of `caller`.
+    ///
+    /// # Errors
+    /// 429 when they have had their allowance.
+    pub fn limit_user(&self, caller: &Caller) -> Result<(), Problem> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        rates.take_of_user(&caller.0).map_err(|wait| self.limited("user", wait))
+    }
+
+    fn limited(&self, whose: &'static str, wait: Duration) -> Problem {
+        self.metrics.rate_limited(whose);
+        Problem::rate_limited(wait)
+    }
 }

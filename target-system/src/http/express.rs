@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::accept::begun;
-use super::api::{Api, UNAUTHORIZED};
+use super::api::{Api, FORWARDED_FOR, UNAUTHORIZED};
 use super::app::App;
 use super::body;
 use super::payments;
@@ -51,6 +52,7 @@ const MAX_ROUND: usize = 64;
 pub async fn serve(
     api: &Api,
     stream: &mut TcpStream,
+    peer: IpAddr,
     header_timeout: Duration,
     mut drain: watch::Receiver<bool>,
 ) -> Option<Vec<u8>> {
@@ -81,7 +83,7 @@ pub async fn serve(
             return Some(input);
         }
         let used: usize = asked.iter().map(|asked| asked.used).sum();
-        let mut round = begin(app, &asked);
+        let mut round = begin(app, peer, &asked);
         let mut last = false;
         while !round.is_over() {
             let answers = round.next(stream, &mut patience).await?;
@@ -130,6 +132,7 @@ struct Asked<'a> {
     authorization: Option<&'a [u8]>,
     key: Option<&'a [u8]>,
     attempt: Option<&'a [u8]>,
+    forwarded: Option<&'a [u8]>,
     body: &'a [u8],
     /// Its length.
     used: usize,
@@ -177,7 +180,7 @@ impl<'a> Asked<'a> {
         if (request.method, request.path, request.version) != (Some("POST"), Some("/v1/payments"), Some(1)) {
             return Err(Next::Other);
         }
-        let [mut length, mut authorization, mut key, mut attempt] = [None; 4];
+        let [mut length, mut authorization, mut key, mut attempt, mut forwarded] = [None; 5];
         for h in request.headers.iter() {
             // The length decides first: most headers are none of these.
             let value = match h.name.len() {
@@ -185,6 +188,7 @@ impl<'a> Asked<'a> {
                 13 if h.name.eq_ignore_ascii_case("authorization") => &mut authorization,
                 15 if h.name.eq_ignore_ascii_case("idempotency-key") => &mut key,
                 14 if h.name.eq_ignore_ascii_case(layer::ATTEMPT_HEADER.as_str()) => &mut attempt,
+                15 if h.name.eq_ignore_ascii_case(FORWARDED_FOR) => &mut forwarded,
                 // What changes how a message is read or what becomes of its connection.
                 6 if h.name.eq_ignore_ascii_case("expect") => return Err(Next::Other),
                 7 if h.name.eq_ignore_ascii_case("upgrade") => return Err(Next::Other),
@@ -207,7 +211,7 @@ impl<'a> Asked<'a> {
         }
         let used = head + length;
         let body = bytes.get(head..used).ok_or(Next::Partial)?;
-        Ok(Self { authorization, key, attempt, body, used })
+        Ok(Self { authorization, key, attempt, forwarded, body, used })
     }
 }
 
@@ -273,15 +277,23 @@ impl<F: Future<Output = Answer>> Round<F> {
 }
 
 /// Begins to answer what is `asked`, in its order.
-fn begin<'a>(app: &'a Arc<App>, asked: &'a [Asked<'_>]) -> Round<impl Future<Output = Answer> + 'a> {
+fn begin<'a>(
+    app: &'a Arc<App>,
+    peer: IpAddr,
+    asked: &'a [Asked<'_>],
+) -> Round<impl Future<Output = Answer> + 'a> {
     let each_its_own = app.leases.any_at(FaultPoint::Api);
-    let slots = asked.iter().map(|asked| Slot::Waits(Box::pin(answer(app, asked, each_its_own)))).collect();
+    let slots =
+        asked.iter().map(|asked| Slot::Waits(Box::pin(answer(app, peer, asked, each_its_own)))).collect();
     Round { slots, deadline: timer_now() + app.request_timeout, each_its_own }
 }
 
-/// Answers as [`Api::answer`] does: first the `api` fault point, then the caller, then the time limit,
+/// Answers as [`Api::answer`] does: first the address's allowance, then the `api` fault point, then the caller, then the time limit,
 /// when it is to have one of its own.
-async fn answer(app: &Arc<App>, asked: &Asked<'_>, time_limit: bool) -> Answer {
+async fn answer(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, time_limit: bool) -> Answer {
+    if let Err(limited) = app.limit_address(peer, asked.forwarded) {
+        return Answer::Other(limited.into_response());
+    }
     let subject = Subject::new(asked.key.unwrap_or_default(), asked.attempt);
     if let Err(injected) = app.leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await {
         return Answer::Other(layer::answer(&injected));
@@ -289,6 +301,9 @@ async fn answer(app: &Arc<App>, asked: &Asked<'_>, time_limit: bool) -> Answer {
     let Some(caller) = app.auth.caller(asked.authorization) else {
         return Answer::Other(Problem::unauthorized(UNAUTHORIZED).into_response());
     };
+    if let Err(limited) = app.limit_user(&caller) {
+        return Answer::Other(limited.into_response());
+    }
     let paid = async {
         let key = payments::key(asked.key, &caller)?;
         payments::pay(app, key, body::order(asked.body)?, subject).await

@@ -6,6 +6,7 @@
 //! * [`express`]: the short way of a payment, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
+//! * [`rates`]: how many requests each caller has.
 //! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
@@ -20,5 +21,6 @@ pub mod express;
 pub mod login;
 pub mod payments;
 pub mod problem;
+pub mod rates;
 pub mod render;
 pub mod status;

@@ -61,6 +61,7 @@ impl IntoResponse for Settled {
 /// # Errors
 /// 400, 409, 422, 503: `docs/target.md` has the table.
 pub async fn pay(app: &Arc<App>, key: ScopedKey, order: Order, subject: Subject) -> Result<Settled, Problem> {
+    let _admitted = app.admission.admit().ok_or_else(|| refused(app, Refused::Full))?;
     let claim = app.keys.claim(key).ok_or_else(Problem::key_in_use)?;
     if let Some(known) = app.bank.known(claim.key(), &order).map_err(|e| refused(app, e))? {
         app.metrics.replays.inc();

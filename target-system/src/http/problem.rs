@@ -2,6 +2,7 @@
 //! `{"error":{"type","code","message","param"}}`.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -19,7 +20,8 @@ pub static NOT_EXECUTED: HeaderName = HeaderName::from_static("not-executed");
 pub struct Problem {
     status: StatusCode,
     error: Error,
-    retry_after: bool,
+    /// In seconds.
+    retry_after: Option<u64>,
     not_executed: bool,
 }
 
@@ -46,7 +48,7 @@ impl Problem {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let error = Error { kind, code, message: message.into(), param: None };
-        Self { status, error, retry_after: false, not_executed: false }
+        Self { status, error, retry_after: None, not_executed: false }
     }
 
     /// 400: a field, named.
@@ -105,7 +107,7 @@ impl Problem {
             "idempotency_key_in_use",
             "a request with this Idempotency-Key is under way",
         );
-        p.retry_after = true;
+        p.retry_after = Some(1);
         p
     }
 
@@ -135,10 +137,23 @@ impl Problem {
     #[must_use]
     pub fn busy(message: &'static str) -> Self {
         let p = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "too_many_requests", message);
-        Self { retry_after: true, not_executed: true, ..p }
+        Self { retry_after: Some(1), not_executed: true, ..p }
     }
 
-    /// 503: the writer's queue is full; nothing was executed.
+    /// 429: the caller has used up its allowance; nothing was executed.
+    #[must_use]
+    pub fn rate_limited(wait: Duration) -> Self {
+        let p = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "rate_limited",
+            "more requests than this caller may send; nothing was executed",
+        );
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), not_executed: true, ..p }
+    }
+
+    /// 503: more payments wait than can be answered in time; nothing was executed.
     #[must_use]
     pub fn shed() -> Self {
         let p = Self::new(
@@ -147,7 +162,7 @@ impl Problem {
             "overloaded",
             "more payments are waiting than the service takes; nothing was executed",
         );
-        Self { retry_after: true, not_executed: true, ..p }
+        Self { retry_after: Some(1), not_executed: true, ..p }
     }
 
     /// The store gave an error, with the status that a fault chose or 503. A failure: it carries
@@ -190,8 +205,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.not_executed {
             headers.insert(&NOT_EXECUTED, HeaderValue::from_static("true"));

@@ -21,6 +21,7 @@ use crate::bank::{Bank, StoreHealth, Sums};
 use crate::metrics::Reading;
 use crate::process::Usage;
 use crate::store::recount::Recount;
+use crate::strain::Checks;
 
 #[derive(Serialize)]
 struct Health {
@@ -29,6 +30,8 @@ struct Health {
     uptime_s: f64,
     connections: usize,
     store: StoreHealth,
+    strain: Checks,
+    admission: Admitting,
     process: Usage,
     idempotency: Idempotency,
     fraud_checks_skipped: u64,
@@ -43,6 +46,13 @@ struct Idempotency {
     /// What it comes to where that is known without counting.
     #[serde(flatten)]
     kept: Option<Kept>,
+}
+
+#[derive(Serialize)]
+struct Admitting {
+    under_way: usize,
+    /// None when everything is admitted.
+    limit: Option<usize>,
 }
 
 /// The embedded store's keys.
@@ -64,7 +74,7 @@ struct Notifications {
 
 /// Whether it may take traffic.
 fn ready(app: &App) -> bool {
-    app.bank.health().ok && !app.drain.has_begun()
+    app.bank.health().ok && !app.drain.has_begun() && app.strain.has_room()
 }
 
 /// The keys of the embedded store.
@@ -90,10 +100,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 /// lock for a few words and one file of `/proc`: cheap enough to be asked each second.
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     let store = app.bank.health();
-    let status = match (store.ok, app.drain.has_begun()) {
-        (false, _) => "unhealthy",
-        (true, true) => "draining",
-        (true, false) => "ok",
+    let status = match (store.ok, app.drain.has_begun(), app.strain.has_room()) {
+        (false, ..) => "unhealthy",
+        (true, true, _) => "draining",
+        (true, false, false) => "strained",
+        (true, false, true) => "ok",
     };
     let health = Health {
         status,
@@ -101,6 +112,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         uptime_s: app.started.now_s(),
         connections: app.connections.load(Relaxed),
         store,
+        strain: app.strain.checks(),
+        admission: Admitting { under_way: app.admission.under_way(), limit: app.admission.limit() },
         process: Usage::now(),
         idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
         fraud_checks_skipped: app.metrics.fraud_skipped.get(),
@@ -119,6 +132,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     let text = app.metrics.text(Reading {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).map(|kept| kept.keys),
+        under_way: (app.admission.under_way(), app.admission.limit().unwrap_or(usize::MAX)),
         connections: app.connections.load(Relaxed),
         pool: match &app.bank {
             Bank::Embedded(_) => None,

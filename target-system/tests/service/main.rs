@@ -13,4 +13,5 @@ mod keeping;
 mod keys;
 mod lifecycle;
 mod limits;
+mod overload;
 mod support;
