@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::accept::Drain;
 use crate::auth::bearer::Auth;
 use crate::bank::Bank;
+use crate::dependencies::Dependencies;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
@@ -26,8 +27,10 @@ pub struct App {
     pub bank: Bank,
     /// The keys of requests under way.
     pub keys: Arc<InFlight>,
-    /// The fraud check.
+    /// The fraud check in process.
     pub rules: Rules,
+    /// The services that are asked before a payment, when there are any.
+    pub dependencies: Option<Dependencies>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.

@@ -6,9 +6,11 @@
 //! * [`express`]: the short way of a payment, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
+//! * [`checkout`]: a payment that asks other services first.
 //! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
+//! * [`peer`]: another service, asked.
 
 pub mod accept;
 pub mod accounts;
@@ -16,9 +18,11 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod checkout;
 pub mod express;
 pub mod login;
 pub mod payments;
+pub mod peer;
 pub mod problem;
 pub mod render;
 pub mod status;

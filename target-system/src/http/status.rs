@@ -18,6 +18,7 @@ use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
+use crate::dependencies::{Dependencies, DependenciesHealth};
 use crate::metrics::Reading;
 use crate::process::Usage;
 use crate::store::recount::Recount;
@@ -31,7 +32,9 @@ struct Health {
     store: StoreHealth,
     process: Usage,
     idempotency: Idempotency,
-    fraud_checks_skipped: u64,
+    fraud_fallbacks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependencies: Option<DependenciesHealth>,
     notifications: Notifications,
     faults: Vec<String>,
 }
@@ -103,7 +106,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         store,
         process: Usage::now(),
         idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
-        fraud_checks_skipped: app.metrics.fraud_skipped.get(),
+        fraud_fallbacks: app.metrics.fraud_fallbacks.get(),
+        dependencies: app.dependencies.as_ref().map(Dependencies::health),
         notifications: Notifications {
             sent: app.metrics.notifications_sent.get(),
             failed: app.metrics.notifications_failed.get(),
