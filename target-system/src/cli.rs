@@ -57,7 +57,7 @@ pub struct ServeArgs {
 
     /// The services that are asked before a payment.
     #[command(flatten)]
-    pub dependencies: DependencyArgs,
+    pub dependencies: Box<DependencyArgs>,
 
     /// How many accounts there are at least; missing ones are opened at start.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]

@@ -3,8 +3,8 @@
 //! In this order, because each step is dearer to undo than the one before: a score is forgotten, an
 //! authorisation has to be voided, a payment could only be paid back. Between the last two the process may die, or lose
 //! the client: then there is an authorisation and no payment. Whoever asks again with the key is
-//! given the same authorisation and makes the payment; if nobody does, it lapses. So from the authorisation on
-//! nothing depends on the client's staying.
+//! given the same authorisation and makes the payment; if nobody does, it lapses. A client that goes away is
+//! no reason to leave one behind: once the network is asked, the payment comes to its end without the client.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::decline::Decline;
 use crate::dependencies::Dependencies;
 use crate::fraud::Checked;
 use crate::fraud::daily::Counted;
-use crate::idempotency::{Claim, ScopedKey};
+use crate::idempotency::Claim;
 use crate::network::{Authorization, Network};
 use crate::record::{Order, Verdict};
 use crate::resilience::guard::CallError;
@@ -57,55 +57,64 @@ pub async fn pay(
     if checked.degraded {
         app.metrics.fraud_fallbacks.inc();
     }
-    let mut declined = checked.declined;
-    let mut authorized = None;
-    if let (None, Some(network)) = (declined, &dependencies.network) {
-        match authorize(app, network, claim.key(), &order, deadline).await? {
-            Ok(authorization) => authorized = Some((Arc::clone(network), authorization)),
-            Err(why) => declined = Some(why),
-        }
-    }
-    payments::pass_store_fault(app, subject).await?;
-    let asked = Asked { order, declined, claim, request_id: subject.request_id };
-    // In a task of its own: a client that hangs up now changes nothing. The store bounds how many wait.
-    let settling = tokio::spawn({
-        let app = Arc::clone(app);
-        async move {
-            let settled = payments::settle(&app, asked).await;
-            if let Ok(Settled { record, .. }) = &settled {
-                match (record.verdict, counted, authorized) {
-                    (Verdict::Succeeded { .. }, counted, _) => counted.into_iter().for_each(Counted::keep),
-                    (Verdict::Declined { .. }, _, Some((network, authorization))) => {
-                        network.void(authorization)
-                    }
-                    (Verdict::Declined { .. }, _, None) => {}
-                }
-            }
-            settled
-        }
-    });
-    let settled = settling.await.unwrap_or_else(|_| Err(Problem::internal()))?;
+    let checkout = Checkout {
+        app: Arc::clone(app),
+        asked: Asked { order, declined: checked.declined, claim, request_id: subject.request_id },
+        counted,
+        subject,
+        deadline,
+    };
+    // In a task of its own: a client that hangs up now changes nothing. It is over soon after the deadline.
+    let settled = tokio::spawn(checkout.settle()).await.unwrap_or_else(|_| Err(Problem::internal()))?;
     Ok(Answered { settled, degraded: checked.degraded && !settled.replayed })
 }
 
-async fn authorize(
-    app: &App,
-    network: &Network,
-    key: &ScopedKey,
-    order: &Order,
+/// A payment that the fraud check has seen.
+struct Checkout {
+    app: Arc<App>,
+    asked: Asked,
+    counted: Option<Counted>,
+    subject: Subject,
     deadline: Instant,
-) -> Result<Result<Authorization, Decline>, Problem> {
-    network.authorize(key, order, deadline).await.map_err(|error| match error {
-        // The network remembers what a ledger that was away has never heard of.
-        CallError::Refused(422) => Problem::key_reused(),
-        CallError::Refused(status) => {
-            tracing::warn!(status, "the network refuses to authorise");
-            Problem::network(true)
+}
+
+impl Checkout {
+    async fn settle(mut self) -> Result<Settled, Problem> {
+        let app = &self.app;
+        let network = app.dependencies.as_ref().and_then(|d| d.network.as_ref());
+        let mut authorized = None;
+        if let (None, Some(network)) = (self.asked.declined, network) {
+            match self.authorize(network).await? {
+                Ok(authorization) => authorized = Some((network, authorization)),
+                Err(why) => self.asked.declined = Some(why),
+            }
         }
-        error if error.not_asked() => {
-            app.metrics.shed.inc();
-            Problem::network(false)
+        // A store that a fault holds up shall not gather payments whose clients have given up.
+        let passed = tokio::time::timeout_at(self.deadline, payments::pass_store_fault(app, self.subject));
+        passed.await.map_err(|_| Problem::timeout())??;
+        let settled = payments::settle(app, self.asked).await?;
+        match (settled.record.verdict, self.counted, authorized) {
+            (Verdict::Succeeded { .. }, Some(counted), _) if !settled.replayed => counted.keep(),
+            (Verdict::Declined { .. }, _, Some((network, authorization))) => network.void(authorization),
+            _ => {}
         }
-        _ => Problem::network(true),
-    })
+        Ok(settled)
+    }
+
+    async fn authorize(&self, network: &Network) -> Result<Result<Authorization, Decline>, Problem> {
+        let (key, order) = (self.asked.claim.key(), &self.asked.order);
+        network.authorize(key, order, self.deadline).await.map_err(|error| match error {
+            // The network remembers what a ledger that was away has never heard of.
+            CallError::Refused(422) => Problem::key_reused(),
+            CallError::Refused(status) => {
+                tracing::warn!(status, "the network refuses to authorise");
+                Problem::network(true)
+            }
+            error if error.not_asked() => {
+                self.app.metrics.shed.inc();
+                Problem::network(false)
+            }
+            _ => Problem::network(true),
+        })
+    }
 }
