@@ -1,4 +1,4 @@
-//! The arguments of `payments serve`, shared with `squall target`.
+//! The arguments of `payments serve`, shared with `squall target`, and of the other roles.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::bank::Kind;
+use crate::dependencies::args::DependencyArgs;
 use crate::http::rates::{Allowance, Rates};
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
@@ -14,6 +15,8 @@ use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
 use crate::strain;
 
+pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
+pub use crate::network::service::{NetworkArgs, serve as serve_network};
 pub use crate::serve::serve;
 
 /// What `--help` says besides the settings.
@@ -24,6 +27,7 @@ Environment:
   PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
   PAYMENTS_PASSWORD          their password
   PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
+  PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
   CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
@@ -52,6 +56,10 @@ pub struct ServeArgs {
     /// How the database of `--store postgres` is used.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+
+    /// The services that are asked before a payment.
+    #[command(flatten)]
+    pub dependencies: Box<DependencyArgs>,
 
     /// How many accounts there are at least; missing ones are opened at start.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]

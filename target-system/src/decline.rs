@@ -2,7 +2,7 @@
 //!
 //! The last two digits of the amount choose the outcome, so that a scenario can ask for a share
 //! of declines and the service needs no randomness. Declines of the service's own making (no
-//! money, fraud rules) come on top.
+//! money, fraud rules) and of the card network come on top.
 
 /// A business refusal, answered with 402.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,17 +20,20 @@ pub enum Decline {
     IssuerUnavailable = 5,
     /// A fraud rule fired.
     Fraud = 6,
+    /// A person has to look at it: the fraud check did not answer, and it is large.
+    Review = 7,
 }
 
 impl Decline {
     /// All of them.
-    pub const ALL: [Decline; 6] = [
+    pub const ALL: [Decline; 7] = [
         Decline::DoNotHonor,
         Decline::InsufficientFunds,
         Decline::ExpiredCard,
         Decline::ExceedsLimit,
         Decline::IssuerUnavailable,
         Decline::Fraud,
+        Decline::Review,
     ];
 
     /// What the last two digits of `amount` choose; the numbers are ISO 8583's response codes.
@@ -56,6 +59,7 @@ impl Decline {
             Decline::ExceedsLimit => "exceeds_limit",
             Decline::IssuerUnavailable => "issuer_unavailable",
             Decline::Fraud => "fraud_suspected",
+            Decline::Review => "review_required",
         }
     }
 
@@ -69,7 +73,14 @@ impl Decline {
             Decline::ExceedsLimit => "the amount is above the issuer's limit",
             Decline::IssuerUnavailable => "the issuer cannot be reached",
             Decline::Fraud => "the payment was stopped by a fraud rule",
+            Decline::Review => "the fraud check is away, and a person has to look at a payment of this size",
         }
+    }
+
+    /// The decline with this [`code`](Self::code).
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.code() == code)
     }
 
     /// The decline that a row calls `number`.
@@ -94,6 +105,7 @@ mod tests {
     fn numbers_round_trip() {
         for d in Decline::ALL {
             assert_eq!(Decline::from_number(d as u8), Some(d));
+            assert_eq!(Decline::from_code(d.code()), Some(d));
         }
         assert_eq!(Decline::from_number(0), None);
     }

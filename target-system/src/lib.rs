@@ -18,7 +18,10 @@
 //! * [`writer`]: the one thread that commits to it.
 //! * [`postgres`]: the other: a database that several processes use.
 //! * [`idempotency`]: keys, and the requests that hold one now.
-//! * [`fraud`], [`notify`]: what happens before and after a payment.
+//! * [`fraud`], [`network`], [`notify`]: what happens before and after a payment.
+//! * [`dependencies`]: the services that are asked before a payment, when there are any.
+//! * [`resilience`]: what stands between this service and those.
+//! * [`role`]: what those services have in common; they are roles of the same program.
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
@@ -31,6 +34,7 @@ pub mod auth;
 pub mod bank;
 pub mod cli;
 pub mod decline;
+pub mod dependencies;
 pub mod fraud;
 pub mod http;
 pub mod idempotency;
@@ -39,11 +43,15 @@ pub mod ledger;
 pub mod limits;
 pub mod metrics;
 pub mod money;
+pub mod network;
 pub mod notify;
 pub mod postgres;
 pub mod process;
 pub mod record;
+pub mod resilience;
+pub mod role;
 pub mod serve;
 pub mod store;
 pub mod strain;
+mod timer;
 pub mod writer;

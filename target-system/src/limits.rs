@@ -43,6 +43,26 @@ pub const EXPIRE_PER_COMMIT: usize = 16;
 pub const NOTIFY_QUEUE: usize = 4096;
 /// How long the fraud check may take before a payment goes on without it.
 pub const FRAUD_TIMEOUT: Duration = Duration::from_millis(500);
+/// Payers whose daily totals are known; those beyond it are judged by the amount alone. Some 8 MB.
+pub const MAX_DAILY_TOTALS: usize = 256 << 10;
+/// How long a connection to another service is kept without use: less than that service keeps it.
+pub const PEER_IDLE: Duration = Duration::from_secs(30);
+/// The longest pause before a retry.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Authorisations that are being taken back; more lapse by themselves.
+pub const MAX_VOIDS: usize = 256;
+/// How long taking back an authorisation may take.
+pub const VOID_TIME: Duration = Duration::from_secs(5);
+/// How long a request to the fraud service or the network may take there.
+pub const ROLE_REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+/// After how long without a whole request head those close a connection.
+pub const ROLE_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long those wait for requests under way when they drain.
+pub const ROLE_DRAIN: Duration = Duration::from_secs(10);
+/// What the fraud service computes before it lets other requests have their turn.
+pub const SCORING_SLICE: Duration = Duration::from_micros(500);
+/// The longest latency of the network's stand-in.
+pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 /// Passwords checked at once: each takes a core and 19 MiB for a while.
 pub const LOGINS_AT_ONCE: usize = 2;
 /// Recounts of the ledger at once.

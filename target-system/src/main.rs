@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use payments::cli::{ServeArgs, serve};
+use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, serve, serve_fraud, serve_network};
 use tracing_subscriber::EnvFilter;
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
@@ -27,15 +27,23 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the API until it is drained (SIGTERM, Ctrl-C, or `POST /admin/drain`).
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    /// Scores payments for `serve --fraud-url`.
+    Fraud(FraudArgs),
+    /// Stands in for a card network for `serve --network-url`.
+    Network(NetworkArgs),
 }
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,payments=info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    let Command::Serve(args) = Cli::parse().command;
-    match serve(args) {
+    let served = match Cli::parse().command {
+        Command::Serve(args) => serve(*args),
+        Command::Fraud(args) => serve_fraud(args),
+        Command::Network(args) => serve_network(args),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

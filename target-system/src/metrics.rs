@@ -82,8 +82,8 @@ pub struct Metrics {
     rate_limited: Family<Whose, Counter>,
     under_way: Gauge,
     admitted: Gauge,
-    /// Payments that went on without a fraud check.
-    pub fraud_skipped: Counter,
+    /// Payments decided by the rule that acts when the fraud check does not answer.
+    pub fraud_fallbacks: Counter,
     /// Notifications delivered.
     pub notifications_sent: Counter,
     /// Notifications that failed at the fault point.
@@ -126,7 +126,7 @@ impl Metrics {
             rate_limited: Family::default(),
             under_way: Gauge::default(),
             admitted: Gauge::default(),
-            fraud_skipped: Counter::default(),
+            fraud_fallbacks: Counter::default(),
             notifications_sent: Counter::default(),
             notifications_failed: Counter::default(),
             notifications_lost: Counter::default(),
@@ -157,9 +157,9 @@ impl Metrics {
         r.register("http_connections_refused", "Connections above the cap", m.connections_refused.clone());
         r.register("payments_declined", "Payments declined, by code", m.declined.clone());
         r.register(
-            "payments_fraud_check_skipped",
-            "Payments that went on without a fraud check",
-            m.fraud_skipped.clone(),
+            "payments_fraud_fallbacks",
+            "Payments decided without an answer of the fraud check",
+            m.fraud_fallbacks.clone(),
         );
         r.register("notifications_sent", "Notifications delivered", m.notifications_sent.clone());
         r.register("notifications_failed", "Notifications that failed", m.notifications_failed.clone());
@@ -195,6 +195,11 @@ impl Metrics {
         );
         r.register("process_threads", "Threads", m.threads.clone());
         m
+    }
+
+    /// Where parts of the service that not every process has put their own figures.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
     }
 
     /// Counts an answered request.

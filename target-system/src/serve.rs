@@ -59,7 +59,8 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         leases.arm_for_life(&fault, 0)?;
     }
     ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
-    allow_connections(args.max_connections)?;
+    args.dependencies.check(args.request_timeout())?;
+    allow_connections(args.max_connections, args.dependencies.connections())?;
 
     let keeping = Keeping::prepare(&args)?;
 
@@ -70,12 +71,15 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     let done = runtime.block_on(async {
-        let metrics = Arc::new(Metrics::new(args.store));
+        let mut metrics = Metrics::new(args.store);
+        let dependencies = args.dependencies.connect(metrics.registry())?;
+        let metrics = Arc::new(metrics);
         let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
         let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
         let app = Arc::new(App {
             keys: Arc::new(InFlight::default()),
-            rules: Rules { limit: args.fraud_limit },
+            rules: Rules { limit: args.fraud_limit, review: args.dependencies.review() },
+            dependencies,
             recounts: Arc::new(tokio::sync::Semaphore::new(RECOUNTS_AT_ONCE)),
             drain: Drain::new(),
             started: squall_record::clock::Clock::start(),
@@ -97,6 +101,9 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let drained = serve_until_drained(&args, &app).await;
         // Every connection is closed: what is queued is committed, and then the store ends.
         end.end().await?;
+        if let Some(dependencies) = &app.dependencies {
+            dependencies.end().await;
+        }
         notify_worker.abort();
         watching.iter().for_each(tokio::task::JoinHandle::abort);
         drained
@@ -197,8 +204,8 @@ impl End {
 }
 
 /// Every connection is an open file, beside those of the store.
-fn allow_connections(max_connections: u32) -> anyhow::Result<()> {
-    let others = (MAX_ADMIN_CONNECTIONS + STORE_FILES + OTHER_FILES) as u64;
+fn allow_connections(max_connections: u32, to_dependencies: usize) -> anyhow::Result<()> {
+    let others = (MAX_ADMIN_CONNECTIONS + STORE_FILES + OTHER_FILES + to_dependencies) as u64;
     let needed = u64::from(max_connections) + others;
     allow_open_files(needed).map_err(|hard| {
         let lower = match hard.saturating_sub(others) {
@@ -248,41 +255,44 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
     let administered =
         listen(admin_listener, move |r, _| Arc::clone(&admin).answer(r), app.drain.subscribe());
     let (served, administered) = (tokio::spawn(served), tokio::spawn(administered));
-    drain_on_signals(app)?;
+    let drained = Arc::clone(app);
+    drain_on_signals(move || drained.drain.begin())?;
     if args.exit_on_stdin_eof {
-        drain_on_stdin_eof(app)?;
+        let drained = Arc::clone(app);
+        drain_on_stdin_eof(move || drained.drain.begin())?;
     }
     tracing::info!(listening = %announcement.listening, admin = %announcement.admin, "ready");
     if args.announce {
-        let mut line = serde_json::to_string(&announcement)?;
-        line.push('\n');
-        let mut out = std::io::stdout();
-        out.write_all(line.as_bytes())
-            .and_then(|()| out.flush())
-            .context("failed to announce the service")?;
+        announce(&announcement)?;
     }
     served.await?;
     administered.await?;
     Ok(())
 }
 
-fn drain_on_signals(app: &Arc<App>) -> anyhow::Result<()> {
+/// Prints `announcement` as a line of JSON.
+pub(crate) fn announce(announcement: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(announcement)?;
+    line.push('\n');
+    let mut out = std::io::stdout();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).context("failed to announce the service")
+}
+
+pub(crate) fn drain_on_signals(drain: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let app = Arc::clone(app);
     tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        app.drain.begin();
+        drain();
     });
     Ok(())
 }
 
 /// Reads standard input to its end, in a thread of its own: such a read cannot be given up.
-fn drain_on_stdin_eof(app: &Arc<App>) -> anyhow::Result<()> {
-    let app = Arc::clone(app);
+pub(crate) fn drain_on_stdin_eof(drain: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let mut ignored = [0; 4096];
         let mut stdin = std::io::stdin().lock();
@@ -293,7 +303,7 @@ fn drain_on_stdin_eof(app: &Arc<App>) -> anyhow::Result<()> {
                 _ => {}
             }
         }
-        app.drain.begin();
+        drain();
     })?;
     Ok(())
 }

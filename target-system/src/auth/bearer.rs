@@ -52,11 +52,7 @@ impl Auth {
             let text = var(name).with_context(|| {
                 format!("{name} is not set: give the service a bearer token of {MIN_TOKEN_BYTES} characters or more")
             })?;
-            ensure!(
-                text.len() >= MIN_TOKEN_BYTES && text.bytes().all(|b| b.is_ascii_graphic()),
-                "{name} needs {MIN_TOKEN_BYTES} or more visible ASCII characters"
-            );
-            Ok(Secret::new(text))
+            strong(name, text)
         };
         let user = match (var("PAYMENTS_USER"), var("PAYMENTS_PASSWORD")) {
             (Some(name), Some(password)) => {
@@ -111,7 +107,7 @@ impl Auth {
     /// Whether this `Authorization` header is the administrator's.
     #[must_use]
     pub fn is_admin(&self, authorization: Option<&[u8]>) -> bool {
-        authorization.and_then(bearer).is_some_and(|token| self.admin_token.is(token))
+        shows(authorization, &self.admin_token)
     }
 
     /// Tokens for the user called `name`, who has shown the password.
@@ -136,6 +132,24 @@ impl Auth {
         let iat = now_s();
         self.signer.sign(&Claims { sub: name.to_owned(), purpose, iat, exp: iat + valid_s })
     }
+}
+
+/// `text` as a token, which the variable `name` holds.
+///
+/// # Errors
+/// When it is too short, or no header can hold it.
+pub fn strong(name: &str, text: String) -> anyhow::Result<Secret> {
+    ensure!(
+        text.len() >= MIN_TOKEN_BYTES && text.bytes().all(|b| b.is_ascii_graphic()),
+        "{name} needs {MIN_TOKEN_BYTES} or more visible ASCII characters"
+    );
+    Ok(Secret::new(text))
+}
+
+/// Whether this `Authorization` header shows `token`.
+#[must_use]
+pub fn shows(authorization: Option<&[u8]>, token: &Secret) -> bool {
+    authorization.and_then(bearer).is_some_and(|shown| token.is(shown))
 }
 
 /// The token in `Bearer <token>` (RFC 6750; the scheme's case does not matter, RFC 9110, 11.1).

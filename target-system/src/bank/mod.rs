@@ -211,6 +211,18 @@ impl Bank {
         }
     }
 
+    /// As [`known`](Self::known), where that takes a question to another process: for orders that other services
+    /// are asked about before they are settled.
+    ///
+    /// # Errors
+    /// As [`known`](Self::known).
+    pub async fn known_elsewhere(&self, key: &ScopedKey, order: &Order) -> Result<Option<Record>, Refused> {
+        match self {
+            Bank::Embedded(_) => Ok(None),
+            Bank::Postgres(bank) => bank.known(key, order).await,
+        }
+    }
+
     /// Makes the payment, once for its key; waits until it is durable.
     ///
     /// # Errors

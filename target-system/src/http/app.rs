@@ -15,6 +15,7 @@ use super::rates::Rates;
 use crate::admission::Admission;
 use crate::auth::bearer::{Auth, Caller};
 use crate::bank::Bank;
+use crate::dependencies::Dependencies;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
@@ -31,8 +32,10 @@ pub struct App {
     pub bank: Bank,
     /// The keys of requests under way.
     pub keys: Arc<InFlight>,
-    /// The fraud check.
+    /// The fraud check in process.
     pub rules: Rules,
+    /// The services that are asked before a payment, when there are any.
+    pub dependencies: Option<Dependencies>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.

@@ -32,13 +32,14 @@ use super::accept::begun;
 use super::api::{Api, FORWARDED_FOR, UNAUTHORIZED};
 use super::app::App;
 use super::body;
-use super::payments;
+use super::payments::{self, Answered};
 use super::problem::Problem;
 use super::render::{self, Wanted};
 use crate::bank::Settled;
 use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS};
 use crate::metrics::PAY_ROUTE;
 use crate::record::{Record, Verdict};
+use crate::timer;
 
 /// What is read at once, at least. Longer requests are not for this lane.
 const READ_BYTES: usize = 16 * 1024;
@@ -69,7 +70,7 @@ pub async fn serve(
         // What one read has cut off a pipelined payment is most often completed by another.
         if asked.is_empty() && (input.is_empty() || next == Next::Partial && answered) {
             drop(asked);
-            let idle_until = timer_now() + header_timeout;
+            let idle_until = timer::now() + header_timeout;
             tokio::select! {
                 biased;
                 read = stream.read_buf(&mut input) => if !matches!(read, Ok(n) if n > 0) { return None },
@@ -283,14 +284,20 @@ fn begin<'a>(
     asked: &'a [Asked<'_>],
 ) -> Round<impl Future<Output = Answer> + 'a> {
     let each_its_own = app.leases.any_at(FaultPoint::Api);
-    let slots =
-        asked.iter().map(|asked| Slot::Waits(Box::pin(answer(app, peer, asked, each_its_own)))).collect();
-    Round { slots, deadline: timer_now() + app.request_timeout, each_its_own }
+    let deadline = timer::now() + app.request_timeout;
+    let begun = |asked| Slot::Waits(Box::pin(answer(app, peer, asked, deadline, each_its_own)));
+    Round { slots: asked.iter().map(begun).collect(), deadline, each_its_own }
 }
 
 /// Answers as [`Api::answer`] does: first the address's allowance, then the `api` fault point, then the caller, then the time limit,
 /// when it is to have one of its own.
-async fn answer(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, time_limit: bool) -> Answer {
+async fn answer(
+    app: &Arc<App>,
+    peer: IpAddr,
+    asked: &Asked<'_>,
+    deadline: Instant,
+    time_limit: bool,
+) -> Answer {
     if let Err(limited) = app.limit_address(peer, asked.forwarded) {
         return Answer::Other(limited.into_response());
     }
@@ -304,9 +311,10 @@ async fn answer(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, time_limit: boo
     if let Err(limited) = app.limit_user(&caller) {
         return Answer::Other(limited.into_response());
     }
+    let deadline = if time_limit { timer::now() + app.request_timeout } else { deadline };
     let paid = async {
         let key = payments::key(asked.key, &caller)?;
-        payments::pay(app, key, body::order(asked.body)?, subject).await
+        payments::pay(app, key, body::order(asked.body)?, subject, deadline).await
     };
     let paid = if time_limit {
         tokio::time::timeout(app.request_timeout, paid).await.unwrap_or_else(|_| Err(Problem::timeout()))
@@ -314,7 +322,9 @@ async fn answer(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, time_limit: boo
         paid.await
     };
     match paid {
-        Ok(Settled { record, replayed: false }) if matches!(record.verdict, Verdict::Succeeded { .. }) => {
+        Ok(Answered { settled: Settled { record, replayed: false }, degraded: false })
+            if matches!(record.verdict, Verdict::Succeeded { .. }) =>
+        {
             Answer::Paid(record)
         }
         Ok(paid) => Answer::Other(paid.into_response()),
@@ -383,12 +393,6 @@ fn date(out: &mut Vec<u8>) {
     });
 }
 
-/// Now, as tokio's timers take it.
-#[expect(clippy::disallowed_methods, reason = "tokio's timers take no other instants")]
-fn timer_now() -> Instant {
-    Instant::now()
-}
-
 /// One timer for all the time-outs of a connection, which hardly ever pass: it is set anew when it
 /// rings, not for each of them.
 struct Patience {
@@ -406,7 +410,7 @@ impl Patience {
     async fn until(&mut self, deadline: Instant) {
         loop {
             self.sleep.as_mut().await;
-            let now = timer_now();
+            let now = timer::now();
             if now >= deadline {
                 return;
             }
@@ -502,15 +506,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_at_its_deadline_however_often_it_was_asked() {
-        let began = timer_now();
+        let began = timer::now();
         let mut patience = Patience::new(Duration::from_secs(10));
         for _ in 0..5 {
             // Something else comes first.
-            let deadline = timer_now() + Duration::from_secs(10);
+            let deadline = timer::now() + Duration::from_secs(10);
             let first = tokio::time::timeout(Duration::from_secs(4), patience.until(deadline)).await;
             assert!(first.is_err());
         }
-        let deadline = timer_now() + Duration::from_secs(60);
+        let deadline = timer::now() + Duration::from_secs(60);
         patience.until(deadline).await;
         assert_eq!(began.elapsed().as_secs(), 80);
     }

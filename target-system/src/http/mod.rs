@@ -7,9 +7,11 @@
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
 //! * [`rates`]: how many requests each caller has.
+//! * [`checkout`]: a payment that asks other services first.
 //! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
+//! * [`peer`]: another service, asked.
 
 pub mod accept;
 pub mod accounts;
@@ -17,9 +19,11 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod checkout;
 pub mod express;
 pub mod login;
 pub mod payments;
+pub mod peer;
 pub mod problem;
 pub mod rates;
 pub mod render;

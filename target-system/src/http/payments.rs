@@ -11,9 +11,11 @@ use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
+use tokio::time::Instant;
 
 use super::app::App;
 use super::body;
+use super::checkout;
 use super::problem::Problem;
 use super::render::{self, Wanted};
 use crate::auth::bearer::Caller;
@@ -24,9 +26,22 @@ use crate::idempotency::ScopedKey;
 use crate::ids::{AccountId, parse_payment};
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::record::{Order, Record, Verdict};
+use crate::timer;
 
 /// Says that an answer was given before.
 const REPLAYED: &str = "idempotent-replayed";
+/// Says which dependency did not take part in the answer.
+const DEGRADED: &str = "degraded";
+
+/// What a payment came to, as its client is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// What it came to.
+    pub settled: Settled,
+    /// Whether it was decided without an answer of the fraud check. Of this answer alone: nobody
+    /// remembers it.
+    pub degraded: bool,
+}
 
 /// `POST /v1/payments`
 ///
@@ -37,10 +52,21 @@ pub async fn create(
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
+    let deadline = timer::now() + app.request_timeout;
     let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
     let subject = Subject::of(request.headers(), || 0);
     let order = body::order(&body::read(request.into_body()).await?)?;
-    Ok(pay(app, key, order, subject).await?.into_response())
+    Ok(pay(app, key, order, subject, deadline).await?.into_response())
+}
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> Response {
+        let mut response = self.settled.into_response();
+        if self.degraded {
+            response.headers_mut().insert(DEGRADED, HeaderValue::from_static("fraud"));
+        }
+        response
+    }
 }
 
 impl IntoResponse for Settled {
@@ -56,22 +82,44 @@ impl IntoResponse for Settled {
     }
 }
 
-/// Makes the payment `order` under `key`, once; waits until it is durable.
+/// Makes the payment `order` under `key`, once; waits until it is durable. Other services are asked no longer
+/// than until `deadline`.
 ///
 /// # Errors
 /// 400, 409, 422, 503: `docs/target.md` has the table.
-pub async fn pay(app: &Arc<App>, key: ScopedKey, order: Order, subject: Subject) -> Result<Settled, Problem> {
+pub async fn pay(
+    app: &Arc<App>,
+    key: ScopedKey,
+    order: Order,
+    subject: Subject,
+    deadline: Instant,
+) -> Result<Answered, Problem> {
     let _admitted = app.admission.admit().ok_or_else(|| refused(app, Refused::Full))?;
     let claim = app.keys.claim(key).ok_or_else(Problem::key_in_use)?;
     if let Some(known) = app.bank.known(claim.key(), &order).map_err(|e| refused(app, e))? {
         app.metrics.replays.inc();
-        return Ok(Settled { record: known, replayed: true });
+        return Ok(Answered { settled: Settled { record: known, replayed: true }, degraded: false });
     }
-    let declined = decide(app, &order, subject).await;
-    // From here on the store is asked: a fault there is a failure of ours, not a refusal.
-    let passed = app.leases.pass(FaultPoint::Store, subject.request_id, subject.attempt).await;
-    passed.map_err(|injected| Problem::store(injected.status))?;
+    if let Some(dependencies) = &app.dependencies {
+        // In a box: payments that ask nobody shall not carry the room for it.
+        return Box::pin(checkout::pay(app, dependencies, claim, order, subject, deadline)).await;
+    }
+    let Checked { declined, degraded } = decide(app, &order, subject).await;
+    pass_store_fault(app, subject).await?;
     let asked = Asked { order, declined, claim, request_id: subject.request_id };
+    let settled = settle(app, asked).await?;
+    Ok(Answered { settled, degraded: degraded && !settled.replayed })
+}
+
+/// Lets a payment pass the `store` fault point. From here on the store is asked: a fault there is a
+/// failure of ours, not a refusal.
+pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<(), Problem> {
+    let passed = app.leases.pass(FaultPoint::Store, subject.request_id, subject.attempt).await;
+    passed.map_err(|injected| Problem::store(injected.status))
+}
+
+/// Has the store settle what is asked.
+pub(super) async fn settle(app: &App, asked: Asked) -> Result<Settled, Problem> {
     let settled = app.bank.settle(asked).await.map_err(|e| refused(app, e))?;
     match settled.record.verdict {
         _ if settled.replayed => {
@@ -123,18 +171,15 @@ pub fn key(sent: Option<&[u8]>, caller: &Caller) -> Result<ScopedKey, Problem> {
 }
 
 /// What can be decided without the ledger: the amount's digits, then the fraud rules.
-async fn decide(app: &App, order: &Order, subject: Subject) -> Option<Decline> {
+async fn decide(app: &App, order: &Order, subject: Subject) -> Checked {
     if let Some(why) = Decline::by_amount(order.amount) {
-        return Some(why);
+        return Checked { declined: Some(why), degraded: false };
     }
-    match app.rules.check(&app.leases, order, subject.request_id, subject.attempt).await {
-        Checked::Clear => None,
-        Checked::Stopped(why) => Some(why),
-        Checked::Skipped => {
-            app.metrics.fraud_skipped.inc();
-            None
-        }
+    let checked = app.rules.check(&app.leases, order, subject).await;
+    if checked.degraded {
+        app.metrics.fraud_fallbacks.inc();
     }
+    checked
 }
 
 fn rendered(status: StatusCode, record: &Record) -> Response {

@@ -165,6 +165,19 @@ impl Problem {
         Self { retry_after: Some(1), not_executed: true, ..p }
     }
 
+    /// 503: the card network gives no answer. Nothing was executed when it was not asked; otherwise it may
+    /// have authorised the payment, and gives the same key the same authorisation.
+    #[must_use]
+    pub fn network(asked: bool) -> Self {
+        let p = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "api_error",
+            "network_unavailable",
+            "the card network gives no answer; ask for it again with the same key",
+        );
+        Self { retry_after: (!asked).then_some(1), not_executed: !asked, ..p }
+    }
+
     /// The store gave an error, with the status that a fault chose or 503. A failure: it carries
     /// no mark.
     #[must_use]

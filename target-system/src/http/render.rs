@@ -7,10 +7,11 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use squall_record::clock;
 
 use crate::ids::{ACCOUNT_DIGITS, PAYMENT_DIGITS};
-use crate::record::{Record, Verdict};
+use crate::record::{Order, Record, Verdict};
 
 /// The fields of a payment, in the order in which they are written.
 pub const FIELDS: [&str; 8] = ["id", "status", "seq", "from", "to", "amount", "currency", "created_at"];
@@ -83,6 +84,13 @@ pub fn payment(out: &mut String, record: &Record, wanted: Wanted) {
     out.push('}');
 }
 
+/// What a client asks for, as [`super::body::order`] reads it.
+#[must_use]
+pub fn order(order: &Order) -> String {
+    let Order { from, to, amount, currency } = order;
+    format!(r#"{{"from":"{from}","to":"{to}","amount":{amount},"currency":"{currency}"}}"#)
+}
+
 /// Appends an id in quotes.
 fn quoted(out: &mut String, prefix: &str, number: u64, digits: usize) {
     out.push('"');
@@ -132,7 +140,13 @@ pub fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 /// An answer with `value` as its JSON body.
 #[must_use]
 pub fn value(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    json(status, serde_json::to_vec(value).expect("own types are JSON"))
+    json(status, bytes(value))
+}
+
+/// `value` as JSON.
+#[must_use]
+pub fn bytes(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("own types are JSON").into()
 }
 
 #[cfg(test)]
@@ -141,7 +155,6 @@ mod tests {
     use crate::decline::Decline;
     use crate::ids::AccountId;
     use crate::money::Currency;
-    use crate::record::Order;
     use proptest::prelude::*;
 
     fn record(verdict: Verdict) -> Record {

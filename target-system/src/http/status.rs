@@ -18,6 +18,7 @@ use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
+use crate::dependencies::{Dependencies, DependenciesHealth};
 use crate::metrics::Reading;
 use crate::process::Usage;
 use crate::store::recount::Recount;
@@ -34,7 +35,9 @@ struct Health {
     admission: Admitting,
     process: Usage,
     idempotency: Idempotency,
-    fraud_checks_skipped: u64,
+    fraud_fallbacks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependencies: Option<DependenciesHealth>,
     notifications: Notifications,
     faults: Vec<String>,
 }
@@ -116,7 +119,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         admission: Admitting { under_way: app.admission.under_way(), limit: app.admission.limit() },
         process: Usage::now(),
         idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
-        fraud_checks_skipped: app.metrics.fraud_skipped.get(),
+        fraud_fallbacks: app.metrics.fraud_fallbacks.get(),
+        dependencies: app.dependencies.as_ref().map(Dependencies::health),
         notifications: Notifications {
             sent: app.metrics.notifications_sent.get(),
             failed: app.metrics.notifications_failed.get(),

@@ -7,12 +7,14 @@
 //! * [`schema`]: tables, and how they come to be.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
+//! * `known`: what is known of an order before it.
 //! * [`read`]: accounts and payments, found.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
 pub mod audit;
 pub mod commit;
+mod known;
 pub mod pool;
 pub mod read;
 pub mod rows;

@@ -7,10 +7,14 @@
 
 #[path = "../service/api.rs"]
 mod api;
+mod authorized;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
 mod own;
+#[path = "../service/roles.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod roles;
 mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
 
 /// A further process on `server`.
-fn beside(server: &Server, args: &[&str]) -> Service {
+pub fn beside(server: &Server, args: &[&str]) -> Service {
     Service::launch(command(server).args(args))
 }
 
@@ -30,7 +30,7 @@ fn command(server: &Server) -> Command {
     c
 }
 
-fn server() -> (tempfile::TempDir, Server) {
+pub fn server() -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     (folder, server)

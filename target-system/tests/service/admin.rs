@@ -88,16 +88,23 @@ fn the_api_point_acts_before_anything_else_but_not_on_who_watches() {
 }
 
 #[test]
-fn without_a_fraud_check_payments_go_on_and_are_counted() {
+fn without_a_fraud_check_payments_go_on_but_large_ones() {
     let service = Service::start(&["--fraud-limit", "1000"]);
     assert_eq!(service.client().pay("a", 1, 2, 1001).code(), "fraud_suspected");
     service.arm("f", "fraud", ERROR, 60_000);
-    assert_eq!(service.client().pay("b", 1, 2, 1001).status, 201);
-    assert_eq!(service.health()["fraud_checks_skipped"], 1);
+    let degraded = service.client().pay("b", 1, 2, 1001);
+    assert_eq!((degraded.status, degraded.header("degraded")), (201, Some("fraud")));
+    let replayed = service.client().pay("b", 1, 2, 1001);
+    assert_eq!((replayed.status, replayed.header("degraded")), (201, None));
+    assert_eq!(replayed.body, degraded.body);
+    assert_eq!(service.health()["fraud_fallbacks"], 1);
     service.end("f");
     service.arm("g", "fraud", HANG, 60_000);
     assert_eq!(service.client().pay("c", 1, 2, 1001).status, 201, "it does not wait for ever either");
-    assert_eq!(service.health()["fraud_checks_skipped"], 2);
+    assert_eq!(service.health()["fraud_fallbacks"], 2);
+    assert_eq!(service.client().pay("d", 1, 2, 1_000_002).code(), "review_required");
+    service.end("g");
+    assert_eq!(service.client().pay("e", 1, 2, 100).header("degraded"), None);
 }
 
 #[test]
