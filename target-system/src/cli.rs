@@ -13,6 +13,7 @@ use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
+use crate::profile::Profile;
 use crate::strain;
 
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
@@ -48,6 +49,10 @@ pub struct ServeArgs {
     /// Where payments are kept.
     #[arg(long, value_enum, default_value_t = Kind::Embedded)]
     pub store: Kind,
+
+    /// Strong, or weak on purpose: `naive` plants flaws that a load finds.
+    #[arg(long, value_enum, default_value_t = Profile::Hardened)]
+    pub profile: Profile,
 
     /// The folder of the embedded store's ledger; made when it does not exist.
     #[arg(long, value_name = "DIR", required_if_eq("store", "embedded"))]

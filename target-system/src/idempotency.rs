@@ -81,6 +81,13 @@ impl ScopedKey {
         Ok(Self::from_row(&scoped[..name + 1 + key.len()]))
     }
 
+    /// The key of what is done on top of this one's request; `None` when it would be too long.
+    #[must_use]
+    pub fn of_more(&self, what: &[u8]) -> Option<Self> {
+        let bytes = [self.as_bytes(), what].concat();
+        (bytes.len() <= MAX_SUBJECT_BYTES + 1 + MAX_KEY_BYTES).then(|| Self::from_row(&bytes))
+    }
+
     /// A key read back from a row.
     #[must_use]
     pub fn from_row(bytes: &[u8]) -> Self {
@@ -96,17 +103,25 @@ impl ScopedKey {
 
 /// The keys of the requests that are under way. As many as there are requests, which the
 /// connections bound.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct InFlight {
+    exclusive: bool,
     shards: [Mutex<HashSet<ScopedKey, BuildHasherDefault<Hashed>>>; SHARDS],
 }
 
 impl InFlight {
+    /// No keys yet. Each is for one request at a time if it is `exclusive`: not so, two requests with one key may
+    /// both be carried out.
+    #[must_use]
+    pub fn new(exclusive: bool) -> Self {
+        Self { exclusive, shards: Default::default() }
+    }
+
     /// Claims `key` until the claim is dropped; `None` when somebody holds it.
     pub fn claim(self: &Arc<Self>, key: ScopedKey) -> Option<Claim> {
         // One insertion leaves the set whole, whoever panicked before.
         let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
-        let free = shard.insert(key.clone());
+        let free = shard.insert(key.clone()) || !self.exclusive;
         drop(shard);
         free.then(|| Claim { key, held_in: Arc::clone(self) })
     }
@@ -156,12 +171,20 @@ mod tests {
 
     #[test]
     fn a_claim_excludes_others_until_it_is_dropped() {
-        let keys = Arc::new(InFlight::default());
+        let keys = Arc::new(InFlight::new(true));
         let key = || ScopedKey::new("a", b"k").unwrap();
         let held = keys.claim(key()).unwrap();
         assert!(keys.claim(key()).is_none());
         assert!(keys.claim(ScopedKey::new("b", b"k").unwrap()).is_some());
         drop(held);
         assert!(keys.claim(key()).is_some());
+    }
+
+    #[test]
+    fn without_exclusion_a_key_is_claimed_twice() {
+        let keys = Arc::new(InFlight::new(false));
+        let key = || ScopedKey::new("a", b"k").unwrap();
+        let held = [keys.claim(key()), keys.claim(key())];
+        assert!(held.iter().all(Option::is_some));
     }
 }

@@ -26,6 +26,7 @@
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
+//! * [`profile`]: strong, or weak on purpose.
 //! * [`limits`]: every bound by name.
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
@@ -47,6 +48,7 @@ pub mod network;
 pub mod notify;
 pub mod postgres;
 pub mod process;
+pub mod profile;
 pub mod record;
 pub mod resilience;
 pub mod role;

@@ -27,6 +27,10 @@ pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// The most payments of one commit.
 pub const MAX_BATCH: usize = 4096;
+/// Orders that may wait under the naive profile: more than memory should be asked to hold.
+pub const NAIVE_QUEUE: u32 = 1_000_000;
+/// Calls to a dependency at once under the naive profile.
+pub const NAIVE_CALLS: u16 = 1024;
 /// Payments that may be under way however slowly they are completed.
 pub const ADMISSION_FLOOR: usize = 1024;
 /// How often the rate of completion is taken.

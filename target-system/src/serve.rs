@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::notify::{self, Notifier};
 use crate::postgres;
 use crate::process::allow_open_files;
+use crate::profile::Profile;
 use crate::store::Store;
 use crate::store::recovery::Recovered;
 use crate::strain::{self, Strain};
@@ -47,11 +48,8 @@ struct Announcement {
 /// # Errors
 /// When a setting makes no sense, a secret is missing, the ledger cannot be recovered or an
 /// address cannot be listened on.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it runs until the end: nobody needs the arguments afterwards"
-)]
-pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
+pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
+    args.profile.apply(&mut args);
     let auth = Auth::from_env(|name| std::env::var(name).ok())?;
     let leases = Arc::new(Leases::new());
     if let Some(fault) = switches::from_env(|name| std::env::var(name).ok())? {
@@ -59,7 +57,9 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         leases.arm_for_life(&fault, 0)?;
     }
     ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
-    args.dependencies.check(args.request_timeout())?;
+    if args.profile == Profile::Hardened {
+        args.dependencies.check(args.request_timeout())?;
+    }
     allow_connections(args.max_connections, args.dependencies.connections())?;
 
     let keeping = Keeping::prepare(&args)?;
@@ -77,8 +77,13 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
         let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
         let app = Arc::new(App {
-            keys: Arc::new(InFlight::default()),
-            rules: Rules { limit: args.fraud_limit, review: args.dependencies.review() },
+            keys: Arc::new(InFlight::new(args.profile.locks_keys())),
+            rules: Rules {
+                limit: args.fraud_limit,
+                review: args.dependencies.review(),
+                patience: args.profile.fraud_patience(args.request_timeout()),
+            },
+            fee: args.profile.fee(),
             dependencies,
             recounts: Arc::new(tokio::sync::Semaphore::new(RECOUNTS_AT_ONCE)),
             drain: Drain::new(),

@@ -15,12 +15,13 @@ pub mod daily;
 pub mod scoring;
 pub mod service;
 
+use std::time::Duration;
+
 use squall_chaos::layer::Subject;
 use squall_chaos::leases::Leases;
 use squall_record::fault::FaultPoint;
 
 use crate::decline::Decline;
-use crate::limits::FRAUD_TIMEOUT;
 use crate::record::Order;
 
 /// What the check says.
@@ -45,6 +46,8 @@ pub struct Rules {
     pub limit: i64,
     /// What decides when the check does not answer.
     pub review: Review,
+    /// How long it is waited for.
+    pub patience: Duration,
 }
 
 /// What a person has to look at when there is no check, in minor units.
@@ -66,9 +69,9 @@ impl Review {
 }
 
 impl Rules {
-    /// Checks one order, within [`FRAUD_TIMEOUT`].
+    /// Checks one order.
     pub async fn check(self, leases: &Leases, order: &Order, subject: Subject) -> Checked {
-        match answers(leases, subject).await {
+        match answers(leases, subject, self.patience).await {
             true => Checked::by_check(order.amount > self.limit),
             false => self.review.decide(order.amount, None),
         }
@@ -76,9 +79,9 @@ impl Rules {
 }
 
 /// Whether the fault point lets the check answer.
-async fn answers(leases: &Leases, subject: Subject) -> bool {
+async fn answers(leases: &Leases, subject: Subject, patience: Duration) -> bool {
     let point = leases.pass(FaultPoint::Fraud, subject.request_id, subject.attempt);
-    matches!(tokio::time::timeout(FRAUD_TIMEOUT, point).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(patience, point).await, Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::daily::{Counted, DailyTotals};
 use super::{Checked, Review, answers};
 use crate::http::peer::{Peer, PeerUrl};
 use crate::http::render;
-use crate::limits::MAX_DAILY_TOTALS;
+use crate::limits::{FRAUD_TIMEOUT, MAX_DAILY_TOTALS};
 use crate::record::Order;
 use crate::resilience::guard::{CallError, Failure, Guard};
 
@@ -64,7 +64,7 @@ impl Scoring {
         counted: &Counted,
         deadline: Instant,
     ) -> Checked {
-        if answers(leases, subject).await
+        if answers(leases, subject, FRAUD_TIMEOUT).await
             && let Ok(score) = self.ask(order, deadline).await
         {
             return Checked::by_check(score > self.highest);

@@ -19,6 +19,7 @@ use crate::dependencies::Dependencies;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
+use crate::profile::Fee;
 use crate::strain::Strain;
 
 /// The service, as its handlers see it.
@@ -36,6 +37,8 @@ pub struct App {
     pub rules: Rules,
     /// The services that are asked before a payment, when there are any.
     pub dependencies: Option<Dependencies>,
+    /// What each payment costs its payer, if anything.
+    pub fee: Option<Fee>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.

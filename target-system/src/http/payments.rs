@@ -25,6 +25,7 @@ use crate::fraud::Checked;
 use crate::idempotency::ScopedKey;
 use crate::ids::{AccountId, parse_payment};
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
+use crate::profile::Fee;
 use crate::record::{Order, Record, Verdict};
 use crate::timer;
 
@@ -120,15 +121,28 @@ pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<(), 
 
 /// Has the store settle what is asked.
 pub(super) async fn settle(app: &App, asked: Asked) -> Result<Settled, Problem> {
+    let fee = app.fee.and_then(|fee| charged(app, fee, &asked));
     let settled = app.bank.settle(asked).await.map_err(|e| refused(app, e))?;
     match settled.record.verdict {
         _ if settled.replayed => {
             app.metrics.replays.inc();
         }
         Verdict::Declined { why } => app.metrics.declined(why),
-        Verdict::Succeeded { .. } => {}
+        Verdict::Succeeded { .. } => {
+            if let Some(fee) = fee {
+                // One of the naive profile's flaws: whether it was paid is nobody's concern.
+                let _ = app.bank.settle(fee).await;
+            }
+        }
     }
     Ok(settled)
+}
+
+/// The payment of `fee` that goes with what is asked.
+fn charged(app: &App, fee: Fee, asked: &Asked) -> Option<Asked> {
+    let claim = app.keys.claim(asked.claim.key().of_more(b"#fee")?)?;
+    let order = Order { to: fee.to, amount: fee.amount, ..asked.order };
+    (order.from != order.to).then_some(Asked { order, declined: None, claim, request_id: asked.request_id })
 }
 
 /// Why an order was not settled, as an answer. Like Stripe, an id in a field that names nothing

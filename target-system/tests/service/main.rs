@@ -15,5 +15,6 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod overload;
+mod profile;
 mod roles;
 mod support;
