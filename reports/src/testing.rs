@@ -3,8 +3,8 @@
 use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, SloPlan, TargetPlan,
-    Transport,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, Profile, ServicePlan,
+    SloPlan, TargetPlan, Transport,
 };
 
 /// 5 s of warm-up and 55 s at 100 requests per second.
@@ -13,7 +13,11 @@ pub(crate) fn plan() -> Plan {
         name: "t".into(),
         summary: String::new(),
         seed: 1,
-        target: TargetPlan::Reference { accounts: 1, opening_balance: 1 },
+        target: TargetPlan::Reference(ServicePlan {
+            accounts: 1,
+            opening_balance: 1,
+            profile: Profile::Hardened,
+        }),
         load: LoadPlan {
             arrivals: Arrivals::Uniform,
             connections: 8,

@@ -6,7 +6,8 @@ use squall_record::fault::{Delay, Effect};
 
 use crate::plan::{
     AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, JourneyPlan,
-    LoadPlan, PhasePlan, Pick, Plan, RetryCause, RetryPlan, SloPlan, TargetPlan, Transport,
+    LoadPlan, PhasePlan, Pick, Plan, Profile, RetryCause, RetryPlan, ServicePlan, SloPlan, TargetPlan,
+    Transport,
 };
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
@@ -37,6 +38,19 @@ fn open_loop(out: &mut String, plan: &Plan) -> std::fmt::Result {
     requests(out, plan)
 }
 
+fn service(out: &mut String, started: &str, plan: ServicePlan) -> std::fmt::Result {
+    let profile = match plan.profile {
+        Profile::Hardened => "",
+        Profile::Naive => ", profile naive",
+    };
+    writeln!(
+        out,
+        "target    the reference payment service{started}, {} accounts with {} minor units each{profile}",
+        grouped(plan.accounts as f64),
+        grouped(plan.opening_balance as f64)
+    )
+}
+
 fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
     writeln!(out, "{}", plan.name)?;
     if !plan.summary.is_empty() {
@@ -44,19 +58,11 @@ fn head(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     writeln!(out)?;
     match &plan.target {
-        TargetPlan::Reference { accounts, opening_balance } => writeln!(
-            out,
-            "target    the reference payment service, {} accounts with {} minor units each",
-            grouped(*accounts as f64),
-            grouped(*opening_balance as f64)
-        )?,
-        TargetPlan::Compose { accounts, opening_balance, file } => writeln!(
-            out,
-            "target    the reference payment service as a stack of docker compose{}, {} accounts with {} minor units each",
-            file.as_ref().map_or_else(String::new, |f| format!(" ({f})")),
-            grouped(*accounts as f64),
-            grouped(*opening_balance as f64)
-        )?,
+        TargetPlan::Reference(plan) => service(out, "", *plan)?,
+        TargetPlan::Compose { service: plan, file } => {
+            let file = file.as_ref().map_or_else(String::new, |f| format!(" ({f})"));
+            service(out, &format!(" as a stack of docker compose{file}"), *plan)?;
+        }
         TargetPlan::Url { url, ca_file, token_env, .. } => {
             let token = token_env.as_ref().map_or_else(String::new, |t| format!(", bearer token from ${t}"));
             let trust = ca_file.as_ref().map_or_else(String::new, |f| format!(", trusting {f}"));

@@ -81,7 +81,7 @@ macro_rules! shipped {
 
 /// Every shipped scenario, the one to begin with first.
 pub const SHIPPED: &[Shipped] = shipped! {
-    files: "quickstart", "ramp-to-knee", "spike-10x", "soak", "failover-1k", "customer-journey", "journey-under-load";
+    files: "quickstart", "ramp-to-knee", "spike-10x", "soak", "failover-1k", "weak-spots", "customer-journey", "journey-under-load";
     profiles:
         "steady-10k" as "steady": "A constant rate for half a minute, nothing broken", by "1" "5" "10";
         "ramp" as "ramp": "From a tenth of the peak to the peak along a line, and back", by "1" "5" "10";

@@ -63,14 +63,14 @@ fn a_url_scenario_can_be_run_on_the_reference_service() {
     let text = include_str!("valid/url-beyond-loopback.toml");
     let source = Source { name: "url.toml".to_owned(), text: text.to_owned() };
     let plan = load(&source, &[Override::new("target.system", "reference")]).unwrap();
-    assert!(matches!(plan.target, TargetPlan::Reference { .. }));
+    assert!(matches!(plan.target, TargetPlan::Reference(_)));
 }
 
 #[test]
 fn any_scenario_without_faults_runs_on_a_stack() {
     let compose = "target.system=compose";
     let plan = with("steady-10k", &[compose]).unwrap();
-    assert_eq!(plan.target.opened_accounts(), Some(10_000));
+    assert_eq!(plan.target.service().map(|s| s.accounts), Some(10_000));
     assert!(matches!(plan.target, TargetPlan::Compose { file: None, .. }));
     let plan = with("steady-10k", &[compose, "target.compose_file=mine.yml"]).unwrap();
     assert!(matches!(plan.target, TargetPlan::Compose { file: Some(file), .. } if file == "mine.yml"));

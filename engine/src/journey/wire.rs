@@ -61,7 +61,7 @@ impl Job {
     pub(super) fn endpoint(&self) -> Result<Endpoint, TlsError> {
         let ca_file = match &self.plan.target {
             TargetPlan::Url { ca_file, .. } => ca_file.as_deref(),
-            TargetPlan::Reference { .. } | TargetPlan::Compose { .. } => None,
+            TargetPlan::Reference(_) | TargetPlan::Compose { .. } => None,
         };
         Ok(match &self.address {
             Address::Tcp(addr) => Endpoint::Tcp(*addr),

@@ -2,7 +2,7 @@
 
 use squall_record::event::What;
 use squall_scenarios::explain::pick;
-use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, TargetPlan, Transport};
+use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, Profile, ServicePlan, TargetPlan, Transport};
 
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
@@ -13,13 +13,21 @@ use crate::summary::{GeneratorSummary, LatencyStats, Summary};
 /// Events listed at most.
 const MAX_EVENTS: usize = 200;
 
+fn reference(what: &str, service: &ServicePlan) -> String {
+    let profile = match service.profile {
+        Profile::Hardened => "",
+        Profile::Naive => ", profile naive",
+    };
+    format!("{what} with {} accounts{profile}", format::count(service.accounts))
+}
+
 pub(crate) fn what_was_run(report: &Report) -> String {
     let (plan, m) = (&report.plan, &report.manifest);
     let target = match &plan.target {
-        TargetPlan::Reference { accounts, .. } => {
-            format!("the reference payment service with {} accounts", format::count(*accounts))
+        TargetPlan::Reference(service) => reference("the reference payment service", service),
+        TargetPlan::Compose { service, .. } => {
+            reference("the reference payment service as a stack of docker compose", service)
         }
-        TargetPlan::Compose { .. } => "the reference payment service as a stack of docker compose".to_owned(),
         TargetPlan::Url { url, .. } => url.clone(),
     };
     let arrivals = match plan.load.arrivals {

@@ -15,7 +15,7 @@ use squall_record::outcome::{Failure, Outcome};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, ClockKind, DataPlan, FaultPlan, GatePlan, LoadPlan, Metric, Mode, Op, PhasePlan,
-    Pick, Plan, RequestPlan, SloPlan, Tally, TargetPlan, Transport,
+    Pick, Plan, Profile, RequestPlan, ServicePlan, SloPlan, Tally, TargetPlan, Transport,
 };
 
 /// What happened to the arrivals of one second.
@@ -113,7 +113,11 @@ pub fn quickstart() -> Plan {
         summary: "A payment service climbs to its load, loses its store for some seconds, and recovers."
             .into(),
         seed: 42,
-        target: TargetPlan::Reference { accounts: 10_000, opening_balance: 1_000_000 },
+        target: TargetPlan::Reference(ServicePlan {
+            accounts: 10_000,
+            opening_balance: 1_000_000,
+            profile: Profile::Hardened,
+        }),
         load: LoadPlan {
             arrivals: Arrivals::Uniform,
             connections: 64,

@@ -12,6 +12,7 @@ use squall_record::fault::FaultPoint;
 use super::journeys::Journey;
 use super::scalar::{At, ColumnText, DurationText, Literal, RateText, Ratio};
 use super::shapes::{CurveFile, Daily, Pulse, Ramp, Seasonal, Sine, Spike, Term, Weekly};
+use crate::plan::Profile;
 
 /// A squall scenario: what is loaded, how much when, what is asked, what goes wrong, and what
 /// the run must show to pass.
@@ -69,6 +70,9 @@ pub struct Target {
     pub accounts: Option<At<u64>>,
     /// What each account holds at first, in minor units. Default: 100000000000.
     pub opening_balance: Option<At<i64>>,
+    /// How the reference service stands up to failures: `hardened`, or `naive` with planted flaws that a load
+    /// finds. Default: hardened.
+    pub profile: Option<At<Profile>>,
     /// A service that runs already: `http://127.0.0.1:8080`, `https://localhost:8443`, or
     /// `unix:///run/payments.sock` for a socket of this machine. A host beyond loopback must be
     /// listed in `allow`.

@@ -143,8 +143,7 @@ fn transport(file: &Load, target: Option<&TargetPlan>, findings: &mut Findings) 
         Some(HttpText::V1) | None => Http::V1,
     };
     let tls = matches!(target, Some(TargetPlan::Url { url, .. }) if url.starts_with("https:"));
-    if let (Some(typed), Http::V2, Some(_)) = (&file.http, http, target.and_then(TargetPlan::opened_accounts))
-    {
+    if let (Some(typed), Http::V2, Some(_)) = (&file.http, http, target.and_then(TargetPlan::service)) {
         findings.add(
             typed.span(),
             "load.http `2`: the reference service speaks HTTP/1.1; remove it, or load a target.url",

@@ -9,7 +9,7 @@ use crate::error::tick;
 use crate::file::scalar::At;
 use crate::file::tables::{Amount, Data, DistributionText, PickText};
 use crate::findings::Findings;
-use crate::plan::{AmountLaw, DataPlan, JourneyPlan, Pick, RequestPlan, TargetPlan};
+use crate::plan::{AmountLaw, DataPlan, JourneyPlan, Pick, RequestPlan, ServicePlan, TargetPlan};
 
 /// The most accounts.
 pub const MAX_ACCOUNTS: u64 = 10_000_000;
@@ -267,8 +267,8 @@ fn accounts(
     journeys: &[JourneyPlan],
     findings: &mut Findings,
 ) -> Option<u64> {
-    match (target?.opened_accounts(), &file.accounts) {
-        (Some(opened), typed) => {
+    match (target?.service(), &file.accounts) {
+        (Some(ServicePlan { accounts: opened, .. }), typed) => {
             let accounts = within(typed.as_ref(), opened, 2..=MAX_ACCOUNTS, "data.accounts", findings)?;
             if let Some(typed) = typed
                 && accounts > opened

@@ -33,7 +33,7 @@ pub(super) fn lower(
         Some(TargetPlan::Compose { .. }) => Some(
             "and those of a stack cannot be reached; remove the faults, or load target.system = \"reference\"",
         ),
-        Some(TargetPlan::Reference { .. }) | None => None,
+        Some(TargetPlan::Reference(_)) | None => None,
     };
     if let Some(why) = elsewhere {
         let what = format!("fault {} acts inside the reference service, {why}", tick(&first.name));

@@ -245,7 +245,7 @@ fn steps(
         .map(|step| {
             names.add_tag(&step.name, findings);
             let one = One::new(format!("{what} step {}:", tick(&step.name)), target, feeding, findings);
-            let is_reference = target.is_none_or(|t| t.opened_accounts().is_some());
+            let is_reference = target.is_none_or(|t| t.service().is_some());
             let plan = Checked { one, is_reference, taken: &taken, later: &later }.lower(step);
             taken.extend(plan.take.iter().map(|(name, _)| name.clone()));
             plan

@@ -10,7 +10,7 @@ use crate::file::scalar::At;
 use crate::file::tables::{System, Target};
 use crate::findings::Findings;
 use crate::host::{Host, TargetUrl};
-use crate::plan::TargetPlan;
+use crate::plan::{Profile, ServicePlan, TargetPlan};
 
 pub(super) const DEFAULT_ACCOUNTS: u64 = 10_000;
 /// Enough that no account runs dry under the default amounts and any load of a day.
@@ -25,10 +25,11 @@ pub(super) fn lower(
     findings: &mut Findings,
 ) -> Option<TargetPlan> {
     let Some(file) = file else {
-        return Some(TargetPlan::Reference {
+        return Some(TargetPlan::Reference(ServicePlan {
             accounts: DEFAULT_ACCOUNTS,
             opening_balance: DEFAULT_OPENING_BALANCE,
-        });
+            profile: Profile::default(),
+        }));
     };
     let allowed = allowed(&file.allow, findings);
     match (&file.url, &file.system) {
@@ -49,6 +50,7 @@ pub(super) fn lower(
         (Some(url), None) => {
             for (key, typed) in [
                 ("compose_file", file.compose_file.as_ref().map(At::span)),
+                ("profile", file.profile.as_ref().map(At::span)),
                 ("accounts", file.accounts.as_ref().map(At::span)),
                 ("opening_balance", file.opening_balance.as_ref().map(At::span)),
             ] {
@@ -109,6 +111,8 @@ fn started(
         );
         return None;
     }
+    let profile = file.profile.as_deref().copied().unwrap_or_default();
+    let service = ServicePlan { accounts, opening_balance, profile };
     let stack = file.compose_file.as_ref();
     match system {
         System::Reference => {
@@ -118,7 +122,7 @@ fn started(
                     "target.compose_file is of target.system = \"compose\"; write that, or remove it",
                 );
             }
-            Some(TargetPlan::Reference { accounts, opening_balance })
+            Some(TargetPlan::Reference(service))
         }
         System::Compose => {
             let file = stack.map(|typed| {
@@ -129,7 +133,7 @@ fn started(
                 let folder = if text.is_set(&typed.span()) { Path::new("") } else { folder };
                 folder.join(typed.as_str()).to_string_lossy().into_owned()
             });
-            Some(TargetPlan::Compose { accounts, opening_balance, file })
+            Some(TargetPlan::Compose { service, file })
         }
     }
 }

@@ -10,19 +10,13 @@ use crate::bursts::Bursts;
 #[serde(tag = "system", rename_all = "snake_case")]
 pub enum TargetPlan {
     /// The reference payment service, started as a child of the run.
-    Reference {
-        /// How many accounts it opens before the run.
-        accounts: u64,
-        /// What each of them holds at first, in minor units.
-        opening_balance: i64,
-    },
+    Reference(ServicePlan),
     /// The reference payment service on the parts that a real one stands on, started by docker compose
     /// for the run.
     Compose {
-        /// How many accounts it opens before the run.
-        accounts: u64,
-        /// What each of them holds at first, in minor units.
-        opening_balance: i64,
+        /// The service.
+        #[serde(flatten)]
+        service: ServicePlan,
         /// The stack's file; docker compose looks for it when none is given.
         file: Option<String>,
     },
@@ -41,12 +35,46 @@ pub enum TargetPlan {
 }
 
 impl TargetPlan {
-    /// How many accounts the target has, when squall starts it.
+    /// The reference payment service, when squall starts it.
     #[must_use]
-    pub fn opened_accounts(&self) -> Option<u64> {
+    pub fn service(&self) -> Option<ServicePlan> {
         match self {
-            TargetPlan::Reference { accounts, .. } | TargetPlan::Compose { accounts, .. } => Some(*accounts),
+            TargetPlan::Reference(service) | TargetPlan::Compose { service, .. } => Some(*service),
             TargetPlan::Url { .. } => None,
+        }
+    }
+}
+
+/// The reference payment service as a run needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// How many accounts it opens before the run.
+    pub accounts: u64,
+    /// What each of them holds at first, in minor units.
+    pub opening_balance: i64,
+    /// How it stands up to failures around it.
+    #[serde(default)]
+    pub profile: Profile,
+}
+
+/// How the reference payment service stands up to failures around it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// As well as it can.
+    #[default]
+    Hardened,
+    /// With planted flaws that a load finds.
+    Naive,
+}
+
+impl Profile {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Hardened => "hardened",
+            Profile::Naive => "naive",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::lower::{draws_accounts, step_draws_accounts};
 
 pub use data::{AmountLaw, DataPlan, FeederOrder, FeederPlan, Pick};
 pub use journey::{JourneyPlan, StepPlan};
-pub use load::{Arrivals, Http, LoadPlan, Mode, TargetPlan, Transport};
+pub use load::{Arrivals, Http, LoadPlan, Mode, Profile, ServicePlan, TargetPlan, Transport};
 pub use phase::{Column, PhasePlan, TraceFormat, TraceHead, TracePlan};
 pub use promise::{ClockKind, GatePlan, Metric, Op, SloPlan, Tally};
 pub use request::{CheckPlan, Expected, Jitter, RequestPlan, RetryCause, RetryPlan};
@@ -243,7 +243,11 @@ pub(crate) mod tests_support {
             name: "t".into(),
             summary: String::new(),
             seed: 1,
-            target: TargetPlan::Reference { accounts: 10_000, opening_balance: 1_000_000 },
+            target: TargetPlan::Reference(ServicePlan {
+                accounts: 10_000,
+                opening_balance: 1_000_000,
+                profile: Profile::Hardened,
+            }),
             load: LoadPlan {
                 arrivals,
                 connections: 8,

@@ -12,8 +12,8 @@ use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, RequestPlan, SloPlan,
-    TargetPlan, Transport,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, Profile, RequestPlan,
+    ServicePlan, SloPlan, TargetPlan, Transport,
 };
 
 /// What a sink is fed, in order.
@@ -32,7 +32,11 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
         name: "synthetic".to_owned(),
         summary: "a made-up run".to_owned(),
         seed: 7,
-        target: TargetPlan::Reference { accounts: 1000, opening_balance: 1_000_000 },
+        target: TargetPlan::Reference(ServicePlan {
+            accounts: 1000,
+            opening_balance: 1_000_000,
+            profile: Profile::Hardened,
+        }),
         load: LoadPlan {
             arrivals: Arrivals::Uniform,
             connections: 64,

@@ -23,7 +23,7 @@ use squall_reports::write::write_all;
 use squall_scenarios::closed::closed_loop;
 use squall_scenarios::feeder::Feeders;
 use squall_scenarios::host::TargetUrl;
-use squall_scenarios::plan::{Plan, TargetPlan};
+use squall_scenarios::plan::{Plan, ServicePlan, TargetPlan};
 use squall_scenarios::workload::Workload;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
         None => Ui::Plain,
     };
 
-    if args.data.is_some() && !matches!(plan.target, TargetPlan::Reference { .. }) {
+    if args.data.is_some() && !matches!(plan.target, TargetPlan::Reference(_)) {
         return Err(Stop::Invalid(format!(
             "failed to run {}: --data is the folder of the reference service, and the target is another; leave it out",
             plan.name
@@ -250,14 +250,12 @@ fn start_target(
 ) -> anyhow::Result<Target> {
     match &plan.target {
         TargetPlan::Url { .. } => stranger.context("find the target"),
-        TargetPlan::Reference { accounts, opening_balance } => {
-            start_service(plan, *accounts, *opening_balance, run, data)
-        }
-        TargetPlan::Compose { accounts, opening_balance, file } => {
+        TargetPlan::Reference(service) => start_service(plan, *service, run, data),
+        TargetPlan::Compose { service, file } => {
+            let accounts = service.accounts;
             remark(&format!("starting the reference payment service as a stack, with {accounts} accounts …"));
             let file = file.as_deref().map(Path::new);
-            let wanted =
-                stack::Wanted { accounts: *accounts, opening_balance: *opening_balance, file, run, stop };
+            let wanted = stack::Wanted { service: *service, file, run, stop };
             let stack = Stack::start(wanted)?;
             remark(&format!("its load balancer listens on {}", stack.addr));
             Ok(Target {
@@ -274,17 +272,10 @@ fn start_target(
 }
 
 /// The reference service as a child, once it listens.
-fn start_service(
-    plan: &Plan,
-    accounts: u64,
-    opening_balance: i64,
-    run: &Path,
-    data: Option<&Path>,
-) -> anyhow::Result<Target> {
-    remark(&format!("starting the reference payment service with {accounts} accounts …"));
+fn start_service(plan: &Plan, asked: ServicePlan, run: &Path, data: Option<&Path>) -> anyhow::Result<Target> {
+    remark(&format!("starting the reference payment service with {} accounts …", asked.accounts));
     let wanted = Wanted {
-        accounts,
-        opening_balance,
+        service: asked,
         connections: plan.load.connections + plan.journeys.iter().map(|j| j.users).sum::<u32>(),
         run,
         data,

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use squall_scenarios::plan::ServicePlan;
 
 use crate::stdout::remark;
 
@@ -77,10 +78,8 @@ impl Data {
 /// What to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// How many accounts to open.
-    pub accounts: u64,
-    /// What each holds, in minor units.
-    pub opening_balance: i64,
+    /// The service.
+    pub service: ServicePlan,
     /// How many connections the load opens.
     pub connections: u32,
     /// The run folder: for its log, and for its data unless `data` is given.
@@ -107,10 +106,11 @@ impl ReferenceService {
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce", "--exit-on-stdin-eof"])
             .arg("--data")
             .arg(data.path())
-            .args(["--accounts", &wanted.accounts.to_string()])
+            .args(["--accounts", &wanted.service.accounts.to_string()])
             .args(["--max-connections", &(wanted.connections + SPARE_CONNECTIONS).to_string()])
             .args(["--drain-timeout-ms", &DRAIN_MS.to_string()])
-            .args(["--opening-balance", &wanted.opening_balance.to_string()])
+            .args(["--opening-balance", &wanted.service.opening_balance.to_string()])
+            .args(["--profile", wanted.service.profile.name()])
             // The scenario says what goes wrong; a user's own settings must not.
             .env_remove("CHAOS_ENGINEERING_ENABLED")
             .env_remove("CHAOS_FAILURE_RATE")

@@ -43,9 +43,7 @@ pub fn disk(plan: &Plan, path: &Path, data: Option<&Path>) -> anyhow::Result<()>
         + plan.journeys.iter().map(journey_bytes).sum::<u64>()
         + BYTES_FOR_REPORTS;
     let ledger = match plan.target {
-        TargetPlan::Reference { .. } => {
-            plan.estimated_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER
-        }
+        TargetPlan::Reference(_) => plan.estimated_arrivals() as u64 * BYTES_PER_PAYMENT + BYTES_OF_LEDGER,
         // What a stack keeps lies where Docker keeps it.
         TargetPlan::Compose { .. } | TargetPlan::Url { .. } => 0,
     };

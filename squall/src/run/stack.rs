@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use squall_record::clock::Clock;
+use squall_scenarios::plan::ServicePlan;
 use ureq::Agent;
 
 use super::child::{USERNAME, log_tail, random_token};
@@ -39,10 +40,8 @@ const LOG_LINES: &str = "2000";
 /// What to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// How many accounts to open.
-    pub accounts: u64,
-    /// What each holds, in minor units.
-    pub opening_balance: i64,
+    /// The service.
+    pub service: ServicePlan,
     /// The stack's file; compose looks for it when none is given.
     pub file: Option<&'a Path>,
     /// The run folder, for the log.
@@ -82,8 +81,9 @@ impl Stack {
         let secret = |name| random_token().map(|token| (name, token));
         let env = vec![
             ("PAYMENTS_PORT", addr.port().to_string()),
-            ("PAYMENTS_ACCOUNTS", wanted.accounts.to_string()),
-            ("PAYMENTS_OPENING_BALANCE", wanted.opening_balance.to_string()),
+            ("PAYMENTS_ACCOUNTS", wanted.service.accounts.to_string()),
+            ("PAYMENTS_OPENING_BALANCE", wanted.service.opening_balance.to_string()),
+            ("PAYMENTS_PROFILE", wanted.service.profile.name().to_owned()),
             ("PAYMENTS_USER", USERNAME.to_owned()),
             ("PAYMENTS_PASSWORD", password.clone()),
             ("PAYMENTS_TOKEN", token.clone()),
