@@ -204,7 +204,7 @@ impl Compose {
         let listed = self.quiet(&["ps", "-q"]).output().context("ask docker compose what is up")?;
         if !listed.status.success() {
             bail!(
-                "ask docker compose for the stack: {}",
+                "start the stack: {}",
                 String::from_utf8_lossy(&listed.stderr).trim().lines().last().unwrap_or("it fails")
             );
         }
