@@ -11,8 +11,11 @@ use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
+use crate::queue::args::QueueArgs;
+use crate::worker::args::NotifyArgs;
 
 pub use crate::serve::serve;
+pub use crate::worker::role::{WorkerArgs, work};
 
 /// What `--help` says besides the settings.
 const ENVIRONMENT: &str = "\
@@ -22,6 +25,8 @@ Environment:
   PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
   PAYMENTS_PASSWORD          their password
   PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
+  PAYMENTS_NATS              the server of --queue nats: nats://user:password@host:4222
+  PAYMENTS_DELIVER_TO        --deliver-to, where no process list shows it
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
   CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
@@ -50,6 +55,14 @@ pub struct ServeArgs {
     /// How the database of `--store postgres` is used.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+
+    /// Where notices of payments go.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+
+    /// How notices are delivered.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
 
     /// How many accounts there are at least; missing ones are opened at start.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]

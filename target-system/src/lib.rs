@@ -18,7 +18,8 @@
 //! * [`writer`]: the one thread that commits to it.
 //! * [`postgres`]: the other: a database that several processes use.
 //! * [`idempotency`]: keys, and the requests that hold one now.
-//! * [`fraud`], [`notify`]: what happens before and after a payment.
+//! * [`fraud`]: what happens before a payment.
+//! * [`queue`], [`worker`]: what happens after it: notices, and who delivers them.
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
@@ -37,10 +38,11 @@ pub mod ledger;
 pub mod limits;
 pub mod metrics;
 pub mod money;
-pub mod notify;
 pub mod postgres;
 pub mod process;
+pub mod queue;
 pub mod record;
 pub mod serve;
 pub mod store;
+pub mod worker;
 pub mod writer;

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use payments::cli::{ServeArgs, serve};
+use payments::cli::{ServeArgs, WorkerArgs, serve, work};
 use tracing_subscriber::EnvFilter;
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
@@ -28,14 +28,19 @@ struct Cli {
 enum Command {
     /// Serves the API until it is drained (SIGTERM, Ctrl-C, or `POST /admin/drain`).
     Serve(ServeArgs),
+    /// Delivers notices of payments from a NATS server's queue until it is drained (SIGTERM, Ctrl-C).
+    Worker(WorkerArgs),
 }
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,payments=info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    let Command::Serve(args) = Cli::parse().command;
-    match serve(args) {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Worker(args) => work(args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -11,7 +11,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::bank::Kind;
 use crate::decline::Decline;
+use crate::postgres::relay::OutboxMetrics;
 use crate::process::Usage;
+use crate::queue::args::Kind as QueueKind;
+use crate::worker::metrics::NotifyMetrics;
 
 /// A request's class: route and status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,12 +77,10 @@ pub struct Metrics {
     pub shed: Counter,
     /// Payments that went on without a fraud check.
     pub fraud_skipped: Counter,
-    /// Notifications delivered.
-    pub notifications_sent: Counter,
-    /// Notifications that failed at the fault point.
-    pub notifications_failed: Counter,
-    /// Notifications that found the queue full.
-    pub notifications_lost: Counter,
+    /// What the workers of this process say, when it has any.
+    pub notify: Option<NotifyMetrics>,
+    /// What the outbox says, when there is one.
+    pub outbox: Option<OutboxMetrics>,
     /// Connections closed at once because too many were open.
     pub connections_refused: Counter,
     commit_seconds: Histogram,
@@ -98,9 +99,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero; of what one store alone can tell, only the figures of `store`.
+    /// All at zero; of what one store or queue alone can tell, only the figures of `store` and `queue`.
     #[must_use]
-    pub fn new(store: Kind) -> Self {
+    pub fn new(store: Kind, queue: QueueKind) -> Self {
         // 100 µs to 13 s, and 1 to 4096 payments, in powers of two.
         let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let requests = Family::<Request, Counter>::default();
@@ -114,9 +115,8 @@ impl Metrics {
             replays: Counter::default(),
             shed: Counter::default(),
             fraud_skipped: Counter::default(),
-            notifications_sent: Counter::default(),
-            notifications_failed: Counter::default(),
-            notifications_lost: Counter::default(),
+            notify: (queue == QueueKind::Process).then(NotifyMetrics::default),
+            outbox: (queue == QueueKind::Nats).then(OutboxMetrics::default),
             connections_refused: Counter::default(),
             commit_seconds: seconds(),
             commit_payments: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
@@ -145,13 +145,12 @@ impl Metrics {
             "Payments that went on without a fraud check",
             m.fraud_skipped.clone(),
         );
-        r.register("notifications_sent", "Notifications delivered", m.notifications_sent.clone());
-        r.register("notifications_failed", "Notifications that failed", m.notifications_failed.clone());
-        r.register(
-            "notifications_lost",
-            "Notifications that found the queue full",
-            m.notifications_lost.clone(),
-        );
+        if let Some(notify) = &m.notify {
+            notify.register(r);
+        }
+        if let Some(outbox) = &m.outbox {
+            outbox.register(r);
+        }
         r.register("idempotency_replays", "Answers that were given before", m.replays.clone());
         r.register("idempotency_keys_expired", "Keys removed", m.keys_expired.clone());
         let help = "Time of one commit with its sync";

@@ -14,6 +14,7 @@ use crate::bank::Bank;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
+use crate::worker::Delivery;
 
 /// The service, as its handlers see it.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub struct App {
     pub keys: Arc<InFlight>,
     /// The fraud check.
     pub rules: Rules,
+    /// The notification workers of this process, when it has any.
+    pub workers: Option<Arc<Delivery>>,
+    /// With more rows in the outbox the service is degraded.
+    pub outbox_limit: u32,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.

@@ -19,8 +19,10 @@ use super::problem::Problem;
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
 use crate::metrics::Reading;
+use crate::postgres::relay::OutboxHealth;
 use crate::process::Usage;
 use crate::store::recount::Recount;
+use crate::worker::metrics::{Figures, NotifyMetrics};
 
 #[derive(Serialize)]
 struct Health {
@@ -32,7 +34,10 @@ struct Health {
     process: Usage,
     idempotency: Idempotency,
     fraud_checks_skipped: u64,
-    notifications: Notifications,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notifications: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox: Option<OutboxHealth>,
     faults: Vec<String>,
 }
 
@@ -53,13 +58,6 @@ struct Kept {
     /// How many keys are kept, and for how long they have been.
     keys: u64,
     effective_window_s: u64,
-}
-
-#[derive(Serialize)]
-struct Notifications {
-    sent: u64,
-    failed: u64,
-    lost: u64,
 }
 
 /// Whether it may take traffic.
@@ -90,9 +88,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 /// lock for a few words and one file of `/proc`: cheap enough to be asked each second.
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     let store = app.bank.health();
+    let outbox = app.metrics.outbox.as_ref().map(|outbox| outbox.health(app.outbox_limit));
     let status = match (store.ok, app.drain.has_begun()) {
         (false, _) => "unhealthy",
         (true, true) => "draining",
+        (true, false) if outbox.is_some_and(|o| o.rows > o.limit) => "degraded",
         (true, false) => "ok",
     };
     let health = Health {
@@ -104,11 +104,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         process: Usage::now(),
         idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
         fraud_checks_skipped: app.metrics.fraud_skipped.get(),
-        notifications: Notifications {
-            sent: app.metrics.notifications_sent.get(),
-            failed: app.metrics.notifications_failed.get(),
-            lost: app.metrics.notifications_lost.get(),
-        },
+        notifications: app.metrics.notify.as_ref().map(NotifyMetrics::figures),
+        outbox,
         faults: app.leases.list().into_iter().map(|s| s.fault.name).collect(),
     };
     render::value(if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)

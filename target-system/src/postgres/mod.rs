@@ -7,14 +7,17 @@
 //! * [`schema`]: tables, and how they come to be.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
+//! * [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`read`]: accounts and payments, found.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
 pub mod audit;
 pub mod commit;
+pub mod outbox;
 pub mod pool;
 pub mod read;
+pub mod relay;
 pub mod rows;
 pub mod schema;
 
@@ -25,7 +28,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use deadpool_postgres::{Object, Pool};
 use squall_record::clock::Clock;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 
@@ -35,10 +38,12 @@ use crate::ledger::{Account, OpenError};
 use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
-use crate::notify::Notifier;
+use crate::queue::event::Notice;
+use crate::queue::local;
 use crate::record::Verdict;
 use commit::Outcome;
 use pool::PoolSettings;
+use relay::{Destination, Relay};
 
 /// How often a batch is tried while others are in its way.
 const TRIES: u32 = 5;
@@ -46,6 +51,8 @@ const TRIES: u32 = 5;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How often expired keys are removed and tables of months to come made.
 const CHORES_EVERY: Duration = Duration::from_secs(60);
+/// How long the relay may take at the end; what it leaves is relayed by others, or after the next start.
+const LAST_RELAY: Duration = Duration::from_secs(2);
 /// Expired keys that are removed in one transaction.
 const EXPIRE_AT_ONCE: i64 = 10_000;
 
@@ -88,6 +95,22 @@ pub struct Opening {
     pub balance: i64,
 }
 
+/// Where notices of payments go.
+#[derive(Debug)]
+pub enum Notices {
+    /// To the queue of this process.
+    Process(local::Sender),
+    /// To the outbox, and from there to a server.
+    Outbox(Box<Destination>),
+}
+
+/// Whom the committers tell of payments.
+enum Told {
+    Process(local::Sender),
+    /// The relay: the outbox has rows.
+    Relay(Arc<Notify>),
+}
+
 /// The way to the database.
 #[derive(Debug)]
 pub struct Postgres {
@@ -120,6 +143,7 @@ pub struct Tasks {
     committers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     ending: watch::Sender<bool>,
+    relay: Option<(JoinHandle<()>, watch::Sender<bool>)>,
 }
 
 impl Tasks {
@@ -129,6 +153,12 @@ impl Tasks {
         for committer in self.committers {
             // One that has panicked has settled nothing more.
             let _ = committer.await;
+        }
+        if let Some((mut relay, ending)) = self.relay {
+            ending.send_replace(true);
+            if tokio::time::timeout(LAST_RELAY, &mut relay).await.is_err() {
+                relay.abort();
+            }
         }
         self.others.iter().for_each(JoinHandle::abort);
     }
@@ -151,20 +181,36 @@ pub fn told(e: &tokio_postgres::Error) -> String {
 pub async fn start(
     settings: Settings,
     opening: Opening,
-    notifier: Notifier,
+    notices: Notices,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Postgres, Tasks)> {
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
     let mut connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
     prepare(&mut connection, opening, &state).await.context("failed to prepare the database")?;
+    if let (Notices::Process(_), held) = (&notices, outbox::look(&connection).await?)
+        && held.rows > 0
+    {
+        tracing::warn!(rows = held.rows, "the outbox has notices that wait for a start with `--queue nats`");
+    }
     drop(connection);
     state.healthy.store(true, Relaxed);
 
     let (orders, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
-    let notifier = Arc::new(notifier);
+    let (told, relay) = match notices {
+        Notices::Process(queue) => (Told::Process(queue), None),
+        Notices::Outbox(to) => {
+            let bell = Arc::new(Notify::new());
+            let own =
+                pool::build(settings.database.clone(), PoolSettings { min: 0, max: 1, ..settings.pool })?;
+            let (ending, ended) = watch::channel(false);
+            let relay = tokio::spawn(Relay::new(own, *to, Arc::clone(&bell)).run(ended));
+            (Told::Relay(bell), Some((relay, ending)))
+        }
+    };
+    let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
         Strategy::Naive => 1,
@@ -175,7 +221,7 @@ pub async fn start(
             ended: ended.clone(),
             pool: pool.clone(),
             state: Arc::clone(&state),
-            notifier: Arc::clone(&notifier),
+            told: Arc::clone(&told),
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
             most,
@@ -190,7 +236,7 @@ pub async fn start(
         tokio::spawn(do_chores(pool.clone(), settings.key_window)),
     ];
     let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state };
-    Ok((bank, Tasks { committers, others, ending }))
+    Ok((bank, Tasks { committers, others, ending, relay }))
 }
 
 async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
@@ -295,7 +341,7 @@ struct Committer {
     ended: watch::Receiver<bool>,
     pool: Pool,
     state: Arc<State>,
-    notifier: Arc<Notifier>,
+    told: Arc<Told>,
     metrics: Arc<Metrics>,
     clock: Clock,
     /// Orders of one transaction.
@@ -343,11 +389,13 @@ impl Committer {
 
     /// Settles all of `asked` in one transaction, whatever is in its way at first.
     async fn commit(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+        let notices = matches!(*self.told, Told::Relay(_));
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
-            let committed = tokio::time::timeout(self.time_limit, commit::commit(&connection, asked)).await;
+            let committed =
+                tokio::time::timeout(self.time_limit, commit::commit(&connection, asked, notices)).await;
             match committed {
                 Ok(Ok(outcomes)) => return Ok(outcomes),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
@@ -376,9 +424,13 @@ impl Committer {
             }
             fresh += 1;
             match settled.record.verdict {
-                Verdict::Succeeded { seq } => {
+                Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);
-                    self.notifier.offer(seq, asked.request_id);
+                    if let (Told::Process(queue), Some(notice)) =
+                        (&*self.told, Notice::of(&settled.record, asked.request_id))
+                    {
+                        queue.offer(notice);
+                    }
                 }
                 Verdict::Declined { .. } => {
                     self.state.declines.fetch_add(1, Relaxed);
@@ -389,6 +441,9 @@ impl Committer {
         if fresh == 0 {
             // Nothing was written.
             return;
+        }
+        if let Told::Relay(bell) = &*self.told {
+            bell.notify_one();
         }
         self.state.commits.fetch_add(1, Relaxed);
         self.state.last_commit_us.store(took_ns / 1000, Relaxed);

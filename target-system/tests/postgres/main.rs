@@ -10,7 +10,10 @@ mod api;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+mod nats;
 mod own;
+mod queue;
+mod receiver;
 mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
