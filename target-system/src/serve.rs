@@ -22,8 +22,9 @@ use crate::http::{admin, api};
 use crate::idempotency::InFlight;
 use crate::limits::{LAST_NOTICES, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
 use crate::metrics::Metrics;
+use crate::postgres;
+use crate::postgres::notices::Notices;
 use crate::postgres::relay::Destination;
-use crate::postgres::{self, Notices};
 use crate::process::allow_open_files;
 use crate::queue::{self, Queue as NoticeQueue, local, nats};
 use crate::store::Store;
@@ -129,7 +130,13 @@ impl Telling {
         match (args.queue.queue, args.store) {
             (queue::args::Kind::Process, _) => Ok(Telling::Process(Box::new(workers))),
             (queue::args::Kind::Nats, Kind::Embedded) => bail!("{NO_OUTBOX}"),
-            (queue::args::Kind::Nats, Kind::Postgres) => Ok(Telling::Nats(queue::args::address()?)),
+            (queue::args::Kind::Nats, Kind::Postgres) => {
+                ensure!(
+                    workers.receiver.is_none(),
+                    "with --queue nats it is `payments worker` that takes --deliver-to"
+                );
+                Ok(Telling::Nats(queue::args::address()?))
+            }
         }
     }
 

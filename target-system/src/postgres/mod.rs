@@ -7,13 +7,14 @@
 //! * [`schema`]: tables, and how they come to be.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
-//! * [`outbox`], [`relay`]: notices of payments, and their way to the queue.
+//! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`read`]: accounts and payments, found.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
 pub mod audit;
 pub mod commit;
+pub mod notices;
 pub mod outbox;
 pub mod pool;
 pub mod read;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use deadpool_postgres::{Object, Pool};
 use squall_record::clock::Clock;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 
@@ -38,12 +39,10 @@ use crate::ledger::{Account, OpenError};
 use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
-use crate::queue::event::Notice;
-use crate::queue::local;
 use crate::record::Verdict;
 use commit::Outcome;
+use notices::{Notices, Relaying, Told};
 use pool::PoolSettings;
-use relay::{Destination, Relay};
 
 /// How often a batch is tried while others are in its way.
 const TRIES: u32 = 5;
@@ -51,8 +50,6 @@ const TRIES: u32 = 5;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How often expired keys are removed and tables of months to come made.
 const CHORES_EVERY: Duration = Duration::from_secs(60);
-/// How long the relay may take at the end; what it leaves is relayed by others, or after the next start.
-const LAST_RELAY: Duration = Duration::from_secs(2);
 /// Expired keys that are removed in one transaction.
 const EXPIRE_AT_ONCE: i64 = 10_000;
 
@@ -95,22 +92,6 @@ pub struct Opening {
     pub balance: i64,
 }
 
-/// Where notices of payments go.
-#[derive(Debug)]
-pub enum Notices {
-    /// To the queue of this process.
-    Process(local::Sender),
-    /// To the outbox, and from there to a server.
-    Outbox(Box<Destination>),
-}
-
-/// Whom the committers tell of payments.
-enum Told {
-    Process(local::Sender),
-    /// The relay: the outbox has rows.
-    Relay(Arc<Notify>),
-}
-
 /// The way to the database.
 #[derive(Debug)]
 pub struct Postgres {
@@ -143,7 +124,7 @@ pub struct Tasks {
     committers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     ending: watch::Sender<bool>,
-    relay: Option<(JoinHandle<()>, watch::Sender<bool>)>,
+    relay: Option<Relaying>,
 }
 
 impl Tasks {
@@ -154,11 +135,8 @@ impl Tasks {
             // One that has panicked has settled nothing more.
             let _ = committer.await;
         }
-        if let Some((mut relay, ending)) = self.relay {
-            ending.send_replace(true);
-            if tokio::time::timeout(LAST_RELAY, &mut relay).await.is_err() {
-                relay.abort();
-            }
+        if let Some(relay) = self.relay {
+            relay.end().await;
         }
         self.others.iter().for_each(JoinHandle::abort);
     }
@@ -199,17 +177,7 @@ pub async fn start(
     let (orders, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
-    let (told, relay) = match notices {
-        Notices::Process(queue) => (Told::Process(queue), None),
-        Notices::Outbox(to) => {
-            let bell = Arc::new(Notify::new());
-            let own =
-                pool::build(settings.database.clone(), PoolSettings { min: 0, max: 1, ..settings.pool })?;
-            let (ending, ended) = watch::channel(false);
-            let relay = tokio::spawn(Relay::new(own, *to, Arc::clone(&bell)).run(ended));
-            (Told::Relay(bell), Some((relay, ending)))
-        }
-    };
+    let (told, relay) = notices.start(&settings)?;
     let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
@@ -389,7 +357,7 @@ impl Committer {
 
     /// Settles all of `asked` in one transaction, whatever is in its way at first.
     async fn commit(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
-        let notices = matches!(*self.told, Told::Relay(_));
+        let notices = self.told.by_outbox();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -426,11 +394,7 @@ impl Committer {
             match settled.record.verdict {
                 Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);
-                    if let (Told::Process(queue), Some(notice)) =
-                        (&*self.told, Notice::of(&settled.record, asked.request_id))
-                    {
-                        queue.offer(notice);
-                    }
+                    self.told.settled(&settled.record, asked.request_id);
                 }
                 Verdict::Declined { .. } => {
                     self.state.declines.fetch_add(1, Relaxed);
@@ -442,9 +406,7 @@ impl Committer {
             // Nothing was written.
             return;
         }
-        if let Told::Relay(bell) = &*self.told {
-            bell.notify_one();
-        }
+        self.told.committed();
         self.state.commits.fetch_add(1, Relaxed);
         self.state.last_commit_us.store(took_ns / 1000, Relaxed);
         self.metrics.committed(fresh, took_ns, 0);

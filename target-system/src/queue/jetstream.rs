@@ -264,8 +264,14 @@ impl JetStream {
         self.nats.is_connected()
     }
 
-    /// Waits until answers are on their way.
-    pub async fn flush(&self) {
+    /// Gives back what has come and nobody took, and waits until answers are on their way.
+    pub async fn end(&self) {
+        for mut lane in std::mem::take(&mut self.lanes.lock().await.lanes) {
+            if let Some(Some(Ok(message))) = lane.asked.as_mut().and_then(|asked| asked.next().now_or_never())
+            {
+                answer(&message, AckKind::Nak(None)).await;
+            }
+        }
         self.nats.flush().await;
     }
 }

@@ -213,3 +213,120 @@ impl Local {
 fn in_hand(priority: Priority, (notice, deliveries): Waiting) -> Taken {
     Taken { priority, deliveries: deliveries + 1, letter: Letter::Notice(notice) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::AccountId;
+    use crate::money::Currency;
+    use crate::record::Order;
+    use tokio::sync::watch;
+
+    const THRESHOLDS: Thresholds = Thresholds { high_from: 1000, low_below: 10 };
+    const S: Duration = Duration::from_secs(1);
+
+    fn notice(seq: u64, amount: i64) -> Notice {
+        let currency = Currency::parse("EUR").unwrap();
+        let order = Order { from: AccountId(1), to: AccountId(2), amount, currency };
+        Notice { seq, order, created_ms: 1, request_id: 0 }
+    }
+
+    fn seqs(taken: &VecDeque<Taken>) -> Vec<(u64, u32)> {
+        let seq = |t: &Taken| match &t.letter {
+            Letter::Notice(notice) => (notice.seq, t.deliveries),
+            Letter::Message(_) => unreachable!(),
+        };
+        taken.iter().map(seq).collect()
+    }
+
+    /// Nobody retires while the sender lives.
+    fn worker() -> (watch::Sender<usize>, Retired) {
+        let (target, workers) = watch::channel(1);
+        (target, Retired { target: workers, place: 0 })
+    }
+
+    async fn take(queue: &Local, most: usize) -> Vec<(u64, u32)> {
+        let (_target, mut retired) = worker();
+        let mut taken = VecDeque::new();
+        queue.take(most, &mut taken, &mut retired).await;
+        seqs(&taken)
+    }
+
+    #[tokio::test]
+    async fn the_urgent_come_first_and_what_finds_its_lane_full_is_lost() {
+        let lost = Counter::default();
+        let (sender, queue) = queue(THRESHOLDS, &lost);
+        for seq in 0..NOTIFY_QUEUE as u64 + 3 {
+            sender.offer(notice(seq, 5));
+        }
+        assert_eq!((lost.get(), queue.backlog().waiting), (3, [0, 0, NOTIFY_QUEUE as u64]));
+        sender.offer(notice(9001, 50));
+        sender.offer(notice(9002, 5000));
+        assert_eq!(take(&queue, 3).await, [(9002, 1), (9001, 1), (0, 1)]);
+        assert_eq!(lost.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_comes_back_after_its_pause_and_waits_meanwhile() {
+        let (sender, queue) = queue(THRESHOLDS, &Counter::default());
+        sender.offer(notice(1, 5));
+        assert_eq!(take(&queue, 10).await, [(1, 1)]);
+        queue.retry(notice(1, 5), Priority::Low, 1, 60 * S);
+        let too_early = tokio::time::timeout(59 * S, take(&queue, 10)).await;
+        assert!(too_early.is_err());
+        assert_eq!(queue.backlog().waiting, [0, 0, 1]);
+        assert_eq!(tokio::time::timeout(2 * S, take(&queue, 10)).await.unwrap(), [(1, 2)]);
+        // The permit is given back.
+        tokio::task::yield_now().await;
+        assert_eq!(queue.backlog().waiting, [0, 0, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_and_dead_letters_are_bounded() {
+        let (_sender, queue) = queue(THRESHOLDS, &Counter::default());
+        for seq in 0..NOTIFY_RETRIES as u64 + 1 {
+            queue.retry(notice(seq, 5), Priority::Low, 1, S);
+        }
+        let letters = queue.dead_letters();
+        assert_eq!(letters.len(), 1);
+        assert_eq!((letters[0].id.as_str(), letters[0].deliveries), ("evt_0000000000004096_1", 1));
+        for seq in 0..DEAD_LETTERS as u64 {
+            queue.bury(&notice(seq, 5), 3, "poison".to_owned());
+        }
+        let letters = queue.dead_letters();
+        assert_eq!(letters.len(), DEAD_LETTERS);
+        assert!(letters.iter().all(|letter| letter.reason == "poison"), "the oldest is gone");
+        assert_eq!(queue.backlog().dead_letters, DEAD_LETTERS as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_ends_when_the_store_has_and_all_is_taken() {
+        let lost = Counter::default();
+        let (sender, queue) = queue(THRESHOLDS, &lost);
+        sender.offer(notice(1, 5));
+        sender.offer(notice(2, 5));
+        queue.retry(notice(3, 5), Priority::Low, 1, S);
+        drop(sender);
+        assert_eq!(take(&queue, 1).await, [(1, 1)]);
+        assert_eq!(queue.give_up().await, 2);
+        assert_eq!(take(&queue, 1).await, []);
+        tokio::time::sleep(2 * S).await;
+        assert_eq!(lost.get(), 1, "what comes back finds nobody");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_retires_takes_nothing_with_it() {
+        let (sender, queue) = queue(THRESHOLDS, &Counter::default());
+        let (target, mut retired) = worker();
+        let mut taken = VecDeque::new();
+        tokio::join!(queue.take(1, &mut taken, &mut retired), async {
+            tokio::task::yield_now().await;
+            target.send_replace(0);
+        });
+        assert!(taken.is_empty());
+        sender.offer(notice(1, 5));
+        queue.take(1, &mut taken, &mut retired).await;
+        assert!(taken.is_empty(), "it is retired");
+        assert_eq!(take(&queue, 1).await, [(1, 1)]);
+    }
+}

@@ -66,7 +66,7 @@ impl Crew {
                 0 => {}
                 left => tracing::warn!(left, "notices were not delivered, and end with the process"),
             },
-            Queue::JetStream(queue) => queue.flush().await,
+            Queue::JetStream(queue) => queue.end().await,
         }
     }
 }

@@ -183,3 +183,87 @@ impl Delivery {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::crew::Crew;
+    use super::*;
+    use crate::ids::AccountId;
+    use crate::money::Currency;
+    use crate::queue::event::Notice;
+    use crate::queue::local::{self, Sender};
+    use crate::queue::priority::Thresholds;
+    use crate::record::Order;
+    use scaling::Bounds;
+    use squall_record::fault::{Effect, FaultSpec};
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn notice(seq: u64) -> Notice {
+        let currency = Currency::parse("EUR").unwrap();
+        let order = Order { from: AccountId(1), to: AccountId(2), amount: 100, currency };
+        Notice { seq, order, created_ms: 1, request_id: seq }
+    }
+
+    /// Two workers on a queue of this process that try three times.
+    fn crew(leases: Option<Arc<Leases>>) -> (Sender, Crew, NotifyMetrics) {
+        let metrics = NotifyMetrics::default();
+        let (sender, queue) = local::queue(Thresholds { high_from: 1000, low_below: 10 }, &metrics.lost);
+        let settings = Settings {
+            receiver: None,
+            time_limit: S,
+            retries: Retries { base: 60 * S, longest: 600 * S, max_deliveries: 3 },
+            bounds: Bounds { min: 2, max: 4, drain_target: S, steady: S },
+            scale_every: 60 * S,
+        };
+        let delivery = Delivery::new(Queue::Local(queue), &settings, leases, metrics.clone());
+        (sender, Crew::start(delivery, &settings), metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn poison_is_tried_again_after_pauses_and_becomes_a_dead_letter() {
+        let leases = Arc::new(Leases::new());
+        let (point, effect) = (FaultPoint::Notify, Effect::Error { status: 503 });
+        let fault = FaultSpec { name: "f".to_owned(), point, effect, fraction: 1.0 };
+        leases.arm_for_life(&fault, 0).unwrap();
+        let (sender, crew, metrics) = crew(Some(leases));
+        sender.offer(notice(7));
+        // The pauses are 30 to 60 and 60 to 120 seconds.
+        tokio::time::sleep(29 * S).await;
+        assert_eq!((metrics.failed.get(), metrics.retried.get()), (1, 1));
+        tokio::time::sleep(32 * S).await;
+        assert_eq!((metrics.failed.get(), metrics.retried.get(), metrics.dead.get()), (2, 2, 0));
+        tokio::time::sleep(120 * S).await;
+        assert_eq!((metrics.failed.get(), metrics.retried.get(), metrics.dead.get()), (3, 2, 1));
+        let Queue::Local(queue) = &crew.delivery().queue else { unreachable!() };
+        let letters = queue.dead_letters();
+        assert_eq!((letters.len(), letters[0].deliveries, letters[0].reason.as_str()), (1, 3, "fault f"));
+        assert_eq!((metrics.sent.get(), metrics.lost.get()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_comes_after_the_last_notice() {
+        let (sender, crew, metrics) = crew(None);
+        for seq in 0..1000 {
+            sender.offer(notice(seq));
+        }
+        drop(sender);
+        crew.end(S).await;
+        assert_eq!(metrics.sent.get(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_take_is_as_large_as_deliveries_are_quick() {
+        let (_sender, crew, _metrics) = crew(None);
+        let delivery = crew.delivery();
+        assert_eq!((delivery.at_once(), delivery.each()), (1, None));
+        delivery.took(10_000_000, 1);
+        assert_eq!(delivery.at_once(), 10);
+        for _ in 0..200 {
+            delivery.took(1_000, 100);
+        }
+        assert_eq!(delivery.at_once(), NOTIFY_AT_ONCE);
+        delivery.took(60_000_000_000, 1);
+        assert_eq!(delivery.at_once(), 1);
+    }
+}

@@ -13,6 +13,7 @@ mod keeping;
 mod nats;
 mod own;
 mod queue;
+#[path = "../service/receiver.rs"]
 mod receiver;
 mod server;
 #[path = "../service/support.rs"]

@@ -298,7 +298,7 @@ fn a_drain_finishes_what_is_in_hand_and_leaves_the_rest() {
     let service = stack.serve(NATS);
     let mut first = stack.work(&["--notify-min", "1", "--notify-max", "1"]);
     pay(&service, "k", 60, 100_000);
-    wait_for("some are delivered", || stack.receiver.ids() > 3);
+    wait_for("all are relayed", || stack.in_outbox() == 0 && stack.receiver.ids() > 3);
     assert_eq!(first.drain(), Some(0));
     let delivered = stack.receiver.ids();
     assert!(delivered < 60, "{delivered}");

@@ -13,4 +13,6 @@ mod keeping;
 mod keys;
 mod lifecycle;
 mod limits;
+mod notify;
+mod receiver;
 mod support;

@@ -72,6 +72,7 @@ impl Receiver {
 }
 
 fn answer(mut stream: TcpStream, accepted: &Mutex<Vec<Delivery>>, behaves: &Behaviour) -> Option<()> {
+    stream.set_nodelay(true).unwrap();
     let mut bytes = Vec::new();
     loop {
         let (delivery, used) = loop {
@@ -90,7 +91,8 @@ fn answer(mut stream: TcpStream, accepted: &Mutex<Vec<Delivery>>, behaves: &Beha
         if status == 200 {
             accepted.lock().unwrap().push(delivery);
         }
-        write!(stream, "HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\nok").ok()?;
+        let said = format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\nok");
+        stream.write_all(said.as_bytes()).ok()?;
     }
 }
 
