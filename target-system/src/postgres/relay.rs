@@ -32,8 +32,10 @@ use crate::queue::priority::Thresholds;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The pause after a round that has taken all there was: what comes meanwhile shares the next.
 const GATHER: Duration = Duration::from_millis(10);
-/// The pause while another process has the turn, or after a round that failed.
+/// The pause while another process has the turn, or after a round that failed; it doubles with each that does.
 const AGAIN: Duration = Duration::from_millis(100);
+/// The longest of these pauses.
+const LONGEST: Duration = Duration::from_secs(5);
 /// How often the rows are counted.
 const COUNT_EVERY_NS: u64 = 1_000_000_000;
 
@@ -143,28 +145,31 @@ impl Relay {
 
     /// Relays until `ending`, and then what is there.
     pub async fn run(mut self, mut ending: watch::Receiver<bool>) {
+        let mut again = AGAIN;
         loop {
-            let emptied = match self.round().await {
+            let (pause, woken) = match self.round().await {
                 Ok(Round::Full) => continue,
-                Ok(Round::Emptied) => true,
-                Ok(Round::NotOurs) => false,
+                Ok(Round::Emptied) => (GATHER, true),
+                Ok(Round::NotOurs) => (AGAIN, false),
                 Err(error) => {
                     tracing::warn!(%error, "notices stay in the outbox");
-                    false
+                    again = LONGEST.min(again * 2);
+                    (again, false)
                 }
             };
             if *ending.borrow() {
                 return;
             }
-            if emptied {
-                tokio::time::sleep(GATHER).await;
-                tokio::select! {
-                    _ = ending.wait_for(|ending| *ending) => {}
-                    () = self.bell.notified() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+            let rest = async {
+                tokio::time::sleep(pause).await;
+                if woken {
+                    again = AGAIN;
+                    let _ = tokio::time::timeout(LOOK_EVERY, self.bell.notified()).await;
                 }
-            } else {
-                tokio::time::sleep(AGAIN).await;
+            };
+            tokio::select! {
+                _ = ending.wait_for(|ending| *ending) => {}
+                () = rest => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use async_nats::connection::State;
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -78,7 +78,8 @@ impl std::str::FromStr for Address {
             )),
             Some(Err(token)) => Some(Credentials::Token(decoded(token).ok_or_else(nonsense)?)),
         };
-        let server = format!("{scheme}://{host}").parse().map_err(|_| nonsense())?;
+        let server: ServerAddr = format!("{scheme}://{host}").parse().map_err(|_| nonsense())?;
+        ensure!(!server.host().is_empty(), nonsense());
         Ok(Self { server, credentials })
     }
 }
@@ -271,7 +272,7 @@ mod tests {
         assert!(
             matches!(&address.credentials, Some(Credentials::User(u, p)) if u == "pay" && p == "p@ss:word")
         );
-        assert_eq!((address.server.host(), address.server.port()), ("[::1]", 4223));
+        assert_eq!((address.server.host(), address.server.port()), ("::1", 4223));
         assert!(!format!("{address:?} {:?}", address.server).contains("p%40ss"));
         let address: Address = "nats://t0ken@localhost".parse().unwrap();
         assert!(matches!(&address.credentials, Some(Credentials::Token(t)) if t == "t0ken"));

@@ -42,6 +42,13 @@ impl Nats {
         }
     }
 
+    /// Has the server stand still, or go on.
+    pub fn stand_still(&self, still: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = self.child.as_ref().unwrap().id().try_into().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), if still { Signal::STOP } else { Signal::CONT }).unwrap();
+    }
+
     /// Starts it again on the same files, and waits until it takes connections.
     pub fn restart(&mut self) {
         for _ in 0..20 {

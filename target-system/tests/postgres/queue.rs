@@ -232,6 +232,35 @@ fn payments_go_on_while_nats_is_away_and_all_of_them_are_told_afterwards() {
 }
 
 #[test]
+fn a_queue_that_stands_still_and_a_database_that_is_killed_lose_no_notice() {
+    let mut stack = Stack::start(Receiver::start());
+    let service = stack.serve(&[NATS, &["--pool-acquire-ms", "500"]].concat());
+    let _worker = stack.work(&[]);
+    let (over, paid) = (AtomicBool::new(false), AtomicU32::new(0));
+    let more = |n: u32| {
+        let before = paid.load(Relaxed);
+        wait_for("payments go on", || paid.load(Relaxed) > before + n);
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| pay_until(&over, &paid, || service.listening));
+        more(50);
+        stack.nats.stand_still(true);
+        more(100);
+        assert!(stack.in_outbox() > 0);
+        stack.nats.stand_still(false);
+        wait_for("they are relayed", || stack.in_outbox() < 20);
+        for _ in 0..2 {
+            more(50);
+            stack.server.kill();
+            stack.server.restart();
+        }
+        more(50);
+        over.store(true, Relaxed);
+    });
+    stack.assert_all_delivered();
+}
+
+#[test]
 fn a_service_killed_between_publishing_and_deleting_loses_no_notice() {
     let stack = Stack::start(Receiver::start());
     let _worker = stack.work(&[]);

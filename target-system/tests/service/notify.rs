@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::receiver::Receiver;
 use crate::support::{Service, wait_for};
 
-const EAGER: &[&str] = &["--retry-base-ms", "20", "--deliver-timeout-ms", "200"];
+const EAGER: &[&str] = &["--retry-base-ms", "20"];
 
 fn serve(receiver: &Receiver, args: &[&str]) -> Service {
     let url = receiver.url();
