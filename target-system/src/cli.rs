@@ -14,11 +14,14 @@ use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
 use crate::profile::Profile;
+use crate::queue::args::QueueArgs;
 use crate::strain;
+use crate::worker::args::NotifyArgs;
 
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
 pub use crate::network::service::{NetworkArgs, serve as serve_network};
 pub use crate::serve::serve;
+pub use crate::worker::role::{WorkerArgs, work};
 
 /// What `--help` says besides the settings.
 const ENVIRONMENT: &str = "\
@@ -29,6 +32,8 @@ Environment:
   PAYMENTS_PASSWORD          their password
   PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
   PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
+  PAYMENTS_NATS              the server of --queue nats: nats://user:password@host:4222
+  PAYMENTS_DELIVER_TO        --deliver-to, where no process list shows it
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
   CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
@@ -65,6 +70,14 @@ pub struct ServeArgs {
     /// The services that are asked before a payment.
     #[command(flatten)]
     pub dependencies: Box<DependencyArgs>,
+
+    /// Where notices of payments go.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+
+    /// How notices are delivered.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
 
     /// How many accounts there are at least; missing ones are opened at start.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_999_999))]

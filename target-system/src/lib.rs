@@ -18,10 +18,11 @@
 //! * [`writer`]: the one thread that commits to it.
 //! * [`postgres`]: the other: a database that several processes use.
 //! * [`idempotency`]: keys, and the requests that hold one now.
-//! * [`fraud`], [`network`], [`notify`]: what happens before and after a payment.
+//! * [`fraud`], [`network`]: what happens before a payment.
 //! * [`dependencies`]: the services that are asked before a payment, when there are any.
 //! * [`resilience`]: what stands between this service and those.
 //! * [`role`]: what those services have in common; they are roles of the same program.
+//! * [`queue`], [`worker`]: what happens after it: notices, and who delivers them.
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
@@ -45,10 +46,10 @@ pub mod limits;
 pub mod metrics;
 pub mod money;
 pub mod network;
-pub mod notify;
 pub mod postgres;
 pub mod process;
 pub mod profile;
+pub mod queue;
 pub mod record;
 pub mod resilience;
 pub mod role;
@@ -56,4 +57,5 @@ pub mod serve;
 pub mod store;
 pub mod strain;
 mod timer;
+pub mod worker;
 pub mod writer;

@@ -43,8 +43,18 @@ pub const STRAIN_READINGS: u32 = 3;
 pub const STRAIN_RELIEF: f64 = 0.9;
 /// Idempotency keys removed in one commit, beside two for each payment of it.
 pub const EXPIRE_PER_COMMIT: usize = 16;
-/// Notifications waiting to be delivered; more are counted and forgotten.
+/// Notices of one priority that wait in this process; more are counted and forgotten.
 pub const NOTIFY_QUEUE: usize = 4096;
+/// Notices of one priority that wait in this process to be tried again; more become dead letters.
+pub const NOTIFY_RETRIES: usize = 4096;
+/// Notices that a worker takes at once.
+pub const NOTIFY_AT_ONCE: usize = 256;
+/// Dead letters that are kept in this process; the oldest go first.
+pub const DEAD_LETTERS: usize = 1024;
+/// Ids of delivered notices that a worker process remembers: some 3 MB.
+pub const SEEN_NOTICES: usize = 1 << 16;
+/// How long notices that wait in this process may delay its end.
+pub const LAST_NOTICES: Duration = Duration::from_secs(1);
 /// How long the fraud check may take before a payment goes on without it.
 pub const FRAUD_TIMEOUT: Duration = Duration::from_millis(500);
 /// Payers whose daily totals are known; those beyond it are judged by the amount alone. Some 8 MB.

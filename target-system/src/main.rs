@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, serve, serve_fraud, serve_network};
+use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, WorkerArgs, serve, serve_fraud, serve_network, work};
 use tracing_subscriber::EnvFilter;
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
@@ -32,18 +32,21 @@ enum Command {
     Fraud(FraudArgs),
     /// Stands in for a card network for `serve --network-url`.
     Network(NetworkArgs),
+    /// Delivers notices of payments from a NATS server's queue until it is drained (SIGTERM, Ctrl-C).
+    Worker(WorkerArgs),
 }
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,payments=info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    let served = match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
         Command::Fraud(args) => serve_fraud(args),
         Command::Network(args) => serve_network(args),
+        Command::Worker(args) => work(args),
     };
-    match served {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

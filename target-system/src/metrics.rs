@@ -1,6 +1,8 @@
 //! What Prometheus reads. Handles are kept, so counting is an atomic addition and no look-up by
 //! label happens on the way of a payment.
 
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::bank::Kind;
 use crate::decline::Decline;
+use crate::postgres::relay::OutboxMetrics;
 use crate::process::Usage;
+use crate::queue::args::Kind as QueueKind;
+use crate::worker::metrics::NotifyMetrics;
 
 /// A request's class: route and status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +71,15 @@ pub struct PoolReading {
     pub waiting: usize,
 }
 
+/// What `registry` holds, as the text that Prometheus reads (OpenMetrics).
+#[must_use]
+pub fn answer(registry: &Registry) -> Response {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    encode(&mut text, registry).expect("a string takes all text");
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
 /// Every counter of the service.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,12 +98,10 @@ pub struct Metrics {
     admitted: Gauge,
     /// Payments decided by the rule that acts when the fraud check does not answer.
     pub fraud_fallbacks: Counter,
-    /// Notifications delivered.
-    pub notifications_sent: Counter,
-    /// Notifications that failed at the fault point.
-    pub notifications_failed: Counter,
-    /// Notifications that found the queue full.
-    pub notifications_lost: Counter,
+    /// What the workers of this process say, when it has any.
+    pub notify: Option<NotifyMetrics>,
+    /// What the outbox says, when there is one.
+    pub outbox: Option<OutboxMetrics>,
     /// Connections closed at once because too many were open.
     pub connections_refused: Counter,
     commit_seconds: Histogram,
@@ -108,9 +120,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero; of what one store alone can tell, only the figures of `store`.
+    /// All at zero; of what one store or queue alone can tell, only the figures of `store` and `queue`.
     #[must_use]
-    pub fn new(store: Kind) -> Self {
+    pub fn new(store: Kind, queue: QueueKind) -> Self {
         // 100 µs to 13 s, and 1 to 4096 payments, in powers of two.
         let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let requests = Family::<Request, Counter>::default();
@@ -127,9 +139,8 @@ impl Metrics {
             under_way: Gauge::default(),
             admitted: Gauge::default(),
             fraud_fallbacks: Counter::default(),
-            notifications_sent: Counter::default(),
-            notifications_failed: Counter::default(),
-            notifications_lost: Counter::default(),
+            notify: (queue == QueueKind::Process).then(NotifyMetrics::default),
+            outbox: (queue == QueueKind::Nats).then(OutboxMetrics::default),
             connections_refused: Counter::default(),
             commit_seconds: seconds(),
             commit_payments: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
@@ -161,13 +172,12 @@ impl Metrics {
             "Payments decided without an answer of the fraud check",
             m.fraud_fallbacks.clone(),
         );
-        r.register("notifications_sent", "Notifications delivered", m.notifications_sent.clone());
-        r.register("notifications_failed", "Notifications that failed", m.notifications_failed.clone());
-        r.register(
-            "notifications_lost",
-            "Notifications that found the queue full",
-            m.notifications_lost.clone(),
-        );
+        if let Some(notify) = &m.notify {
+            notify.register(r);
+        }
+        if let Some(outbox) = &m.outbox {
+            outbox.register(r);
+        }
         r.register("idempotency_replays", "Answers that were given before", m.replays.clone());
         r.register("idempotency_keys_expired", "Keys removed", m.keys_expired.clone());
         let help = "Time of one commit with its sync";
@@ -230,9 +240,9 @@ impl Metrics {
         self.keys_expired.inc_by(expired);
     }
 
-    /// The text that Prometheus reads (OpenMetrics).
+    /// The counters with this reading, for Prometheus.
     #[must_use]
-    pub fn text(&self, reading: Reading) -> String {
+    pub fn answer(&self, reading: Reading) -> Response {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.queue_depth.set(count(reading.queue_depth));
         if let Some(keys) = reading.keys {
@@ -252,9 +262,6 @@ impl Metrics {
         self.threads.set(i64::try_from(reading.usage.threads).unwrap_or(i64::MAX));
         // A counter only rises: add what has come since the last reading.
         self.cpu_seconds.inc_by((reading.usage.cpu_s - self.cpu_seconds.get()).max(0.0));
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        encode(&mut text, &self.registry).expect("a string takes all text");
-        text
+        answer(&self.registry)
     }
 }

@@ -9,12 +9,11 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse as _, Response};
 use clap::Args;
 use hyper::Request;
 use hyper::body::Incoming;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tower::Service as _;
@@ -24,6 +23,7 @@ use crate::auth::secret::Secret;
 use crate::http::accept::{Drain, Listener, listen};
 use crate::http::problem::Problem;
 use crate::limits::{OTHER_FILES, ROLE_DRAIN, ROLE_HEADER_TIMEOUT, ROLE_REQUEST_TIMEOUT};
+use crate::metrics;
 use crate::process::allow_open_files;
 use crate::serve::{announce, drain_on_signals, drain_on_stdin_eof};
 
@@ -61,9 +61,9 @@ pub struct RoleArgs {
 
 /// The line that `--announce` prints.
 #[derive(serde::Serialize)]
-struct Announcement {
-    listening: SocketAddr,
-    pid: u32,
+pub(crate) struct Announcement {
+    pub(crate) listening: SocketAddr,
+    pub(crate) pid: u32,
 }
 
 /// A share of requests.
@@ -170,7 +170,7 @@ impl Role {
                 return Ok((StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response());
             }
             "/readyz" => return Ok("ready\n".into_response()),
-            "/metrics" => return Ok(self.metrics()),
+            "/metrics" => return Ok(metrics::answer(&self.registry)),
             _ => {}
         }
         let shown = request.headers().get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
@@ -180,13 +180,6 @@ impl Role {
         let answered = self.routes.clone().call(request.map(Body::new));
         let in_time = tokio::time::timeout(ROLE_REQUEST_TIMEOUT, answered).await;
         in_time.unwrap_or_else(|_| Ok(Problem::timeout().into_response()))
-    }
-
-    fn metrics(&self) -> Response {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        encode(&mut text, &self.registry).expect("a string takes all text");
-        ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use squall_chaos::leases::Leases;
 use squall_chaos::switches;
 use tokio::net::TcpListener;
@@ -21,15 +21,19 @@ use crate::http::accept::{Drain, Listener, listen};
 use crate::http::app::App;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
-use crate::limits::{MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
+use crate::limits::{LAST_NOTICES, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
 use crate::metrics::Metrics;
-use crate::notify::{self, Notifier};
 use crate::postgres;
+use crate::postgres::notices::Notices;
+use crate::postgres::relay::Destination;
 use crate::process::allow_open_files;
 use crate::profile::Profile;
+use crate::queue::{self, Queue as NoticeQueue, local, nats};
 use crate::store::Store;
 use crate::store::recovery::Recovered;
 use crate::strain::{self, Strain};
+use crate::worker::crew::Crew;
+use crate::worker::{self, Delivery};
 use crate::writer::{self, Queue, WriterSettings};
 
 /// How long work that nobody waits for any more may delay the end.
@@ -63,6 +67,7 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
     allow_connections(args.max_connections, args.dependencies.connections())?;
 
     let keeping = Keeping::prepare(&args)?;
+    let telling = Telling::prepare(&args)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.worker_threads())
@@ -71,11 +76,11 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     let done = runtime.block_on(async {
-        let mut metrics = Metrics::new(args.store);
+        let mut metrics = Metrics::new(args.store, args.queue.queue);
         let dependencies = args.dependencies.connect(metrics.registry())?;
         let metrics = Arc::new(metrics);
-        let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
-        let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
+        let (notices, crew) = telling.start(&args, &leases, &metrics).await?;
+        let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics)).await?;
         let app = Arc::new(App {
             keys: Arc::new(InFlight::new(args.profile.locks_keys())),
             rules: Rules {
@@ -94,6 +99,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             leases,
             bank,
             metrics,
+            workers: crew.as_ref().map(|crew| Arc::clone(crew.delivery())),
+            outbox_limit: args.queue.outbox_limit,
             connections: Arc::default(),
             admission: Arc::new(Admission::new(args.overload.max_wait())),
             rates: args.overload.rates(),
@@ -109,8 +116,10 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         if let Some(dependencies) = &app.dependencies {
             dependencies.end().await;
         }
-        notify_worker.abort();
         watching.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(crew) = crew {
+            crew.end(LAST_NOTICES).await;
+        }
         drained
     });
     runtime.shutdown_timeout(LAST_WAIT);
@@ -123,6 +132,58 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
 enum Keeping {
     Embedded(Store, Recovered),
     Postgres(postgres::Settings),
+}
+
+/// Why the embedded store has no queue but that of its process.
+const NO_OUTBOX: &str = "--queue nats needs --store postgres: the embedded store has no outbox";
+
+/// Where notices of payments will go.
+enum Telling {
+    /// To the queue of this process, and its workers.
+    Process(Box<worker::args::Settings>),
+    /// To a server's, by way of the outbox.
+    Nats(nats::Address),
+}
+
+impl Telling {
+    /// What can be found to be wrong before anything listens.
+    fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
+        let workers = args.notify.settings()?;
+        match (args.queue.queue, args.store) {
+            (queue::args::Kind::Process, _) => Ok(Telling::Process(Box::new(workers))),
+            (queue::args::Kind::Nats, Kind::Embedded) => bail!("{NO_OUTBOX}"),
+            (queue::args::Kind::Nats, Kind::Postgres) => {
+                ensure!(
+                    workers.receiver.is_none(),
+                    "with --queue nats it is `payments worker` that takes --deliver-to"
+                );
+                Ok(Telling::Nats(queue::args::address()?))
+            }
+        }
+    }
+
+    async fn start(
+        self,
+        args: &ServeArgs,
+        leases: &Arc<Leases>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<(Notices, Option<Crew>)> {
+        let thresholds = args.queue.thresholds();
+        match self {
+            Telling::Process(settings) => {
+                let metrics = metrics.notify.clone().unwrap_or_default();
+                let (sender, queue) = local::queue(thresholds, &metrics.lost);
+                let queue = NoticeQueue::Local(queue);
+                let delivery = Delivery::new(queue, &settings, Some(Arc::clone(leases)), metrics);
+                Ok((Notices::Process(sender), Some(Crew::start(delivery, &settings))))
+            }
+            Telling::Nats(address) => {
+                let metrics = metrics.outbox.clone().unwrap_or_default();
+                let nats = nats::connect(address).await?;
+                Ok((Notices::Outbox(Box::new(Destination { nats, thresholds, metrics })), None))
+            }
+        }
+    }
 }
 
 /// What has to end after the last answer.
@@ -163,19 +224,19 @@ impl Keeping {
     async fn start(
         self,
         args: &ServeArgs,
-        notifier: Notifier,
+        notices: Notices,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Bank, End)> {
         match self {
             Keeping::Embedded(store, found) => {
+                let Notices::Process(notices) = notices else { bail!("{NO_OUTBOX}") };
                 let settings = WriterSettings {
                     queue_limit: args.queue_limit as usize,
                     commit_interval: Duration::from_micros(args.commit_interval_us),
                     key_window: Duration::from_secs(args.key_window_s),
                     key_limit: args.key_limit,
                 };
-                let (queue, board, thread) =
-                    writer::start(store.clone(), found, settings, notifier, metrics)?;
+                let (queue, board, thread) = writer::start(store.clone(), found, settings, notices, metrics)?;
                 let bank = Embedded { store, queue: queue.clone(), board, settings };
                 Ok((Bank::Embedded(bank), End::Embedded(queue, thread)))
             }
@@ -185,7 +246,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(settings, opening, notifier, metrics).await?;
+                let (bank, tasks) = postgres::start(settings, opening, notices, metrics).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

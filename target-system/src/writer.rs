@@ -25,7 +25,8 @@ use crate::ledger::{Account, Ledger, OpenError, Volume};
 use crate::limits::{EXPIRE_PER_COMMIT, MAX_BATCH};
 use crate::metrics::Metrics;
 use crate::money::Currency;
-use crate::notify::Notifier;
+use crate::queue::event::Notice;
+use crate::queue::local;
 use crate::record::{Order, Record, Verdict};
 use crate::store::recount::Cut;
 use crate::store::recovery::Recovered;
@@ -199,7 +200,7 @@ pub fn start(
     store: Store,
     found: Recovered,
     settings: WriterSettings,
-    notifier: Notifier,
+    notices: local::Sender,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Queue, Arc<Board>, JoinHandle<()>)> {
     let board = Arc::new(Board { healthy: AtomicBool::new(true), ..Board::default() });
@@ -214,7 +215,7 @@ pub fn start(
         clock: Clock::start(),
         store,
         settings,
-        notifier,
+        notices,
         metrics,
     };
     writer.load_oldest()?;
@@ -254,7 +255,7 @@ struct Writer {
     oldest_payment: Option<(u64, ScopedKey)>,
     oldest_decline: Option<(u64, ScopedKey)>,
     board: Arc<Board>,
-    notifier: Notifier,
+    notices: local::Sender,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -443,8 +444,8 @@ impl Writer {
 
     fn answer(&mut self, answers: Answers) {
         for (pay, record) in answers.paid {
-            if let Verdict::Succeeded { seq } = record.verdict {
-                self.notifier.offer(seq, pay.request_id);
+            if let Some(notice) = Notice::of(&record, pay.request_id) {
+                self.notices.offer(notice);
             }
             // The key is free before the client knows, so that its retry finds the record.
             drop(pay.claim);

@@ -19,6 +19,7 @@ use super::app::App;
 use super::body;
 use super::problem::Problem;
 use super::render;
+use crate::queue::Queue;
 
 /// The admin port: what one request goes through.
 pub struct Admin {
@@ -34,6 +35,7 @@ impl Admin {
             .route("/admin/faults", get(list).post(arm))
             .route("/admin/faults/{name}", delete(end))
             .route("/admin/drain", post(drain))
+            .route("/admin/dead-letters", get(dead_letters))
             .fallback(async || Problem::missing("there is nothing at this URL"))
             .method_not_allowed_fallback(async || Problem::method())
             .with_state(Arc::clone(app));
@@ -77,6 +79,15 @@ async fn end(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Re
     let status = app.leases.end(&name).ok_or_else(|| Problem::missing("no fault of this name is known"))?;
     tracing::info!(fault = status.fault.name, affected = status.affected, "fault ended");
     Ok(render::value(StatusCode::OK, &status))
+}
+
+/// `GET /admin/dead-letters`: the notices that were given up, and why; those of this process alone.
+async fn dead_letters(State(app): State<Arc<App>>) -> Response {
+    let kept = match app.workers.as_ref().map(|workers| &workers.queue) {
+        Some(Queue::Local(queue)) => queue.dead_letters(),
+        _ => Vec::new(),
+    };
+    render::value(StatusCode::OK, &kept)
 }
 
 /// `POST /admin/drain`: as SIGTERM does.

@@ -21,6 +21,7 @@ use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
 use crate::profile::Fee;
 use crate::strain::Strain;
+use crate::worker::Delivery;
 
 /// The service, as its handlers see it.
 #[derive(Debug)]
@@ -39,6 +40,10 @@ pub struct App {
     pub dependencies: Option<Dependencies>,
     /// What each payment costs its payer, if anything.
     pub fee: Option<Fee>,
+    /// The notification workers of this process, when it has any.
+    pub workers: Option<Arc<Delivery>>,
+    /// With more rows in the outbox the service is degraded.
+    pub outbox_limit: u32,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Open connections of the API.

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Serialize;
 use squall_record::clock;
 
@@ -20,9 +19,11 @@ use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
 use crate::dependencies::{Dependencies, DependenciesHealth};
 use crate::metrics::Reading;
+use crate::postgres::relay::OutboxHealth;
 use crate::process::Usage;
 use crate::store::recount::Recount;
 use crate::strain::Checks;
+use crate::worker::metrics::{Figures, NotifyMetrics};
 
 #[derive(Serialize)]
 struct Health {
@@ -38,7 +39,10 @@ struct Health {
     fraud_fallbacks: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     dependencies: Option<DependenciesHealth>,
-    notifications: Notifications,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notifications: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox: Option<OutboxHealth>,
     faults: Vec<String>,
 }
 
@@ -66,13 +70,6 @@ struct Kept {
     /// How many keys are kept, and for how long they have been.
     keys: u64,
     effective_window_s: u64,
-}
-
-#[derive(Serialize)]
-struct Notifications {
-    sent: u64,
-    failed: u64,
-    lost: u64,
 }
 
 /// Whether it may take traffic.
@@ -103,10 +100,12 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 /// lock for a few words and one file of `/proc`: cheap enough to be asked each second.
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     let store = app.bank.health();
+    let outbox = app.metrics.outbox.as_ref().map(|outbox| outbox.health(app.outbox_limit));
     let status = match (store.ok, app.drain.has_begun(), app.strain.has_room()) {
         (false, ..) => "unhealthy",
         (true, true, _) => "draining",
         (true, false, false) => "strained",
+        (true, false, true) if outbox.is_some_and(|o| o.rows > o.limit) => "degraded",
         (true, false, true) => "ok",
     };
     let health = Health {
@@ -121,11 +120,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         idempotency: Idempotency { window_s: app.key_window.as_secs(), kept: kept(&app) },
         fraud_fallbacks: app.metrics.fraud_fallbacks.get(),
         dependencies: app.dependencies.as_ref().map(Dependencies::health),
-        notifications: Notifications {
-            sent: app.metrics.notifications_sent.get(),
-            failed: app.metrics.notifications_failed.get(),
-            lost: app.metrics.notifications_lost.get(),
-        },
+        notifications: app.metrics.notify.as_ref().map(NotifyMetrics::figures),
+        outbox,
         faults: app.leases.list().into_iter().map(|s| s.fault.name).collect(),
     };
     render::value(if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
@@ -133,7 +129,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`, in OpenMetrics' text form.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = app.metrics.text(Reading {
+    app.metrics.answer(Reading {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).map(|kept| kept.keys),
         under_way: (app.admission.under_way(), app.admission.limit().unwrap_or(usize::MAX)),
@@ -144,8 +140,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
         },
         faults: app.leases.list().len(),
         usage: Usage::now(),
-    });
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    })
 }
 
 /// The query of [`audit`].

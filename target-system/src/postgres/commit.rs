@@ -1,7 +1,7 @@
 //! One transaction: many orders, two round trips.
 //!
 //! 1. `BEGIN`, lock the accounts in the order of their ids, read the keys that are known, take numbers.
-//! 2. Insert keys, payments and entries, write the balances, `COMMIT`.
+//! 2. Insert keys, payments, entries and notices, write the balances, `COMMIT`.
 //!
 //! In between every order is decided in memory, one after another, as the embedded ledger does. The
 //! statements of a round trip are sent together; the first that fails fails all behind it, the commit
@@ -17,6 +17,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
+use super::outbox;
 use super::rows::{self, instant};
 use crate::bank::{Asked, Refused, Settled};
 use crate::decline::Decline;
@@ -62,12 +63,12 @@ pub fn was_in_the_way(e: &Error) -> bool {
     e.code().is_some_and(|code| states.contains(code))
 }
 
-/// Settles `batch` in one transaction. No two of its orders have the same key: their claims see to
-/// that.
+/// Settles `batch` in one transaction, and with `notices` writes its payments to the outbox. No two of its
+/// orders have the same key: their claims see to that.
 ///
 /// # Errors
 /// When the database gives one. Nothing is committed then, unless it was the commit's answer that was lost.
-pub async fn commit(client: &Client, batch: &[Asked]) -> Result<Vec<Outcome>, Error> {
+pub async fn commit(client: &Client, batch: &[Asked], notices: bool) -> Result<Vec<Outcome>, Error> {
     let mut ids: Vec<i32> = batch.iter().flat_map(|a| [a.order.from, a.order.to]).map(rows::id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -125,7 +126,7 @@ pub async fn commit(client: &Client, batch: &[Asked]) -> Result<Vec<Outcome>, Er
             }
         });
     }
-    books.write(client).await?;
+    books.write(client, notices).await?;
     Ok(outcomes)
 }
 
@@ -204,7 +205,7 @@ impl<'a> Books<'a> {
     }
 
     /// Writes everything and commits.
-    async fn write(mut self, client: &Client) -> Result<(), Error> {
+    async fn write(mut self, client: &Client, notices: bool) -> Result<(), Error> {
         if self.keys.is_empty() {
             return client.batch_execute("COMMIT").await;
         }
@@ -214,6 +215,10 @@ impl<'a> Books<'a> {
         let insert_payments = client.prepare_cached(PAYMENTS).await?;
         let insert_entries = client.prepare_cached(ENTRIES).await?;
         let update_balances = client.prepare_cached(BALANCES).await?;
+        let insert_notices = match notices {
+            true => Some(client.prepare_cached(outbox::INSERT).await?),
+            false => None,
+        };
 
         let key = column(&self.keys, |k| k.key);
         let payer = column(&self.keys, |k| rows::id(k.order.from));
@@ -247,6 +252,12 @@ impl<'a> Books<'a> {
             async { client.execute(&insert_payments, &[&paid_seq, &paid_payer, &paid_payee, &paid_amount, &paid_currency]).await },
             async { client.execute(&insert_entries, &[&entry_account, &entry_seq, &entry_amount, &entry_balance]).await },
             async { client.execute(&update_balances, &[&changed_id, &changed_balance, &changed_seq]).await },
+            async {
+                match &insert_notices {
+                    Some(insert) => client.execute(insert, &[&paid_seq, &paid_payer, &paid_payee, &paid_amount, &paid_currency]).await,
+                    None => Ok(0),
+                }
+            },
             client.batch_execute("COMMIT"),
         );
         // A commit behind a statement that failed is a rollback, and says nothing.
@@ -254,7 +265,8 @@ impl<'a> Books<'a> {
         written.1?;
         written.2?;
         written.3?;
-        written.4
+        written.4?;
+        written.5
     }
 }
 

@@ -8,6 +8,7 @@
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
 //! * `known`: what is known of an order before it.
+//! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`read`]: accounts and payments, found.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
@@ -15,8 +16,11 @@
 pub mod audit;
 pub mod commit;
 mod known;
+pub mod notices;
+pub mod outbox;
 pub mod pool;
 pub mod read;
+pub mod relay;
 pub mod rows;
 pub mod schema;
 
@@ -37,9 +41,9 @@ use crate::ledger::{Account, OpenError};
 use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
-use crate::notify::Notifier;
 use crate::record::Verdict;
 use commit::Outcome;
+use notices::{Notices, Relaying, Told};
 use pool::PoolSettings;
 
 /// How often a batch is tried while others are in its way.
@@ -122,6 +126,7 @@ pub struct Tasks {
     committers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     ending: watch::Sender<bool>,
+    relay: Option<Relaying>,
 }
 
 impl Tasks {
@@ -131,6 +136,9 @@ impl Tasks {
         for committer in self.committers {
             // One that has panicked has settled nothing more.
             let _ = committer.await;
+        }
+        if let Some(relay) = self.relay {
+            relay.end().await;
         }
         self.others.iter().for_each(JoinHandle::abort);
     }
@@ -153,20 +161,26 @@ pub fn told(e: &tokio_postgres::Error) -> String {
 pub async fn start(
     settings: Settings,
     opening: Opening,
-    notifier: Notifier,
+    notices: Notices,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Postgres, Tasks)> {
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
     let mut connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
     prepare(&mut connection, opening, &state).await.context("failed to prepare the database")?;
+    if let (Notices::Process(_), held) = (&notices, outbox::look(&connection).await?)
+        && held.rows > 0
+    {
+        tracing::warn!(rows = held.rows, "the outbox has notices that wait for a start with `--queue nats`");
+    }
     drop(connection);
     state.healthy.store(true, Relaxed);
 
     let (orders, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
-    let notifier = Arc::new(notifier);
+    let (told, relay) = notices.start(&settings)?;
+    let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
         Strategy::Naive => 1,
@@ -177,7 +191,7 @@ pub async fn start(
             ended: ended.clone(),
             pool: pool.clone(),
             state: Arc::clone(&state),
-            notifier: Arc::clone(&notifier),
+            told: Arc::clone(&told),
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
             most,
@@ -192,7 +206,7 @@ pub async fn start(
         tokio::spawn(do_chores(pool.clone(), settings.key_window)),
     ];
     let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state };
-    Ok((bank, Tasks { committers, others, ending }))
+    Ok((bank, Tasks { committers, others, ending, relay }))
 }
 
 async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
@@ -297,7 +311,7 @@ struct Committer {
     ended: watch::Receiver<bool>,
     pool: Pool,
     state: Arc<State>,
-    notifier: Arc<Notifier>,
+    told: Arc<Told>,
     metrics: Arc<Metrics>,
     clock: Clock,
     /// Orders of one transaction.
@@ -345,11 +359,13 @@ impl Committer {
 
     /// Settles all of `asked` in one transaction, whatever is in its way at first.
     async fn commit(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+        let notices = self.told.by_outbox();
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
-            let committed = tokio::time::timeout(self.time_limit, commit::commit(&connection, asked)).await;
+            let committed =
+                tokio::time::timeout(self.time_limit, commit::commit(&connection, asked, notices)).await;
             match committed {
                 Ok(Ok(outcomes)) => return Ok(outcomes),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
@@ -378,9 +394,9 @@ impl Committer {
             }
             fresh += 1;
             match settled.record.verdict {
-                Verdict::Succeeded { seq } => {
+                Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);
-                    self.notifier.offer(seq, asked.request_id);
+                    self.told.settled(&settled.record, asked.request_id);
                 }
                 Verdict::Declined { .. } => {
                     self.state.declines.fetch_add(1, Relaxed);
@@ -392,6 +408,7 @@ impl Committer {
             // Nothing was written.
             return;
         }
+        self.told.committed();
         self.state.commits.fetch_add(1, Relaxed);
         self.state.last_commit_us.store(took_ns / 1000, Relaxed);
         self.metrics.committed(fresh, took_ns, 0);

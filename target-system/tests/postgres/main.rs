@@ -11,7 +11,11 @@ mod authorized;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+mod nats;
 mod own;
+mod queue;
+#[path = "../service/receiver.rs"]
+mod receiver;
 #[path = "../service/roles.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod roles;
