@@ -34,7 +34,7 @@ fn breaker(service: &Service, dependency: &str) -> String {
     service.health()["dependencies"][dependency]["breaker"].as_str().unwrap().to_owned()
 }
 
-/// Pays on `connections` until `over`, and tells every key with its answer to nobody but the caller.
+/// Pays on `connections` until `over`; every key with its answer.
 fn load(
     service: &Service,
     connections: u32,
@@ -67,6 +67,15 @@ fn load(
     })
 }
 
+/// Ends a load when it is dropped: also when the test fails, which would wait for it otherwise.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Every payment that was acknowledged is there, once, and no other.
 fn assert_whole(service: &Service, acknowledged: usize) {
     let audit = service.audit();
@@ -84,6 +93,7 @@ fn a_fraud_service_that_hangs_stops_no_payment_and_is_asked_again_when_it_is_bac
         counter.fetch_add(1, Relaxed);
     };
     let answers = std::thread::scope(|s| {
+        let load_ends = Ends(&over);
         let loading = s.spawn(|| load(&service, 4, &over, seen));
         wait_for("payments are checked", || checked.load(Relaxed) > 20);
         assert_eq!(degraded.load(Relaxed), 0);
@@ -95,7 +105,7 @@ fn a_fraud_service_that_hangs_stops_no_payment_and_is_asked_again_when_it_is_bac
         wait_for("the breaker closes", || breaker(&service, "fraud") == "closed");
         let so_far = checked.load(Relaxed);
         wait_for("payments are checked again", || checked.load(Relaxed) > so_far + 20);
-        over.store(true, Relaxed);
+        drop(load_ends);
         loading.join().unwrap()
     });
     assert!(answers.values().all(|r| r.status == 201), "{:?}", answers.values().find(|r| r.status != 201));
