@@ -16,7 +16,8 @@
 //! * [`bank`]: where payments are kept, one of two.
 //! * [`store`]: the embedded one: rows on disk, recovery, the recount.
 //! * [`writer`]: the one thread that commits to it.
-//! * [`postgres`]: the other: a database that several processes use.
+//! * [`postgres`]: the other: a database that several processes use, and its replicas.
+//! * [`cache`]: balances kept near by processes that share a database.
 //! * [`idempotency`]: keys, and the requests that hold one now.
 //! * [`fraud`], [`notify`]: what happens before and after a payment.
 //! * [`auth`]: tokens, passwords.
@@ -27,6 +28,7 @@
 
 pub mod auth;
 pub mod bank;
+pub mod cache;
 pub mod cli;
 pub mod decline;
 pub mod fraud;

@@ -10,7 +10,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bank::Kind;
+use crate::cache::metrics::CacheMetrics;
 use crate::decline::Decline;
+use crate::postgres::replicas::ReplicaMetrics;
 use crate::process::Usage;
 
 /// A request's class: route and status.
@@ -82,6 +84,10 @@ pub struct Metrics {
     pub notifications_lost: Counter,
     /// Connections closed at once because too many were open.
     pub connections_refused: Counter,
+    /// Of copies of the database.
+    pub replicas: ReplicaMetrics,
+    /// Of cached balances.
+    pub cache: CacheMetrics,
     commit_seconds: Histogram,
     commit_payments: Histogram,
     keys_expired: Counter,
@@ -118,6 +124,8 @@ impl Metrics {
             notifications_failed: Counter::default(),
             notifications_lost: Counter::default(),
             connections_refused: Counter::default(),
+            replicas: ReplicaMetrics::default(),
+            cache: CacheMetrics::default(),
             commit_seconds: seconds(),
             commit_payments: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             keys_expired: Counter::default(),
@@ -167,6 +175,8 @@ impl Metrics {
                     ("store_pool_waiting", "Who waits for a connection to the database", &m.pool_waiting),
                 ];
                 gauges.into_iter().for_each(|(name, help, gauge)| r.register(name, help, gauge.clone()));
+                m.replicas = ReplicaMetrics::register(r);
+                m.cache = CacheMetrics::register(r);
             }
         }
         r.register("faults_armed", "Faults armed", m.faults.clone());

@@ -100,7 +100,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Where payments will be kept.
 enum Keeping {
     Embedded(Store, Recovered),
-    Postgres(postgres::Settings),
+    Postgres(Box<postgres::Settings>),
 }
 
 /// What has to end after the last answer.
@@ -112,15 +112,12 @@ enum End {
 impl Keeping {
     /// What can be done, or found to be wrong, before anything listens.
     fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
-        let data = match (args.store, &args.data) {
-            (Kind::Postgres, _) => {
-                let database = std::env::var("PAYMENTS_POSTGRES").context(
-                    "PAYMENTS_POSTGRES is not set: name the database, postgres://user:password@host:5432/name",
-                )?;
-                return Ok(Keeping::Postgres(args.postgres.settings(&database, args)?));
-            }
-            (Kind::Embedded, data) => data.as_ref().context("--data is missing: name the ledger's folder")?,
-        };
+        let var = |name: &str| std::env::var(name).ok();
+        if args.store == Kind::Postgres {
+            return Ok(Keeping::Postgres(Box::new(args.postgres.settings(var, args)?)));
+        }
+        args.refuse_copies(var)?;
+        let data = args.data.as_ref().context("--data is missing: name the ledger's folder")?;
         std::fs::create_dir_all(data)
             .with_context(|| format!("failed to make the folder {}", data.display()))?;
         let at = || format!("failed to open the ledger in {}", data.display());
@@ -163,7 +160,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(settings, opening, notifier, metrics).await?;
+                let (bank, tasks) = postgres::start(*settings, opening, notifier, metrics).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

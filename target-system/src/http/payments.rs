@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 
+use super::accounts::seen;
 use super::app::App;
 use super::body;
 use super::problem::Problem;
@@ -195,11 +196,13 @@ pub struct Page {
 pub async fn list(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such account");
     let account = AccountId::parse(&id).ok_or_else(none)?;
-    app.bank.account(account).await.map_err(unreadable)?.ok_or_else(none)?;
+    let seen = seen(&headers)?;
+    app.bank.account(account, 0).await.map_err(unreadable)?.ok_or_else(none)?;
     let Query(page) = query.map_err(|e| Problem::invalid("parameter_unknown", "query", e.body_text()))?;
     let limit = match page.limit {
         None => DEFAULT_PAGE,
@@ -222,7 +225,8 @@ pub async fn list(
         None => None,
         Some(id) => Some(parse_payment(&id).ok_or_else(not_on_list)?),
     };
-    let page = app.bank.list(account, after, limit).await.map_err(unreadable)?.ok_or_else(not_on_list)?;
+    let page =
+        app.bank.list(account, after, limit, seen).await.map_err(unreadable)?.ok_or_else(not_on_list)?;
     let mut out = String::from(r#"{"object":"list","data":["#);
     for (n, record) in page.records.iter().enumerate() {
         if n > 0 {

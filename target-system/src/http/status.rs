@@ -18,7 +18,10 @@ use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
+use crate::cache::CacheHealth;
 use crate::metrics::Reading;
+use crate::postgres::Postgres;
+use crate::postgres::replicas::ReplicaHealth;
 use crate::process::Usage;
 use crate::store::recount::Recount;
 
@@ -33,6 +36,10 @@ struct Health {
     idempotency: Idempotency,
     fraud_checks_skipped: u64,
     notifications: Notifications,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<Vec<ReplicaHealth>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheHealth>,
     faults: Vec<String>,
 }
 
@@ -76,6 +83,14 @@ fn kept(app: &App) -> Option<Kept> {
     Some(Kept { window_keys: bank.settings.key_limit, keys, effective_window_s })
 }
 
+/// The database, when that is the store.
+fn database(app: &App) -> Option<&Postgres> {
+    match &app.bank {
+        Bank::Embedded(_) => None,
+        Bank::Postgres(bank) => Some(bank),
+    }
+}
+
 /// `GET /livez`: the process answers.
 pub async fn livez() -> &'static str {
     "ok\n"
@@ -109,6 +124,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
             failed: app.metrics.notifications_failed.get(),
             lost: app.metrics.notifications_lost.get(),
         },
+        replicas: database(&app).and_then(Postgres::replicas),
+        cache: database(&app).and_then(Postgres::cache),
         faults: app.leases.list().into_iter().map(|s| s.fault.name).collect(),
     };
     render::value(if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
@@ -116,14 +133,14 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`, in OpenMetrics' text form.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+    if let Some(database) = database(&app) {
+        database.read_gauges();
+    }
     let text = app.metrics.text(Reading {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).map(|kept| kept.keys),
         connections: app.connections.load(Relaxed),
-        pool: match &app.bank {
-            Bank::Embedded(_) => None,
-            Bank::Postgres(bank) => Some(bank.connections()),
-        },
+        pool: database(&app).map(Postgres::connections),
         faults: app.leases.list().len(),
         usage: Usage::now(),
     });

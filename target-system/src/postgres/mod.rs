@@ -8,6 +8,7 @@
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
 //! * [`read`]: accounts and payments, found.
+//! * [`replicas`]: copies of the database that are read too.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
@@ -15,6 +16,7 @@ pub mod audit;
 pub mod commit;
 pub mod pool;
 pub mod read;
+pub mod replicas;
 pub mod rows;
 pub mod schema;
 
@@ -30,15 +32,17 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 
 use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
+use crate::cache::{self, Cache, CacheHealth, Keeper};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
-use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
+use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH, SIDE_CONNECTIONS};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
 use crate::notify::Notifier;
 use crate::record::Verdict;
-use commit::Outcome;
+use commit::{Committed, Outcome};
 use pool::PoolSettings;
+use replicas::{Recent, ReplicaHealth, Replicas};
 
 /// How often a batch is tried while others are in its way.
 const TRIES: u32 = 5;
@@ -75,6 +79,10 @@ pub struct Settings {
     pub time_limit: Duration,
     /// How long a key is kept.
     pub key_window: Duration,
+    /// Copies that are read.
+    pub replicas: Option<replicas::Settings>,
+    /// How balances are cached.
+    pub cache: cache::Settings,
 }
 
 /// Accounts that there are at least.
@@ -95,6 +103,16 @@ pub struct Postgres {
     orders: mpsc::Sender<Waiting>,
     queue_limit: usize,
     state: Arc<State>,
+    reading: Option<Reading>,
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+}
+
+/// Reading from replicas.
+#[derive(Debug)]
+struct Reading {
+    replicas: Replicas,
+    recent: Arc<Recent>,
 }
 
 /// What the committers and the prober say.
@@ -120,6 +138,7 @@ pub struct Tasks {
     committers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     ending: watch::Sender<bool>,
+    keeper: Option<Keeper>,
 }
 
 impl Tasks {
@@ -129,6 +148,9 @@ impl Tasks {
         for committer in self.committers {
             // One that has panicked has settled nothing more.
             let _ = committer.await;
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.end().await;
         }
         self.others.iter().for_each(JoinHandle::abort);
     }
@@ -161,6 +183,20 @@ pub async fn start(
     drop(connection);
     state.healthy.store(true, Relaxed);
 
+    // What goes on beside payments need not wait for their connections.
+    let side = PoolSettings { min: 0, max: SIDE_CONNECTIONS, ..settings.pool };
+    let side = pool::build(settings.database.clone(), side)?;
+    let (reading, watching) = match &settings.replicas {
+        Some(replicas) => {
+            let recent = Arc::new(Recent::new(replicas.behind()));
+            let (replicas, watching) = Replicas::start(replicas, &side, metrics.replicas.clone())?;
+            (Some(Reading { replicas, recent }), watching)
+        }
+        None => (None, Vec::new()),
+    };
+    let cache = Arc::new(Cache::new(settings.cache, side, metrics.cache.clone()).await?);
+    let keeper = Keeper::start(&cache, pool.clone()).await;
+
     let (orders, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
@@ -175,6 +211,8 @@ pub async fn start(
             ended: ended.clone(),
             pool: pool.clone(),
             state: Arc::clone(&state),
+            recent: reading.as_ref().map(|reading| Arc::clone(&reading.recent)),
+            cache: Arc::clone(&cache),
             notifier: Arc::clone(&notifier),
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
@@ -184,13 +222,14 @@ pub async fn start(
         tokio::spawn(committer.run())
     };
     let committers = (0..settings.committers).map(committer).collect();
-    let others = vec![
+    let mut others = vec![
         tokio::spawn(pool::look_after(pool.clone(), settings.pool)),
         tokio::spawn(probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
         tokio::spawn(do_chores(pool.clone(), settings.key_window)),
     ];
-    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state };
-    Ok((bank, Tasks { committers, others, ending }))
+    others.extend(watching);
+    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state, reading, cache, metrics };
+    Ok((bank, Tasks { committers, others, ending, keeper }))
 }
 
 async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
@@ -272,6 +311,26 @@ impl Postgres {
         PoolReading { open: status.size, idle: status.available, waiting: status.waiting }
     }
 
+    /// The replicas, when there are any.
+    #[must_use]
+    pub fn replicas(&self) -> Option<Vec<ReplicaHealth>> {
+        self.reading.as_ref().map(|reading| reading.replicas.health())
+    }
+
+    /// The cache, when there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheHealth> {
+        self.cache.health()
+    }
+
+    /// Has the gauges of replicas and cache say what is now.
+    pub fn read_gauges(&self) {
+        if let Some(reading) = &self.reading {
+            reading.replicas.read_gauges();
+        }
+        self.cache.read_gauges();
+    }
+
     /// Whether it takes orders, and in figures.
     #[must_use]
     pub fn health(&self) -> StoreHealth {
@@ -295,6 +354,8 @@ struct Committer {
     ended: watch::Receiver<bool>,
     pool: Pool,
     state: Arc<State>,
+    recent: Option<Arc<Recent>>,
+    cache: Arc<Cache>,
     notifier: Arc<Notifier>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -309,7 +370,7 @@ impl Committer {
         while self.take(&mut taken).await > 0 {
             let (asked, replies): (Vec<Asked>, Vec<_>) = taken.drain(..).map(|w| (w.asked, w.reply)).unzip();
             let began_ns = self.clock.now_ns();
-            match self.commit(&asked).await {
+            match self.settle(&asked).await {
                 Ok(outcomes) => {
                     let took_ns = self.clock.now_ns() - began_ns;
                     self.count(&asked, &outcomes, took_ns);
@@ -341,15 +402,31 @@ impl Committer {
         queued.recv_many(taken, self.most).await
     }
 
-    /// Settles all of `asked` in one transaction, whatever is in its way at first.
-    async fn commit(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+    /// Settles all of `asked`. What it returns may be acknowledged: nobody will be shown what was before.
+    async fn settle(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+        let committed = self.commit(asked).await.inspect_err(|error| {
+            // Without a connection nothing was begun; else the commit's answer may be what was lost.
+            if !matches!(error, BankError::Pool(_)) {
+                self.cache.doubt();
+            }
+        })?;
+        if let Some(recent) = &self.recent {
+            recent.note(committed.changes.iter().map(|change| (change.account, change.seq)));
+        }
+        let seen = committed.cache.ok_or(BankError::Row("cache_epoch"))?;
+        self.cache.tell(&seen, &committed.changes).await?;
+        Ok(committed.outcomes)
+    }
+
+    /// Commits all of `asked` in one transaction, whatever is in its way at first.
+    async fn commit(&self, asked: &[Asked]) -> Result<Committed, BankError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
             let committed = tokio::time::timeout(self.time_limit, commit::commit(&connection, asked)).await;
             match committed {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
                     // Its transaction is over or has to be.
                     if connection.batch_execute("ROLLBACK").await.is_err() {
