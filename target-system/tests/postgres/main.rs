@@ -7,10 +7,13 @@
 
 #[path = "../service/api.rs"]
 mod api;
+mod cache;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
 mod own;
+mod redis;
+mod replicas;
 mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]

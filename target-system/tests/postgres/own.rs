@@ -12,11 +12,11 @@ use crate::server::Server;
 use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
 
 /// A further process on `server`.
-fn beside(server: &Server, args: &[&str]) -> Service {
+pub fn beside(server: &Server, args: &[&str]) -> Service {
     Service::launch(command(server).args(args))
 }
 
-fn command(server: &Server) -> Command {
+pub fn command(server: &Server) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
     c.args(["serve", "--announce", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         .args(["--accounts", "10", "--opening-balance", "1000000"])
@@ -30,13 +30,13 @@ fn command(server: &Server) -> Command {
     c
 }
 
-fn server() -> (tempfile::TempDir, Server) {
+pub fn server() -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     (folder, server)
 }
 
-fn assert_sound(audit: &Value) {
+pub fn assert_sound(audit: &Value) {
     assert_eq!((&audit["balanced"], &audit["recount"]["sound"]), (&true.into(), &true.into()), "{audit}");
 }
 
