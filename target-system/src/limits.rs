@@ -103,9 +103,9 @@ pub const CACHE_LINGER: Duration = Duration::from_millis(250);
 /// The pause before a process takes part in the cache again.
 pub const CACHE_REJOIN: Duration = Duration::from_millis(250);
 /// The same, when epochs end soon again and again.
-pub const CACHE_REJOIN_MOST: Duration = Duration::from_secs(30);
+pub const CACHE_REJOIN_MOST: Duration = Duration::from_secs(10);
 /// An epoch that has lasted so long did not end soon.
-pub const CACHE_STEADY: Duration = Duration::from_secs(2);
+pub const CACHE_STEADY: Duration = Duration::from_secs(1);
 /// Processes that may say at once that they have heard of a payment.
 pub const CACHE_HOLDERS: usize = 256;
 /// Parts that accounts are divided into, each with a lock.

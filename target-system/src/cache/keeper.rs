@@ -73,7 +73,7 @@ async fn keep(cache: Arc<Cache>, address: Address, mut closing: watch::Receiver<
         pause = match over {
             Over::Closing => return,
             _ if lasted >= CACHE_STEADY => CACHE_REJOIN,
-            Over::Lost => CACHE_REJOIN.max(pause),
+            Over::Lost => pause,
             // Somebody who cannot be told waits for a lease each time that this begins again.
             Over::Ended => (pause * 2).min(CACHE_REJOIN_MOST),
         };
