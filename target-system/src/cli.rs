@@ -4,14 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::bank::Kind;
+use crate::cache::Strategy as Caching;
+use crate::cache::args::{CacheArgs, REDIS_VAR};
 use crate::dependencies::args::DependencyArgs;
 use crate::http::rates::{Allowance, Rates};
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
+use crate::postgres::replicas::args::{REPLICAS_VAR, ReplicaArgs};
 use crate::postgres::{self, Strategy};
 use crate::profile::Profile;
 use crate::queue::args::QueueArgs;
@@ -22,6 +26,9 @@ pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
 pub use crate::network::service::{NetworkArgs, serve as serve_network};
 pub use crate::serve::serve;
 pub use crate::worker::role::{WorkerArgs, work};
+
+/// The environment that names the database: its URL holds a password.
+const POSTGRES_VAR: &str = "PAYMENTS_POSTGRES";
 
 /// What `--help` says besides the settings.
 const ENVIRONMENT: &str = "\
@@ -34,6 +41,8 @@ Environment:
   PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
   PAYMENTS_NATS              the server of --queue nats: nats://user:password@host:4222
   PAYMENTS_DELIVER_TO        --deliver-to, where no process list shows it
+  PAYMENTS_REPLICAS          copies of that database that are read, with a comma between two
+  PAYMENTS_REDIS             the cache of balances: redis://user:password@host:6379/0
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
   CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
@@ -66,6 +75,14 @@ pub struct ServeArgs {
     /// How the database of `--store postgres` is used.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+
+    /// Which copies of it are read.
+    #[command(flatten)]
+    pub replicas: ReplicaArgs,
+
+    /// How balances are cached.
+    #[command(flatten)]
+    pub cache: CacheArgs,
 
     /// The services that are asked before a payment.
     #[command(flatten)]
@@ -248,23 +265,31 @@ pub struct PostgresArgs {
 }
 
 impl PostgresArgs {
-    /// The settings for `database`, a URL or keys and values as libpq has them.
+    /// The settings for the database, the replicas and the cache that the environment `var` names.
     ///
     /// # Errors
-    /// When that makes no sense. What it holds is not told: a password is part of it.
-    pub fn settings(&self, database: &str, args: &ServeArgs) -> anyhow::Result<postgres::Settings> {
-        let mut database: tokio_postgres::Config = database.parse().map_err(|_| {
-            anyhow::anyhow!("PAYMENTS_POSTGRES makes no sense; write postgres://user:password@host:5432/name")
+    /// When one makes no sense or is missing. What it holds is not told: a password is part of it.
+    pub fn settings(
+        &self,
+        var: impl Fn(&str) -> Option<String>,
+        args: &ServeArgs,
+    ) -> anyhow::Result<postgres::Settings> {
+        let database = var(POSTGRES_VAR).with_context(|| {
+            format!("{POSTGRES_VAR} is not set: name the database, postgres://user:password@host:5432/name")
         })?;
-        let acquire = Duration::from_millis(self.pool_acquire_ms);
-        // What the URL asks of each session stays, behind ours.
-        let own = format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms);
-        let options = format!("{own} {}", database.get_options().unwrap_or_default());
-        database
-            .application_name("payments")
-            .connect_timeout(acquire)
-            .keepalives_idle(Duration::from_secs(10))
-            .options(options.trim_end());
+        let database = self.database(&database).with_context(|| {
+            format!("{POSTGRES_VAR} makes no sense; write postgres://user:password@host:5432/name")
+        })?;
+        let pool = PoolSettings {
+            min: usize::from(self.pool_min),
+            max: usize::from(self.pool_max),
+            idle: Duration::from_secs(self.pool_idle_s),
+            lifetime: Duration::from_secs(self.pool_lifetime_s),
+            acquire: Duration::from_millis(self.pool_acquire_ms),
+        };
+        let replicas = var(REPLICAS_VAR)
+            .map(|urls| args.replicas.settings(&urls, pool, |url| self.database(url)))
+            .transpose()?;
         let committers = self.committers.map_or_else(
             || match self.strategy {
                 Strategy::Batched => 2,
@@ -274,23 +299,46 @@ impl PostgresArgs {
         );
         Ok(postgres::Settings {
             database,
-            pool: PoolSettings {
-                min: usize::from(self.pool_min),
-                max: usize::from(self.pool_max),
-                idle: Duration::from_secs(self.pool_idle_s),
-                lifetime: Duration::from_secs(self.pool_lifetime_s),
-                acquire,
-            },
+            pool,
             strategy: self.strategy,
             committers,
             queue_limit: args.queue_limit as usize,
             time_limit: Duration::from_millis(self.transaction_ms),
             key_window: Duration::from_secs(args.key_window_s),
+            replicas,
+            cache: args.cache.settings(var(REDIS_VAR).as_deref())?,
         })
+    }
+
+    /// How to connect to `database`, a URL or keys and values as libpq has them; `None` when that makes no sense.
+    fn database(&self, database: &str) -> Option<tokio_postgres::Config> {
+        let mut database: tokio_postgres::Config = database.parse().ok()?;
+        // What the URL asks of each session stays, behind ours.
+        let own = format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms);
+        let options = format!("{own} {}", database.get_options().unwrap_or_default());
+        database
+            .application_name("payments")
+            .connect_timeout(Duration::from_millis(self.pool_acquire_ms))
+            .keepalives_idle(Duration::from_secs(10))
+            .options(options.trim_end());
+        Some(database)
     }
 }
 
 impl ServeArgs {
+    /// Refuses what the embedded store has no use for: its balances are in memory.
+    ///
+    /// # Errors
+    /// When it is asked for.
+    pub fn refuse_copies(&self, var: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+        const WHY: &str = "needs --store postgres: the embedded store's balances are in memory already";
+        ensure!(matches!(self.cache.cache, None | Some(Caching::Off)), "--cache {WHY}");
+        for name in [REPLICAS_VAR, REDIS_VAR] {
+            ensure!(var(name).is_none(), "{name} {WHY}");
+        }
+        Ok(())
+    }
+
     /// Threads that serve requests: the store's writer and its background work need the others.
     #[must_use]
     pub fn worker_threads(&self) -> usize {

@@ -16,7 +16,8 @@
 //! * [`bank`]: where payments are kept, one of two.
 //! * [`store`]: the embedded one: rows on disk, recovery, the recount.
 //! * [`writer`]: the one thread that commits to it.
-//! * [`postgres`]: the other: a database that several processes use.
+//! * [`postgres`]: the other: a database that several processes use, and its replicas.
+//! * [`cache`]: balances kept near by processes that share a database.
 //! * [`idempotency`]: keys, and the requests that hold one now.
 //! * [`fraud`], [`network`]: what happens before a payment.
 //! * [`dependencies`]: the services that are asked before a payment, when there are any.
@@ -34,6 +35,7 @@
 pub mod admission;
 pub mod auth;
 pub mod bank;
+pub mod cache;
 pub mod cli;
 pub mod decline;
 pub mod dependencies;

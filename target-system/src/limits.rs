@@ -110,3 +110,63 @@ pub const OTHER_FILES: usize = 64;
 pub const MEMTABLE_BYTES: u64 = 4 << 20;
 /// The store's own journals on disk, in bytes.
 pub const STORE_JOURNAL_BYTES: u64 = 64 << 20;
+
+/// How often a replica's lag is measured.
+pub const REPLICA_PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often a replica that is measured is asked whether it has replayed what the primary had.
+pub const REPLICA_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long the measuring of a lag may take beyond the greatest lag.
+pub const REPLICA_PROBE_LIMIT: Duration = Duration::from_millis(500);
+/// For how long a replica is asked without a new measurement.
+pub const REPLICA_FIT_FOR: Duration = Duration::from_secs(3);
+/// Good measurements in succession until a replica that was left out is asked again.
+pub const REPLICA_GOOD_PROBES: u32 = 3;
+/// How long a replica may take to give a connection, and to answer, before the primary is asked.
+pub const REPLICA_READ: Duration = Duration::from_millis(250);
+/// Accounts that a process remembers as changed of late, in each of two maps. When there are more,
+/// all accounts are read from the primary for a while.
+pub const RECENT_ACCOUNTS: usize = 100_000;
+
+/// For how long a process may answer from the cache after it has seen that its epoch is the current one, and
+/// how long a payment waits that not everybody could be told of.
+pub const CACHE_LEASE: Duration = Duration::from_millis(500);
+/// How often a process sees to that.
+pub const CACHE_RENEW_EVERY: Duration = Duration::from_millis(100);
+/// How long the database may take to say, to begin or to end an epoch.
+pub const CACHE_DATABASE: Duration = Duration::from_secs(2);
+/// Connections to the database for epochs and lags, beside those of payments.
+pub const SIDE_CONNECTIONS: usize = 2;
+/// How long all processes may take to say that they have heard of a payment.
+pub const TELL_LIMIT: Duration = Duration::from_millis(250);
+/// How long a payment waits for this process to take part in an epoch that others have begun.
+pub const SESSION_WAIT: Duration = Duration::from_millis(100);
+/// How long a start waits for the cache.
+pub const SESSION_START: Duration = Duration::from_secs(1);
+/// How long a process that leaves the cache goes on to say that it hears.
+pub const CACHE_LINGER: Duration = Duration::from_millis(250);
+/// The pause before a process takes part in the cache again.
+pub const CACHE_REJOIN: Duration = Duration::from_millis(250);
+/// The same, when epochs end soon again and again.
+pub const CACHE_REJOIN_MOST: Duration = Duration::from_secs(10);
+/// An epoch that has lasted so long did not end soon.
+pub const CACHE_STEADY: Duration = Duration::from_secs(1);
+/// Processes that may say at once that they have heard of a payment.
+pub const CACHE_HOLDERS: usize = 256;
+/// Parts that accounts are divided into, each with a lock.
+pub const CACHE_STRIPES: usize = 4096;
+/// How long a read waits for another one of the same account.
+pub const FLIGHT_WAIT: Duration = Duration::from_millis(250);
+/// For how long a process may put an account into Redis after it has found that it is not there.
+pub const FILL_RIGHT: Duration = Duration::from_secs(1);
+/// How long others wait for that.
+pub const FILL_WAIT: Duration = Duration::from_millis(50);
+/// How often others look whether an account was put into Redis.
+pub const FILL_LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long Redis may take to answer.
+pub const REDIS_ANSWER: Duration = Duration::from_millis(250);
+/// How long a connection to Redis may take.
+pub const REDIS_CONNECT: Duration = Duration::from_secs(1);
+/// Messages from Redis that wait; with more the connection is given up.
+pub const REDIS_PUSHES: usize = 1024;
+/// Payments whose accounts are the most active.
+pub const WARM_PAYMENTS: i64 = 10_000;

@@ -12,8 +12,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bank::Kind;
+use crate::cache::metrics::CacheMetrics;
 use crate::decline::Decline;
 use crate::postgres::relay::OutboxMetrics;
+use crate::postgres::replicas::ReplicaMetrics;
 use crate::process::Usage;
 use crate::queue::args::Kind as QueueKind;
 use crate::worker::metrics::NotifyMetrics;
@@ -104,6 +106,10 @@ pub struct Metrics {
     pub outbox: Option<OutboxMetrics>,
     /// Connections closed at once because too many were open.
     pub connections_refused: Counter,
+    /// Of copies of the database.
+    pub replicas: ReplicaMetrics,
+    /// Of cached balances.
+    pub cache: CacheMetrics,
     commit_seconds: Histogram,
     commit_payments: Histogram,
     keys_expired: Counter,
@@ -142,6 +148,8 @@ impl Metrics {
             notify: (queue == QueueKind::Process).then(NotifyMetrics::default),
             outbox: (queue == QueueKind::Nats).then(OutboxMetrics::default),
             connections_refused: Counter::default(),
+            replicas: ReplicaMetrics::default(),
+            cache: CacheMetrics::default(),
             commit_seconds: seconds(),
             commit_payments: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             keys_expired: Counter::default(),
@@ -193,6 +201,8 @@ impl Metrics {
                     ("store_pool_waiting", "Who waits for a connection to the database", &m.pool_waiting),
                 ];
                 gauges.into_iter().for_each(|(name, help, gauge)| r.register(name, help, gauge.clone()));
+                m.replicas = ReplicaMetrics::register(r);
+                m.cache = CacheMetrics::register(r);
             }
         }
         r.register("faults_armed", "Faults armed", m.faults.clone());

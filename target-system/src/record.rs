@@ -43,3 +43,14 @@ pub struct Record {
     /// to the next.
     pub created_ms: u64,
 }
+
+impl Record {
+    /// The payment's number; `None` for a decline.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match self.verdict {
+            Verdict::Succeeded { seq } => Some(seq),
+            Verdict::Declined { .. } => None,
+        }
+    }
+}

@@ -130,8 +130,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
 
 /// Where payments will be kept.
 enum Keeping {
-    Embedded(Store, Recovered),
-    Postgres(postgres::Settings),
+    Embedded(Store, Box<Recovered>),
+    Postgres(Box<postgres::Settings>),
 }
 
 /// Why the embedded store has no queue but that of its process.
@@ -195,15 +195,12 @@ enum End {
 impl Keeping {
     /// What can be done, or found to be wrong, before anything listens.
     fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
-        let data = match (args.store, &args.data) {
-            (Kind::Postgres, _) => {
-                let database = std::env::var("PAYMENTS_POSTGRES").context(
-                    "PAYMENTS_POSTGRES is not set: name the database, postgres://user:password@host:5432/name",
-                )?;
-                return Ok(Keeping::Postgres(args.postgres.settings(&database, args)?));
-            }
-            (Kind::Embedded, data) => data.as_ref().context("--data is missing: name the ledger's folder")?,
-        };
+        let var = |name: &str| std::env::var(name).ok();
+        if args.store == Kind::Postgres {
+            return Ok(Keeping::Postgres(Box::new(args.postgres.settings(var, args)?)));
+        }
+        args.refuse_copies(var)?;
+        let data = args.data.as_ref().context("--data is missing: name the ledger's folder")?;
         std::fs::create_dir_all(data)
             .with_context(|| format!("failed to make the folder {}", data.display()))?;
         let at = || format!("failed to open the ledger in {}", data.display());
@@ -218,7 +215,7 @@ impl Keeping {
             replayed = found.replayed,
             "ledger recovered"
         );
-        Ok(Keeping::Embedded(store, found))
+        Ok(Keeping::Embedded(store, Box::new(found)))
     }
 
     async fn start(
@@ -236,7 +233,7 @@ impl Keeping {
                     key_window: Duration::from_secs(args.key_window_s),
                     key_limit: args.key_limit,
                 };
-                let (queue, board, thread) = writer::start(store.clone(), found, settings, notices, metrics)?;
+                let (queue, board, thread) = writer::start(store.clone(), *found, settings, notices, metrics)?;
                 let bank = Embedded { store, queue: queue.clone(), board, settings };
                 Ok((Bank::Embedded(bank), End::Embedded(queue, thread)))
             }
@@ -246,7 +243,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(settings, opening, notices, metrics).await?;
+                let (bank, tasks) = postgres::start(*settings, opening, notices, metrics).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

@@ -117,7 +117,7 @@ pub enum BankError {
 }
 
 /// An account as it is shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// The account.
     pub account: Account,
@@ -245,14 +245,14 @@ impl Bank {
         }
     }
 
-    /// The account `id`, if it was opened.
+    /// The account `id`, if it was opened, with payment `seen` at least when it is one of its.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn account(&self, id: AccountId) -> Result<Option<Held>, BankError> {
+    pub async fn account(&self, id: AccountId, seen: u64) -> Result<Option<Held>, BankError> {
         match self {
             Bank::Embedded(bank) => Ok(bank.account(id)),
-            Bank::Postgres(bank) => bank.account(id).await,
+            Bank::Postgres(bank) => bank.account(id, seen).await,
         }
     }
 
@@ -279,7 +279,8 @@ impl Bank {
     }
 
     /// Up to `limit` payments of `account`, newest first, from the one behind `after` on; `None` when
-    /// that is none of the account's.
+    /// that is none of the account's. From the beginning it shows payment `seen` at least, when that is one of
+    /// the account's.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -288,10 +289,11 @@ impl Bank {
         account: AccountId,
         after: Option<u64>,
         limit: usize,
+        seen: u64,
     ) -> Result<Option<Page>, BankError> {
         match self {
             Bank::Embedded(bank) => bank.list(account, after, limit).await,
-            Bank::Postgres(bank) => bank.list(account, after, limit).await,
+            Bank::Postgres(bank) => bank.list(account, after, limit, seen).await,
         }
     }
 

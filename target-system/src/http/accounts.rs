@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
@@ -61,10 +61,23 @@ pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     Ok(shown(StatusCode::CREATED, id, &account))
 }
 
-async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
+/// The last payment that a client says it has seen, in `Min-Seq`; 0 when it says nothing.
+///
+/// # Errors
+/// 400 when that is no number.
+pub fn seen(headers: &HeaderMap) -> Result<u64, Problem> {
+    const NAME: &str = "Min-Seq";
+    let Some(value) = headers.get(NAME) else { return Ok(0) };
+    let seq = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    seq.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Problem::invalid("parameter_invalid", NAME, format!("`{NAME}` is the number of a payment"))
+    })
+}
+
+async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<(AccountId, Held), Problem> {
     let none = || Problem::missing("there is no such account");
     let id = AccountId::parse(id).ok_or_else(none)?;
-    let held = app.bank.account(id).await.map_err(unreadable)?;
+    let held = app.bank.account(id, seen(headers)?).await.map_err(unreadable)?;
     Ok((id, held.ok_or_else(none)?))
 }
 
@@ -72,8 +85,12 @@ async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
 ///
 /// # Errors
 /// 404 when there is none.
-pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, held) = find(&app, &id).await?;
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (id, held) = find(&app, &id, &headers).await?;
     Ok(shown(StatusCode::OK, id, &held.account))
 }
 
@@ -81,8 +98,12 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
 ///
 /// # Errors
 /// 404 when there is no such account.
-pub async fn balance(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, Held { account, as_of_seq }) = find(&app, &id).await?;
+pub async fn balance(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (id, Held { account, as_of_seq }) = find(&app, &id, &headers).await?;
     let balance = Balance {
         account: id.to_string(),
         currency: account.currency.code(),

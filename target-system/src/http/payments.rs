@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
 
+use super::accounts::seen;
 use super::app::App;
 use super::body;
 use super::checkout;
@@ -255,11 +256,13 @@ pub struct Page {
 pub async fn list(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such account");
     let account = AccountId::parse(&id).ok_or_else(none)?;
-    app.bank.account(account).await.map_err(unreadable)?.ok_or_else(none)?;
+    let seen = seen(&headers)?;
+    app.bank.account(account, 0).await.map_err(unreadable)?.ok_or_else(none)?;
     let Query(page) = query.map_err(|e| Problem::invalid("parameter_unknown", "query", e.body_text()))?;
     let limit = match page.limit {
         None => DEFAULT_PAGE,
@@ -282,7 +285,8 @@ pub async fn list(
         None => None,
         Some(id) => Some(parse_payment(&id).ok_or_else(not_on_list)?),
     };
-    let page = app.bank.list(account, after, limit).await.map_err(unreadable)?.ok_or_else(not_on_list)?;
+    let page =
+        app.bank.list(account, after, limit, seen).await.map_err(unreadable)?.ok_or_else(not_on_list)?;
     let mut out = String::from(r#"{"object":"list","data":["#);
     for (n, record) in page.records.iter().enumerate() {
         if n > 0 {

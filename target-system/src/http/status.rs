@@ -17,9 +17,12 @@ use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
+use crate::cache::CacheHealth;
 use crate::dependencies::{Dependencies, DependenciesHealth};
 use crate::metrics::Reading;
+use crate::postgres::Postgres;
 use crate::postgres::relay::OutboxHealth;
+use crate::postgres::replicas::ReplicaHealth;
 use crate::process::Usage;
 use crate::store::recount::Recount;
 use crate::strain::Checks;
@@ -43,6 +46,10 @@ struct Health {
     notifications: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outbox: Option<OutboxHealth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<Vec<ReplicaHealth>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheHealth>,
     faults: Vec<String>,
 }
 
@@ -86,6 +93,14 @@ fn kept(app: &App) -> Option<Kept> {
     Some(Kept { window_keys: bank.settings.key_limit, keys, effective_window_s })
 }
 
+/// The database, when that is the store.
+fn database(app: &App) -> Option<&Postgres> {
+    match &app.bank {
+        Bank::Embedded(_) => None,
+        Bank::Postgres(bank) => Some(bank),
+    }
+}
+
 /// `GET /livez`: the process answers.
 pub async fn livez() -> &'static str {
     "ok\n"
@@ -122,6 +137,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         dependencies: app.dependencies.as_ref().map(Dependencies::health),
         notifications: app.metrics.notify.as_ref().map(NotifyMetrics::figures),
         outbox,
+        replicas: database(&app).and_then(Postgres::replicas),
+        cache: database(&app).and_then(Postgres::cache),
         faults: app.leases.list().into_iter().map(|s| s.fault.name).collect(),
     };
     render::value(if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
@@ -129,15 +146,15 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`, in OpenMetrics' text form.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+    if let Some(database) = database(&app) {
+        database.read_gauges();
+    }
     app.metrics.answer(Reading {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).map(|kept| kept.keys),
         under_way: (app.admission.under_way(), app.admission.limit().unwrap_or(usize::MAX)),
         connections: app.connections.load(Relaxed),
-        pool: match &app.bank {
-            Bank::Embedded(_) => None,
-            Bank::Postgres(bank) => Some(bank.connections()),
-        },
+        pool: database(&app).map(Postgres::connections),
         faults: app.leases.list().len(),
         usage: Usage::now(),
     })

@@ -1,7 +1,8 @@
 //! One transaction: many orders, two round trips.
 //!
 //! 1. `BEGIN`, lock the accounts in the order of their ids, read the keys that are known, take numbers.
-//! 2. Insert keys, payments, entries and notices, write the balances, `COMMIT`.
+//! 2. Insert keys, payments, entries and notices, write the balances, `COMMIT`; ask who has cached what was
+//!    changed.
 //!
 //! In between every order is decided in memory, one after another, as the embedded ledger does. The
 //! statements of a round trip are sent together; the first that fails fails all behind it, the commit
@@ -20,6 +21,8 @@ use tokio_postgres::error::SqlState;
 use super::outbox;
 use super::rows::{self, instant};
 use crate::bank::{Asked, Refused, Settled};
+use crate::cache::Change;
+use crate::cache::epoch::{self, Seen};
 use crate::decline::Decline;
 use crate::ids::AccountId;
 use crate::money::Currency;
@@ -27,6 +30,17 @@ use crate::record::{Order, Record, Verdict};
 
 /// What an order came to.
 pub type Outcome = Result<Settled, Refused>;
+
+/// What a transaction came to.
+pub struct Committed {
+    /// Of each order.
+    pub outcomes: Vec<Outcome>,
+    /// What is to be known of accounts before any of that is acknowledged: also what an earlier transaction
+    /// has changed, if its orders were asked again.
+    pub changes: Vec<Change>,
+    /// Who has to know: the cache's epoch after the commit.
+    pub cache: Option<Seen>,
+}
 
 const LOCK: &str = "
     SELECT id, currency, balance, last_seq FROM accounts
@@ -68,7 +82,7 @@ pub fn was_in_the_way(e: &Error) -> bool {
 ///
 /// # Errors
 /// When the database gives one. Nothing is committed then, unless it was the commit's answer that was lost.
-pub async fn commit(client: &Client, batch: &[Asked], notices: bool) -> Result<Vec<Outcome>, Error> {
+pub async fn commit(client: &Client, batch: &[Asked], notices: bool) -> Result<Committed, Error> {
     let mut ids: Vec<i32> = batch.iter().flat_map(|a| [a.order.from, a.order.to]).map(rows::id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -126,8 +140,19 @@ pub async fn commit(client: &Client, batch: &[Asked], notices: bool) -> Result<V
             }
         });
     }
-    books.write(client, notices).await?;
-    Ok(outcomes)
+    let again = outcomes.iter().flatten().filter(|settled| settled.replayed).map(|settled| settled.record);
+    let mut changes: Vec<Change> = again
+        .filter_map(|record| Some((record.order, record.seq()?)))
+        .flat_map(|(order, seq)| [order.from, order.to].map(|account| Change { account, seq, balance: None }))
+        .collect();
+    let changed = books.accounts.iter().filter(|(_, held)| held.changed);
+    changes.extend(changed.map(|(id, held)| Change {
+        account: rows::account(*id),
+        seq: held.seq.unsigned_abs(),
+        balance: Some(held.balance),
+    }));
+    let cache = books.write(client, notices).await?;
+    Ok(Committed { outcomes, changes, cache })
 }
 
 struct Held {
@@ -204,10 +229,17 @@ impl<'a> Books<'a> {
         Ok(())
     }
 
-    /// Writes everything and commits.
-    async fn write(mut self, client: &Client, notices: bool) -> Result<(), Error> {
+    /// Writes everything and commits; the cache's epoch after that.
+    async fn write(mut self, client: &Client, notices: bool) -> Result<Option<Seen>, Error> {
+        let epoch = client.prepare_cached(epoch::SELECT).await?;
         if self.keys.is_empty() {
-            return client.batch_execute("COMMIT").await;
+            let (committed, seen) = tokio::join!(
+                biased;
+                client.batch_execute("COMMIT"),
+                async { client.query(&epoch, &[]).await },
+            );
+            committed?;
+            return Seen::read(&seen?);
         }
         // In order, as every transaction does.
         self.keys.sort_unstable_by_key(|row| row.key);
@@ -259,6 +291,7 @@ impl<'a> Books<'a> {
                 }
             },
             client.batch_execute("COMMIT"),
+            async { client.query(&epoch, &[]).await },
         );
         // A commit behind a statement that failed is a rollback, and says nothing.
         written.0?;
@@ -266,7 +299,8 @@ impl<'a> Books<'a> {
         written.2?;
         written.3?;
         written.4?;
-        written.5
+        written.5?;
+        Seen::read(&written.6?)
     }
 }
 

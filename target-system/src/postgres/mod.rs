@@ -10,6 +10,7 @@
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`read`]: accounts and payments, found.
+//! * [`replicas`]: copies of the database that are read too.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
@@ -21,6 +22,7 @@ pub mod outbox;
 pub mod pool;
 pub mod read;
 pub mod relay;
+pub mod replicas;
 pub mod rows;
 pub mod schema;
 
@@ -36,15 +38,17 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 
 use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
+use crate::cache::{self, Cache, CacheHealth, Keeper};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
-use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH};
+use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH, SIDE_CONNECTIONS};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
 use crate::record::Verdict;
-use commit::Outcome;
+use commit::{Committed, Outcome};
 use notices::{Notices, Relaying, Told};
 use pool::PoolSettings;
+use replicas::{Recent, ReplicaHealth, Replicas};
 
 /// How often a batch is tried while others are in its way.
 const TRIES: u32 = 5;
@@ -81,6 +85,10 @@ pub struct Settings {
     pub time_limit: Duration,
     /// How long a key is kept.
     pub key_window: Duration,
+    /// Copies that are read.
+    pub replicas: Option<replicas::Settings>,
+    /// How balances are cached.
+    pub cache: cache::Settings,
 }
 
 /// Accounts that there are at least.
@@ -101,6 +109,16 @@ pub struct Postgres {
     orders: mpsc::Sender<Waiting>,
     queue_limit: usize,
     state: Arc<State>,
+    reading: Option<Reading>,
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+}
+
+/// Reading from replicas.
+#[derive(Debug)]
+struct Reading {
+    replicas: Replicas,
+    recent: Arc<Recent>,
 }
 
 /// What the committers and the prober say.
@@ -127,6 +145,7 @@ pub struct Tasks {
     others: Vec<JoinHandle<()>>,
     ending: watch::Sender<bool>,
     relay: Option<Relaying>,
+    keeper: Option<Keeper>,
 }
 
 impl Tasks {
@@ -139,6 +158,9 @@ impl Tasks {
         }
         if let Some(relay) = self.relay {
             relay.end().await;
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.end().await;
         }
         self.others.iter().for_each(JoinHandle::abort);
     }
@@ -176,10 +198,24 @@ pub async fn start(
     drop(connection);
     state.healthy.store(true, Relaxed);
 
+    let (told, relay) = notices.start(&settings)?;
+    // What goes on beside payments need not wait for their connections.
+    let side = PoolSettings { min: 0, max: SIDE_CONNECTIONS, ..settings.pool };
+    let side = pool::build(settings.database.clone(), side)?;
+    let (reading, watching) = match &settings.replicas {
+        Some(replicas) => {
+            let recent = Arc::new(Recent::new(replicas.behind()));
+            let (replicas, watching) = Replicas::start(replicas, &side, metrics.replicas.clone())?;
+            (Some(Reading { replicas, recent }), watching)
+        }
+        None => (None, Vec::new()),
+    };
+    let cache = Arc::new(Cache::new(settings.cache, side, metrics.cache.clone()).await?);
+    let keeper = Keeper::start(&cache, pool.clone()).await;
+
     let (orders, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
-    let (told, relay) = notices.start(&settings)?;
     let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
@@ -192,6 +228,8 @@ pub async fn start(
             pool: pool.clone(),
             state: Arc::clone(&state),
             told: Arc::clone(&told),
+            recent: reading.as_ref().map(|reading| Arc::clone(&reading.recent)),
+            cache: Arc::clone(&cache),
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
             most,
@@ -200,13 +238,14 @@ pub async fn start(
         tokio::spawn(committer.run())
     };
     let committers = (0..settings.committers).map(committer).collect();
-    let others = vec![
+    let mut others = vec![
         tokio::spawn(pool::look_after(pool.clone(), settings.pool)),
         tokio::spawn(probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
         tokio::spawn(do_chores(pool.clone(), settings.key_window)),
     ];
-    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state };
-    Ok((bank, Tasks { committers, others, ending, relay }))
+    others.extend(watching);
+    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state, reading, cache, metrics };
+    Ok((bank, Tasks { committers, others, ending, relay, keeper }))
 }
 
 async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
@@ -288,6 +327,26 @@ impl Postgres {
         PoolReading { open: status.size, idle: status.available, waiting: status.waiting }
     }
 
+    /// The replicas, when there are any.
+    #[must_use]
+    pub fn replicas(&self) -> Option<Vec<ReplicaHealth>> {
+        self.reading.as_ref().map(|reading| reading.replicas.health())
+    }
+
+    /// The cache, when there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheHealth> {
+        self.cache.health()
+    }
+
+    /// Has the gauges of replicas and cache say what is now.
+    pub fn read_gauges(&self) {
+        if let Some(reading) = &self.reading {
+            reading.replicas.read_gauges();
+        }
+        self.cache.read_gauges();
+    }
+
     /// Whether it takes orders, and in figures.
     #[must_use]
     pub fn health(&self) -> StoreHealth {
@@ -312,6 +371,8 @@ struct Committer {
     pool: Pool,
     state: Arc<State>,
     told: Arc<Told>,
+    recent: Option<Arc<Recent>>,
+    cache: Arc<Cache>,
     metrics: Arc<Metrics>,
     clock: Clock,
     /// Orders of one transaction.
@@ -325,7 +386,7 @@ impl Committer {
         while self.take(&mut taken).await > 0 {
             let (asked, replies): (Vec<Asked>, Vec<_>) = taken.drain(..).map(|w| (w.asked, w.reply)).unzip();
             let began_ns = self.clock.now_ns();
-            match self.commit(&asked).await {
+            match self.settle(&asked).await {
                 Ok(outcomes) => {
                     let took_ns = self.clock.now_ns() - began_ns;
                     self.count(&asked, &outcomes, took_ns);
@@ -357,8 +418,24 @@ impl Committer {
         queued.recv_many(taken, self.most).await
     }
 
-    /// Settles all of `asked` in one transaction, whatever is in its way at first.
-    async fn commit(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+    /// Settles all of `asked`. What it returns may be acknowledged: nobody will be shown what was before.
+    async fn settle(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
+        let committed = self.commit(asked).await.inspect_err(|error| {
+            // Without a connection nothing was begun; else the commit's answer may be what was lost.
+            if !matches!(error, BankError::Pool(_)) {
+                self.cache.doubt();
+            }
+        })?;
+        if let Some(recent) = &self.recent {
+            recent.note(committed.changes.iter().map(|change| (change.account, change.seq)));
+        }
+        let seen = committed.cache.ok_or(BankError::Row("cache_epoch"))?;
+        self.cache.tell(&seen, &committed.changes).await?;
+        Ok(committed.outcomes)
+    }
+
+    /// Commits all of `asked` in one transaction, whatever is in its way at first.
+    async fn commit(&self, asked: &[Asked]) -> Result<Committed, BankError> {
         let notices = self.told.by_outbox();
         let mut tries = 0;
         loop {
@@ -367,7 +444,7 @@ impl Committer {
             let committed =
                 tokio::time::timeout(self.time_limit, commit::commit(&connection, asked, notices)).await;
             match committed {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
                     // Its transaction is over or has to be.
                     if connection.batch_execute("ROLLBACK").await.is_err() {

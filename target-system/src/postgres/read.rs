@@ -1,7 +1,13 @@
-//! Accounts and payments, found.
+//! Accounts and payments, found: on a replica where that is fresh enough, else on the primary.
+//!
+//! What a replica has not is never an answer: it may not have it yet. What it has of a payment or a key
+//! never changes; what it has of an account does, so that has to show the last payment that this process
+//! has committed, and the one that the client has seen.
 
+use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
+use super::replicas::Lent;
 use super::{Postgres, rows};
 use crate::bank::{BankError, Held, Page};
 use crate::idempotency::ScopedKey;
@@ -21,20 +27,23 @@ macro_rules! payment {
 }
 
 impl Postgres {
-    /// The account `id`, if it was opened.
+    /// The account `id`, if it was opened, with payment `seen` at least when it is one of its.
     ///
     /// # Errors
     /// When the database gives one.
-    pub async fn account(&self, id: AccountId) -> Result<Option<Held>, BankError> {
-        let connection = self.pool.get().await?;
-        let select = connection
-            .prepare_cached("SELECT currency, opening, balance, last_seq FROM accounts WHERE id = $1")
-            .await?;
-        let Some(row) = connection.query_opt(&select, &[&rows::id(id)]).await? else { return Ok(None) };
-        let currency = Currency::parse(row.try_get(0)?).ok_or(BankError::Row("accounts"))?;
-        let last_seq = row.try_get::<_, i64>(3)?.unsigned_abs();
-        let account = Account { currency, opening: row.try_get(1)?, balance: row.try_get(2)?, last_seq };
-        Ok(Some(Held { account, as_of_seq: last_seq }))
+    pub async fn account(&self, id: AccountId, seen: u64) -> Result<Option<Held>, BankError> {
+        if self.cache.is_on() {
+            // What is cached has to be true, so it comes from the primary.
+            return self.cache.read(id, async { account(&self.primary().await?, id).await }).await;
+        }
+        if let Some(replica) = self.lend().await {
+            let least = self.least(id, seen);
+            let fresh = |found: &Option<Held>| found.is_some_and(|held| held.as_of_seq >= least);
+            if let Some(found) = replica.ask(account(&replica, id), fresh).await {
+                return Ok(found);
+            }
+        }
+        account(&self.primary().await?, id).await
     }
 
     /// The payment with number `seq`.
@@ -43,9 +52,12 @@ impl Postgres {
     /// When the database gives one.
     pub async fn payment(&self, seq: u64) -> Result<Option<Record>, BankError> {
         let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
-        let connection = self.pool.get().await?;
-        let select = connection.prepare_cached(payment!("payments p WHERE p.seq = $1")).await?;
-        connection.query_opt(&select, &[&seq]).await?.as_ref().map(sound).transpose()
+        if let Some(replica) = self.lend().await
+            && let Some(found) = replica.ask(payment(&replica, seq), Option::is_some).await
+        {
+            return Ok(found);
+        }
+        payment(&self.primary().await?, seq).await
     }
 
     /// What `key` stands for.
@@ -53,18 +65,17 @@ impl Postgres {
     /// # Errors
     /// When the database gives one.
     pub async fn by_key(&self, key: &ScopedKey) -> Result<Option<Record>, BankError> {
-        let connection = self.pool.get().await?;
-        let select = connection
-            .prepare_cached(
-                "SELECT payer, payee, amount, currency, created_at, seq, decline
-                 FROM idempotency_keys WHERE key = $1",
-            )
-            .await?;
-        connection.query_opt(&select, &[&key.as_bytes()]).await?.as_ref().map(sound).transpose()
+        if let Some(replica) = self.lend().await
+            && let Some(found) = replica.ask(by_key(&replica, key), Option::is_some).await
+        {
+            return Ok(found);
+        }
+        by_key(&self.primary().await?, key).await
     }
 
     /// Up to `limit` payments of `account`, newest first, from the one behind `after` on; `None` when
-    /// that is none of the account's.
+    /// that is none of the account's. From the beginning it shows payment `seen` at least, when that is one of
+    /// the account's.
     ///
     /// # Errors
     /// When the database gives one.
@@ -73,34 +84,97 @@ impl Postgres {
         account: AccountId,
         after: Option<u64>,
         limit: usize,
+        seen: u64,
     ) -> Result<Option<Page>, BankError> {
-        let connection = self.pool.get().await?;
-        let account = rows::id(account);
-        let before = match after {
-            None => i64::MAX,
-            Some(after) => {
-                let after = i64::try_from(after).unwrap_or(i64::MAX);
-                let on_list = connection
-                    .prepare_cached("SELECT 1 FROM entries WHERE account = $1 AND seq = $2")
-                    .await?;
-                if connection.query_opt(&on_list, &[&account, &after]).await?.is_none() {
-                    return Ok(None);
-                }
-                after
+        if let Some(replica) = self.lend().await {
+            // What lies behind a payment does not change any more.
+            let least = if after.is_some() { 0 } else { self.least(account, seen) };
+            let fresh = |page: &Option<Page>| {
+                let newest = |page: &Page| page.records.first().and_then(Record::seq).unwrap_or(0);
+                page.as_ref().is_some_and(|page| newest(page) >= least)
+            };
+            if let Some(page) = replica.ask(list(&replica, account, after, limit), fresh).await {
+                return Ok(page);
             }
-        };
-        let select = connection
-            .prepare_cached(payment!(
-                "entries e JOIN payments p ON p.seq = e.seq AND p.created_at = e.created_at
-                 WHERE e.account = $1 AND e.seq < $2 ORDER BY e.seq DESC LIMIT $3"
-            ))
-            .await?;
-        // One more shows that there are more.
-        let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-        let found = connection.query(&select, &[&account, &before, &most]).await?;
-        let records = found.iter().take(limit).map(sound).collect::<Result<_, _>>()?;
-        Ok(Some(Page { records, has_more: found.len() > limit }))
+        }
+        list(&self.primary().await?, account, after, limit).await
     }
+
+    async fn lend(&self) -> Option<Lent<'_>> {
+        self.reading.as_ref()?.replicas.lend().await
+    }
+
+    /// The payment that `account` has to show at least.
+    fn least(&self, account: AccountId, seen: u64) -> u64 {
+        self.reading.as_ref().map_or(seen, |reading| reading.recent.least(account).max(seen))
+    }
+
+    async fn primary(&self) -> Result<Client, BankError> {
+        self.metrics.replicas.from_primary.inc();
+        Ok(self.pool.get().await?)
+    }
+}
+
+/// The account `id`, if it was opened.
+///
+/// # Errors
+/// When the database gives one.
+pub async fn account(client: &Client, id: AccountId) -> Result<Option<Held>, BankError> {
+    let select = client
+        .prepare_cached("SELECT currency, opening, balance, last_seq FROM accounts WHERE id = $1")
+        .await?;
+    let Some(row) = client.query_opt(&select, &[&rows::id(id)]).await? else { return Ok(None) };
+    let currency = Currency::parse(row.try_get(0)?).ok_or(BankError::Row("accounts"))?;
+    let last_seq = row.try_get::<_, i64>(3)?.unsigned_abs();
+    let account = Account { currency, opening: row.try_get(1)?, balance: row.try_get(2)?, last_seq };
+    Ok(Some(Held { account, as_of_seq: last_seq }))
+}
+
+async fn payment(client: &Client, seq: i64) -> Result<Option<Record>, BankError> {
+    let select = client.prepare_cached(payment!("payments p WHERE p.seq = $1")).await?;
+    client.query_opt(&select, &[&seq]).await?.as_ref().map(sound).transpose()
+}
+
+async fn by_key(client: &Client, key: &ScopedKey) -> Result<Option<Record>, BankError> {
+    let select = client
+        .prepare_cached(
+            "SELECT payer, payee, amount, currency, created_at, seq, decline
+             FROM idempotency_keys WHERE key = $1",
+        )
+        .await?;
+    client.query_opt(&select, &[&key.as_bytes()]).await?.as_ref().map(sound).transpose()
+}
+
+async fn list(
+    client: &Client,
+    account: AccountId,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Option<Page>, BankError> {
+    let account = rows::id(account);
+    let before = match after {
+        None => i64::MAX,
+        Some(after) => {
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let on_list =
+                client.prepare_cached("SELECT 1 FROM entries WHERE account = $1 AND seq = $2").await?;
+            if client.query_opt(&on_list, &[&account, &after]).await?.is_none() {
+                return Ok(None);
+            }
+            after
+        }
+    };
+    let select = client
+        .prepare_cached(payment!(
+            "entries e JOIN payments p ON p.seq = e.seq AND p.created_at = e.created_at
+             WHERE e.account = $1 AND e.seq < $2 ORDER BY e.seq DESC LIMIT $3"
+        ))
+        .await?;
+    // One more shows that there are more.
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let found = client.query(&select, &[&account, &before, &most]).await?;
+    let records = found.iter().take(limit).map(sound).collect::<Result<_, _>>()?;
+    Ok(Some(Page { records, has_more: found.len() > limit }))
 }
 
 fn sound(row: &Row) -> Result<Record, BankError> {

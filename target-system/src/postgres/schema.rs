@@ -10,7 +10,11 @@ use crate::bank::BankError;
 const MIGRATION_LOCK: i64 = 0x7371_7561_6c6c;
 
 /// What makes tables, in order. What is applied is never changed: changes are further ones.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001_ledger.sql"), include_str!("schema/002_outbox.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001_ledger.sql"),
+    include_str!("schema/002_outbox.sql"),
+    include_str!("schema/003_cache.sql"),
+];
 
 /// Months for which tables are made ahead, besides the one that is now.
 pub const MONTHS_AHEAD: i32 = 2;

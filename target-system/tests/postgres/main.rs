@@ -8,6 +8,7 @@
 #[path = "../service/api.rs"]
 mod api;
 mod authorized;
+mod cache;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
@@ -16,6 +17,8 @@ mod own;
 mod queue;
 #[path = "../service/receiver.rs"]
 mod receiver;
+mod redis;
+mod replicas;
 #[path = "../service/roles.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod roles;

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What to do when there is none.
 const INSTALL: &str = "these tests need the servers of PostgreSQL 15 or newer: apt-get install postgresql";
 
@@ -30,6 +32,27 @@ impl Server {
         server
     }
 
+    /// A server on files in `folder` that replicates this one.
+    pub fn replica(&self, folder: &Path) -> Self {
+        let data = folder.join("replica");
+        // Made by the user that the server runs as.
+        std::fs::create_dir(&data).unwrap();
+        give(&data);
+        let copied = as_owner("pg_basebackup")
+            .args(["-d", &self.url(), "-D"])
+            .arg(&data)
+            // standby.signal, and where the primary is.
+            .args(["-R", "-X", "stream", "-c", "fast"])
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Self { data, port, child: None };
+        server.restart();
+        server
+    }
+
     /// As a URL.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -42,6 +65,24 @@ impl Server {
             child.wait().unwrap();
             // Its other processes notice by themselves; the next server waits for them.
             let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
+        }
+    }
+
+    /// Stops the processes of the server, or lets them go on.
+    pub fn signal(&self, signal: Signal) {
+        let all = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+        let server = self.child.as_ref().unwrap().id();
+        for pid in all {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent =
+                stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
+            if pid == server || parent == Some(server) {
+                let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                // One that has ended by now needs no signal.
+                let _ = kill_process(pid, signal);
+            }
         }
     }
 

@@ -268,7 +268,8 @@ impl Client {
         self.read().unwrap()
     }
 
-    fn write(
+    /// Sends a request without waiting for the answer.
+    pub fn write(
         &mut self,
         method: &str,
         path: &str,

@@ -1,0 +1,219 @@
+//! Reads on real replicas: spread, fresh enough, and never an error of theirs.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::own::{assert_sound, command, server};
+use crate::server::Server;
+use crate::support::{Client, Service, TOKEN, wait_for};
+
+/// A primary and `N` replicas of it.
+fn replicated<const N: usize>() -> (Vec<tempfile::TempDir>, Server, [Server; N]) {
+    let (folder, primary) = server();
+    let mut folders = vec![folder];
+    let replicas = [(); N].map(|()| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let replica = primary.replica(folder.path());
+        folders.push(folder);
+        replica
+    });
+    (folders, primary, replicas)
+}
+
+fn reading(primary: &Server, replicas: &[&Server], max_lag_ms: &str) -> Command {
+    let urls: Vec<String> = replicas.iter().map(|replica| replica.url()).collect();
+    let mut c = command(primary);
+    c.args(["--replica-max-lag-ms", max_lag_ms]).env("PAYMENTS_REPLICAS", urls.join(","));
+    c
+}
+
+/// The figure `name` of `/metrics`, labels and all; 0 when there is none.
+pub fn figure(service: &Service, name: &str) -> u64 {
+    let text = service.client().get("/metrics").body;
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")).map(str::to_owned));
+    line.map_or(0, |figure| figure.parse().unwrap())
+}
+
+fn used(health: &Value) -> Vec<bool> {
+    health["replicas"].as_array().unwrap().iter().map(|r| r["used"].as_bool().unwrap()).collect()
+}
+
+const FROM_REPLICA: &str = r#"store_reads_total{source="replica"}"#;
+const FROM_PRIMARY: &str = r#"store_reads_total{source="primary"}"#;
+
+#[test]
+fn a_replica_that_is_behind_is_left_out_until_it_has_caught_up() {
+    let (_folders, primary, [replica]) = replicated();
+    let service = Service::launch(&mut reading(&primary, &[&replica], "300"));
+    service.wait_until("the replica is used", |h| used(h) == [true]);
+    let mut c = service.client();
+    let before = figure(&service, FROM_REPLICA);
+    for _ in 0..20 {
+        assert_eq!(c.get("/v1/accounts/acc_00000001").status, 200);
+    }
+    assert!(figure(&service, FROM_REPLICA) >= before + 10, "{}", c.get("/metrics").body);
+
+    replica.sql("SELECT pg_wal_replay_pause()").unwrap();
+    let paid = c.pay("k", 1, 2, 1000).json();
+    service.wait_until("it is left out", |h| {
+        used(h) == [false] && h["replicas"][0]["lag_ms"].as_f64() > Some(300.0)
+    });
+    let health = service.client().get("/health");
+    assert_eq!(
+        (health.status, &health.json()["status"]),
+        (200, &"ok".into()),
+        "a replica is not the service"
+    );
+    let from_primary = figure(&service, FROM_PRIMARY);
+    assert_eq!(c.get("/v1/accounts/acc_00000002/balance").json()["as_of_seq"], paid["seq"]);
+    assert_eq!(figure(&service, FROM_PRIMARY), from_primary + 1);
+
+    replica.sql("SELECT pg_wal_replay_resume()").unwrap();
+    service.wait_until("it is used again", |h| {
+        used(h) == [true] && h["replicas"][0]["lag_ms"].as_f64() < Some(300.0)
+    });
+    let from_replica = figure(&service, FROM_REPLICA);
+    assert_eq!(c.get("/v1/accounts/acc_00000002/balance").json()["as_of_seq"], paid["seq"]);
+    assert_eq!(figure(&service, FROM_REPLICA), from_replica + 1);
+    let text = c.get("/metrics").body;
+    assert!(text.contains("store_replica_lag_seconds{replica=\"127.0.0.1:"), "{text}");
+}
+
+#[test]
+fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
+    let (_folders, primary, [replica]) = replicated();
+    // The lag that it may have is longer than the test.
+    let services = [(); 2].map(|()| Service::launch(&mut reading(&primary, &[&replica], "60000")));
+    for service in &services {
+        service.wait_until("the replica is used", |h| used(h) == [true]);
+    }
+    let [mut here, mut there] = services.each_ref().map(Service::client);
+    let old = here.pay("old", 1, 2, 1000).json();
+    wait_for("it is replicated", || {
+        replica.sql("SELECT last_seq FROM accounts WHERE id = 1") == Some(old["seq"].to_string())
+    });
+    replica.sql("SELECT pg_wal_replay_pause()").unwrap();
+    let paid = here.pay("k", 1, 2, 1000);
+    let (body, seq) = (paid.body.clone(), paid.json()["seq"].clone());
+    let id = paid.json()["id"].as_str().unwrap().to_owned();
+
+    assert_eq!(here.get("/v1/accounts/acc_00000001").json()["balance"], 998_000);
+    for account in ["acc_00000001", "acc_00000002"] {
+        assert_eq!(here.get(&format!("/v1/accounts/{account}/balance")).json()["as_of_seq"], seq);
+    }
+    for client in [&mut here, &mut there] {
+        assert_eq!(client.get(&format!("/v1/payments/{id}")).body, body);
+        assert_eq!(client.get("/v1/payments?idempotency_key=k").body, body);
+        assert_eq!(client.get("/v1/payments/pay_0000000000000099").status, 404);
+        assert_eq!(client.get("/v1/accounts/acc_00000099").status, 404);
+    }
+    let list = |client: &mut Client, query: &str| {
+        let page = client.get(&format!("/v1/accounts/acc_00000001/payments{query}")).json();
+        page["data"].as_array().unwrap().iter().map(|p| p["seq"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&mut here, ""), [seq.clone(), old["seq"].clone()]);
+    assert_eq!(list(&mut here, "?limit=1"), std::slice::from_ref(&seq));
+    assert_eq!(list(&mut here, &format!("?starting_after={id}")), [old["seq"].clone()]);
+
+    // Another process knows only what it is told.
+    assert_eq!(list(&mut there, ""), [old["seq"].clone()]);
+    assert_eq!(there.get("/v1/accounts/acc_00000001/balance").json()["as_of_seq"], old["seq"]);
+    let auth = format!("Bearer {TOKEN}");
+    let seen = seq.to_string();
+    let headers = [("Authorization", auth.as_str()), ("Min-Seq", seen.as_str())];
+    let balance = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"").json();
+    assert_eq!(balance["as_of_seq"], seq);
+    let page = there.send("GET", "/v1/accounts/acc_00000001/payments", &headers, b"").json();
+    assert_eq!(page["data"][0]["seq"], seq);
+    for wrong in ["", "-1", "x", "99999999999999999999"] {
+        let headers = [("Authorization", auth.as_str()), ("Min-Seq", wrong)];
+        let refused = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"");
+        assert_eq!((refused.status, refused.param().as_str()), (400, "Min-Seq"), "{wrong}");
+    }
+    assert!(figure(&services[0], r#"store_replica_fallbacks_total{reason="behind"}"#) > 0);
+    // A payment that is asked for again is as new as one that is made.
+    assert_eq!(there.pay("k", 1, 2, 1000).body, body);
+    assert_eq!(there.get("/v1/accounts/acc_00000001/balance").json()["as_of_seq"], seq);
+    replica.sql("SELECT pg_wal_replay_resume()").unwrap();
+    assert_sound(&services[1].audit());
+}
+
+#[test]
+fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
+    let (_folders, primary, [first, mut second]) = replicated();
+    let service = Service::launch(&mut reading(&primary, &[&first, &second], "1000"));
+    service.wait_until("both are used", |h| used(h) == [true, true]);
+    let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let read_on = |account: u32| {
+        let mut client = service.client();
+        for n in 0.. {
+            if over.load(Relaxed) {
+                break;
+            }
+            let paid = client.pay(&format!("a{account}-{n}"), account, 10, 100);
+            assert_eq!(paid.status, 201, "{}", paid.body);
+            let (seq, id) = (paid.json()["seq"].clone(), paid.json()["id"].as_str().unwrap().to_owned());
+            let balance = client.get(&format!("/v1/accounts/acc_{account:08}/balance"));
+            assert_eq!((balance.status, &balance.json()["as_of_seq"]), (200, &seq), "{}", balance.body);
+            let page = client.get(&format!("/v1/accounts/acc_{account:08}/payments?limit=2"));
+            assert_eq!((page.status, &page.json()["data"][0]["seq"]), (200, &seq), "{}", page.body);
+            assert_eq!(client.get(&format!("/v1/payments/{id}")).body, paid.body);
+            answered.fetch_add(1, Relaxed);
+        }
+    };
+    let goes_on = || {
+        let before = answered.load(Relaxed);
+        wait_for("reads go on", || answered.load(Relaxed) > before + 50);
+    };
+    std::thread::scope(|s| {
+        let read_on = &read_on;
+        let reading: Vec<_> = (1..5).map(|account| s.spawn(move || read_on(account))).collect();
+        goes_on();
+        first.signal(Signal::STOP);
+        service.wait_until("one is left out", |h| used(h) == [false, true]);
+        goes_on();
+        second.kill();
+        service.wait_until("both are left out", |h| used(h) == [false, false]);
+        goes_on();
+        first.signal(Signal::CONT);
+        second.restart();
+        service.wait_until("both are used again", |h| used(h) == [true, true]);
+        let before = figure(&service, FROM_REPLICA);
+        goes_on();
+        assert!(figure(&service, FROM_REPLICA) > before);
+        over.store(true, Relaxed);
+        reading.into_iter().for_each(|t| t.join().unwrap());
+    });
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn what_is_no_replica_of_the_primary_is_never_read_and_a_password_never_told() {
+    let (_folders, primary, []) = replicated();
+    let (_folder, stranger) = server();
+    let url = |server: &Server| server.url().replace("postgres@", "postgres:hunter2@");
+    let service = Service::launch(
+        command(&primary).env("PAYMENTS_REPLICAS", format!("{}, {}", url(&stranger), url(&primary))),
+    );
+    // Neither another cluster nor the primary itself.
+    wait_for("they are probed", || service.health()["replicas"].as_array().is_some_and(|r| r.len() == 2));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(used(&service.health()), [false, false]);
+    assert_eq!(service.client().get("/v1/accounts/acc_00000001").status, 200);
+    for path in ["/health", "/metrics"] {
+        assert!(!service.client().get(path).body.contains("hunter2"));
+    }
+    let ended = command(&primary)
+        .env("PAYMENTS_REPLICAS", "postgres://a@b/c,postgres://u:hunter2@[::1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        told.contains("replica 2 of PAYMENTS_REPLICAS makes no sense") && !told.contains("hunter2"),
+        "{told}"
+    );
+}
