@@ -309,6 +309,29 @@ fn what_is_published_and_not_deleted_is_published_again_and_dropped() {
 }
 
 #[test]
+fn what_the_server_refuses_stays_in_the_outbox() {
+    let stack = Stack::start(Receiver::start());
+    let service = stack.serve(NATS);
+    pay(&service, "first", 1, 100_000);
+    service.wait_until("there is a stream", |h| h["outbox"]["relayed"] == 1);
+    let limit = |messages: i64| {
+        stack.ask(async |jetstream| {
+            let mut stream = jetstream.get_stream("PAYMENTS").await.unwrap();
+            let mut config = stream.info().await.unwrap().config.clone();
+            config.max_messages = messages;
+            jetstream.update_stream(config).await.unwrap();
+        });
+    };
+    limit(5);
+    pay(&service, "more", 20, 100_000);
+    service.wait_until("it is full", |h| h["outbox"]["relayed"] == 5 && h["outbox"]["rows"] == 16);
+    assert_eq!(stack.in_outbox(), 16);
+    limit(-1);
+    let _worker = stack.work(&[]);
+    stack.assert_all_delivered();
+}
+
+#[test]
 fn what_a_killed_worker_had_in_hand_comes_to_another() {
     let stack = Stack::start(Receiver::that(|_| (Duration::from_millis(20), 200)));
     let service = stack.serve(NATS);
@@ -319,6 +342,24 @@ fn what_a_killed_worker_had_in_hand_comes_to_another() {
     assert!(stack.receiver.ids() < 100);
     let _second = stack.work(&[]);
     stack.assert_all_delivered();
+}
+
+#[test]
+fn what_a_worker_holds_for_long_is_not_given_to_another() {
+    let stack = Stack::start(Receiver::that(|delivery| match delivery.amount() {
+        100_000 => (Duration::from_millis(20), 200),
+        _ => (Duration::ZERO, 200),
+    }));
+    let service = stack.serve(NATS);
+    // The quick ones come first, so that the others are taken by many: more than an ack wait's work.
+    pay(&service, "quick", 200, 10_000_000);
+    pay(&service, "slow", 200, 100_000);
+    wait_for("all are relayed", || stack.in_outbox() == 0);
+    let _first = stack.work(&["--notify-min", "1", "--notify-max", "1"]);
+    wait_for("the slow ones are taken", || stack.receiver.ids() > 205);
+    let _second = stack.work(&[]);
+    stack.assert_all_delivered();
+    assert_eq!(stack.receiver.accepted().len(), 400, "nothing twice");
 }
 
 #[test]
