@@ -98,9 +98,10 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Where payments will be kept.
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 enum Keeping {
     Embedded(Store, Recovered),
-    Postgres(Box<postgres::Settings>),
+    Postgres(postgres::Settings),
 }
 
 /// What has to end after the last answer.
@@ -114,7 +115,7 @@ impl Keeping {
     fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
         let var = |name: &str| std::env::var(name).ok();
         if args.store == Kind::Postgres {
-            return Ok(Keeping::Postgres(Box::new(args.postgres.settings(var, args)?)));
+            return Ok(Keeping::Postgres(args.postgres.settings(var, args)?));
         }
         args.refuse_copies(var)?;
         let data = args.data.as_ref().context("--data is missing: name the ledger's folder")?;
@@ -160,7 +161,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(*settings, opening, notifier, metrics).await?;
+                let (bank, tasks) = postgres::start(settings, opening, notifier, metrics).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }
