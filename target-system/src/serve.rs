@@ -129,9 +129,10 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Where payments will be kept.
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 enum Keeping {
-    Embedded(Store, Box<Recovered>),
-    Postgres(Box<postgres::Settings>),
+    Embedded(Store, Recovered),
+    Postgres(postgres::Settings),
 }
 
 /// Why the embedded store has no queue but that of its process.
@@ -197,7 +198,7 @@ impl Keeping {
     fn prepare(args: &ServeArgs) -> anyhow::Result<Self> {
         let var = |name: &str| std::env::var(name).ok();
         if args.store == Kind::Postgres {
-            return Ok(Keeping::Postgres(Box::new(args.postgres.settings(var, args)?)));
+            return Ok(Keeping::Postgres(args.postgres.settings(var, args)?));
         }
         args.refuse_copies(var)?;
         let data = args.data.as_ref().context("--data is missing: name the ledger's folder")?;
@@ -215,7 +216,7 @@ impl Keeping {
             replayed = found.replayed,
             "ledger recovered"
         );
-        Ok(Keeping::Embedded(store, Box::new(found)))
+        Ok(Keeping::Embedded(store, found))
     }
 
     async fn start(
@@ -233,7 +234,7 @@ impl Keeping {
                     key_window: Duration::from_secs(args.key_window_s),
                     key_limit: args.key_limit,
                 };
-                let (queue, board, thread) = writer::start(store.clone(), *found, settings, notices, metrics)?;
+                let (queue, board, thread) = writer::start(store.clone(), found, settings, notices, metrics)?;
                 let bank = Embedded { store, queue: queue.clone(), board, settings };
                 Ok((Bank::Embedded(bank), End::Embedded(queue, thread)))
             }
@@ -243,7 +244,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(*settings, opening, notices, metrics).await?;
+                let (bank, tasks) = postgres::start(settings, opening, notices, metrics).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

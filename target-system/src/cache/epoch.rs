@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Client, Pool};
 use squall_record::clock::Clock;
 use tokio_postgres::{Error, Row};
 
@@ -44,6 +44,16 @@ impl Seen {
     }
 }
 
+/// The epoch as it is now.
+///
+/// # Errors
+/// When the database gives one.
+pub async fn read(client: &Client) -> Result<Seen, BankError> {
+    let select = client.prepare_cached(SELECT).await?;
+    let rows = client.query(&select, &[]).await?;
+    Seen::read(&rows)?.ok_or(BankError::Row("cache_epoch"))
+}
+
 /// The way to the epoch in the database.
 #[derive(Debug)]
 pub struct Epochs {
@@ -51,13 +61,13 @@ pub struct Epochs {
     database: Pool,
     clock: Clock,
     /// The epoch that was seen last, and since when it has been.
-    known: Mutex<Option<(i64, u64)>>,
+    known: Mutex<(i64, u64)>,
 }
 
 impl Epochs {
-    /// No epoch is known yet.
-    pub fn new(database: Pool) -> Self {
-        Self { database, clock: Clock::start(), known: Mutex::new(None) }
+    /// `seen` is the first that is known.
+    pub fn new(database: Pool, seen: &Seen) -> Self {
+        Self { database, clock: Clock::start(), known: Mutex::new((seen.id, 0)) }
     }
 
     /// The epoch as it is now.
@@ -65,13 +75,7 @@ impl Epochs {
     /// # Errors
     /// When the database gives one, or takes too long.
     pub async fn current(&self) -> Result<Seen, BankError> {
-        let asked = async {
-            let connection = self.database.get().await?;
-            let select = connection.prepare_cached(SELECT).await?;
-            let rows = connection.query(&select, &[]).await?;
-            Seen::read(&rows)?.ok_or(BankError::Row("cache_epoch"))
-        };
-        let seen = in_time(asked).await?;
+        let seen = in_time(async { read(&self.database.get().await?).await }).await?;
         self.note(seen.id);
         Ok(seen)
     }
@@ -79,8 +83,8 @@ impl Epochs {
     /// `epoch` was the current one a moment ago.
     pub fn note(&self, epoch: i64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none_or(|(id, _)| id != epoch) {
-            *known = Some((epoch, self.clock.now_ns()));
+        if known.0 != epoch {
+            *known = (epoch, self.clock.now_ns());
         }
     }
 
@@ -147,7 +151,7 @@ impl Epochs {
     /// is the current one before `epoch` was known here.
     pub async fn outlast_the_one_before(&self, epoch: i64) {
         let since_ns = match *self.known.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((id, since_ns)) if id == epoch => since_ns,
+            (id, since_ns) if id == epoch => since_ns,
             _ => self.clock.now_ns(),
         };
         tokio::time::sleep(self.clock.until(since_ns.saturating_add(nanos(CACHE_LEASE)))).await;

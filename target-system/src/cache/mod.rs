@@ -11,7 +11,7 @@
 //!   ([`session`]).
 //! * Who cannot get that said ends the epoch, and acknowledges when the last lease on it is over.
 //!
-//! `docs/decisions/0004-cache.md` has the argument.
+//! `docs/decisions/0005-cache.md` has the argument.
 
 pub mod args;
 pub mod epoch;
@@ -111,16 +111,13 @@ pub struct CacheHealth {
 }
 
 impl Cache {
-    /// An empty cache in the epoch that the database names.
-    ///
-    /// # Errors
-    /// When the database gives one.
-    pub async fn new(settings: Settings, database: Pool, metrics: CacheMetrics) -> Result<Self, BankError> {
-        let epochs = Epochs::new(database);
-        epochs.current().await?;
+    /// An empty cache; `seen` is the epoch that `database` names.
+    #[must_use]
+    pub fn new(settings: Settings, database: Pool, seen: &Seen, metrics: CacheMetrics) -> Self {
+        let epochs = Epochs::new(database, seen);
         let lease = Arc::new(Lease::default());
         let l1 = Arc::new(L1::new(settings.entries, settings.ttl, Arc::clone(&lease), metrics.clone()));
-        Ok(Self {
+        Self {
             settings,
             epochs,
             lease,
@@ -129,7 +126,7 @@ impl Cache {
             session: watch::Sender::new(None),
             in_doubt: AtomicBool::new(false),
             metrics,
-        })
+        }
     }
 
     /// Whether balances are cached at all.

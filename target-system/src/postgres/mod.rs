@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 
 use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
-use crate::cache::{self, Cache, CacheHealth, Keeper};
+use crate::cache::{self, Cache, CacheHealth, Keeper, epoch};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
 use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH, SIDE_CONNECTIONS};
@@ -195,6 +195,7 @@ pub async fn start(
     {
         tracing::warn!(rows = held.rows, "the outbox has notices that wait for a start with `--queue nats`");
     }
+    let epoch = epoch::read(&connection).await?;
     drop(connection);
     state.healthy.store(true, Relaxed);
 
@@ -210,7 +211,7 @@ pub async fn start(
         }
         None => (None, Vec::new()),
     };
-    let cache = Arc::new(Cache::new(settings.cache, side, metrics.cache.clone()).await?);
+    let cache = Arc::new(Cache::new(settings.cache, side, &epoch, metrics.cache.clone()));
     let keeper = Keeper::start(&cache, pool.clone()).await;
 
     let (orders, queued) = mpsc::channel(settings.queue_limit);

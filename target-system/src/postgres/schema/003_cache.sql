@@ -1,4 +1,4 @@
--- Which cache of balances is right: what docs/decisions/0004-cache.md calls the epoch.
+-- Which cache of balances is right: what docs/decisions/0005-cache.md calls the epoch.
 
 CREATE TABLE cache_epoch (
     one   boolean PRIMARY KEY DEFAULT true CHECK (one),
