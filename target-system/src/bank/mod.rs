@@ -155,7 +155,7 @@ pub struct Audited {
 }
 
 /// What a currency comes to, in minor units.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct Sums {
     /// Taken from payers.
     pub debits: i128,
@@ -177,7 +177,7 @@ impl Audited {
 }
 
 /// What `/health` says of the store.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct StoreHealth {
     /// Whether it takes orders.
     pub ok: bool,

@@ -7,29 +7,40 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::body::{self, Fields};
 use super::payments::{refused, unreadable};
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render;
+use super::schemas::NewAccount;
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
 
-#[derive(Serialize)]
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
 struct Shown<'a> {
+    #[schema(pattern = "^acc_[0-9]{8}$")]
     id: String,
     currency: &'a str,
+    /// In minor units.
     opening_balance: i64,
+    /// In minor units.
     balance: i64,
 }
 
-#[derive(Serialize)]
+/// What an account holds.
+#[derive(Serialize, ToSchema)]
 struct Balance<'a> {
+    #[schema(pattern = "^acc_[0-9]{8}$")]
     account: String,
     currency: &'a str,
+    /// In minor units.
     balance: i64,
+    /// The payment up to which it is counted.
     as_of_seq: u64,
 }
 
@@ -49,6 +60,15 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
 ///
 /// # Errors
 /// 400 for a field that is wrong, 503 when the writer takes no more.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts",
+    operation_id = "openAccount",
+    tag = "accounts",
+    summary = "Opens an account",
+    request_body(content = NewAccount, example = json!({"currency": "EUR", "opening_balance": 5000})),
+    responses((status = 201, body = Shown, description = "Opened")),
+)]
 pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let currency = fields.currency("currency")?;
@@ -72,6 +92,18 @@ async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
 ///
 /// # Errors
 /// 404 when there is none.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}",
+    operation_id = "getAccount",
+    tag = "accounts",
+    summary = "An account",
+    params(("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001")),
+    responses(
+        (status = 200, body = Shown, description = "The account"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let (id, held) = find(&app, &id).await?;
     Ok(shown(StatusCode::OK, id, &held.account))
@@ -81,6 +113,18 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
 ///
 /// # Errors
 /// 404 when there is no such account.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}/balance",
+    operation_id = "getBalance",
+    tag = "accounts",
+    summary = "What an account holds",
+    params(("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001")),
+    responses(
+        (status = 200, body = Balance, description = "The balance"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn balance(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let (id, Held { account, as_of_seq }) = find(&app, &id).await?;
     let balance = Balance {

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use super::app::App;
 use super::body;
 use super::checkout;
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render::{self, Wanted};
+use super::schemas::{KnownPayment, NewPayment, Payment, PaymentList};
 use crate::auth::bearer::Caller;
 use crate::bank::{Asked, BankError, Refused, Settled};
 use crate::decline::Decline;
@@ -47,6 +48,33 @@ pub struct Answered {
 ///
 /// # Errors
 /// 400, 402, 409, 413, 422, 503: `docs/target.md` has the table.
+#[utoipa::path(
+    post,
+    path = "/v1/payments",
+    operation_id = "createPayment",
+    tag = "payments",
+    summary = "Makes a payment, once for its key",
+    description = "Answered after it is on disk. The same key with the same fields is given the same answer again.",
+    params(
+        ("Idempotency-Key" = String, Header, description = "The payment's own name, by which it is made once",
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "order-1001"),
+    ),
+    request_body(content = NewPayment,
+        example = json!({"from": "acc_00000001", "to": "acc_00000002", "amount": 1250, "currency": "EUR"})),
+    responses(
+        (status = 201, body = Payment, description = "Made", headers(
+            ("Idempotent-Replayed" = String, description = "`true`: this answer was given before"),
+            ("Degraded" = String, description = "`fraud`: decided without an answer of the fraud check"),
+        )),
+        (status = 402, body = Envelope, description = "Declined, and remembered; no money moved", headers(
+            ("Idempotent-Replayed" = String, description = "`true`: this answer was given before"),
+            ("Degraded" = String, description = "`fraud`: decided without an answer of the fraud check"),
+        )),
+        (status = 409, body = Envelope, description = "A payment with this key is under way",
+            headers(("Retry-After" = u64, description = "In seconds"))),
+        (status = 422, body = Envelope, description = "The key stands for other fields"),
+    ),
+)]
 pub async fn create(
     app: &Arc<App>,
     caller: &Caller,
@@ -192,6 +220,18 @@ fn rendered(status: StatusCode, record: &Record) -> Response {
 ///
 /// # Errors
 /// 404 when there is none.
+#[utoipa::path(
+    get,
+    path = "/v1/payments/{id}",
+    operation_id = "getPayment",
+    tag = "payments",
+    summary = "A payment",
+    params(("id" = String, Path, description = "The payment's id", pattern = "^pay_[0-9]{16}$", example = "pay_0000000000000001")),
+    responses(
+        (status = 200, body = Payment, description = "The payment"),
+        (status = 404, body = Envelope, description = "There is none with this id"),
+    ),
+)]
 pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such payment");
     let seq = parse_payment(&id).ok_or_else(none)?;
@@ -210,6 +250,20 @@ pub struct Find {
 ///
 /// # Errors
 /// 400 without a key, 404 when it stands for nothing.
+#[utoipa::path(
+    get,
+    path = "/v1/payments",
+    operation_id = "findPayment",
+    tag = "payments",
+    summary = "What the caller's key stands for; a decline too",
+    params(("idempotency_key" = String, Query, description = "The key of a payment",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "order-1001")),
+    responses(
+        (status = 200, body = KnownPayment, description = "The payment, or the decline"),
+        (status = 400, body = Envelope, description = "No key"),
+        (status = 404, body = Envelope, description = "It stands for nothing"),
+    ),
+)]
 pub async fn find(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -238,6 +292,25 @@ pub struct Page {
 ///
 /// # Errors
 /// 404 for no account, 400 for a query that makes no sense.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}/payments",
+    operation_id = "listPayments",
+    tag = "accounts",
+    summary = "An account's payments, newest first",
+    params(
+        ("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001"),
+        ("limit" = Option<u32>, Query, description = "At most so many; 10 when absent", minimum = 1, maximum = 100, nullable = false),
+        ("starting_after" = Option<String>, Query, description = "From the payment behind this one on", pattern = "^pay_[0-9]{16}$", nullable = false),
+        ("fields" = Option<String>, Query, description = "Those fields alone, with commas between them; all when absent", nullable = false,
+            pattern = "^(id|status|seq|from|to|amount|currency|created_at)(,(id|status|seq|from|to|amount|currency|created_at))*$"),
+    ),
+    responses(
+        (status = 200, body = PaymentList, description = "A page"),
+        (status = 400, body = Envelope, description = "The query makes no sense, or `starting_after` is no payment of the account"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn list(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

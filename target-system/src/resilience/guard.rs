@@ -84,7 +84,7 @@ impl CallError {
 }
 
 /// What `/health` says of a dependency.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct GuardHealth {
     breaker: &'static str,
     calls_under_way: usize,
