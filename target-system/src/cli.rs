@@ -14,6 +14,7 @@ use crate::money::Currency;
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
 use crate::strain;
+use crate::trace::args::TraceArgs;
 
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
 pub use crate::network::service::{NetworkArgs, serve as serve_network};
@@ -114,6 +115,10 @@ pub struct ServeArgs {
     /// How much work is taken on.
     #[command(flatten)]
     pub overload: OverloadArgs,
+
+    /// Spans, and where they go.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 
     /// Payments above this amount, in minor units, are stopped as fraud.
     #[arg(long, value_name = "AMOUNT", default_value_t = 100_000_000, value_parser = clap::value_parser!(i64).range(1..))]

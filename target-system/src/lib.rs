@@ -24,14 +24,16 @@
 //! * [`role`]: what those services have in common; they are roles of the same program.
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
-//! * [`metrics`], [`process`]: what the service says of itself.
+//! * [`metrics`], `business`, [`process`]: what the service says of itself.
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
+//! * [`trace`], [`log`]: which request the code works for, told to a collector and in lines.
 //! * [`limits`]: every bound by name.
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
 pub mod admission;
 pub mod auth;
 pub mod bank;
+mod business;
 pub mod cli;
 pub mod decline;
 pub mod dependencies;
@@ -41,6 +43,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod ledger;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod money;
 pub mod network;
@@ -54,4 +57,5 @@ pub mod serve;
 pub mod store;
 pub mod strain;
 mod timer;
+pub mod trace;
 pub mod writer;

@@ -21,7 +21,7 @@ use crate::http::accept::{Drain, Listener, listen};
 use crate::http::app::App;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
-use crate::limits::{MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
+use crate::limits::{LAST_SPANS, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifier};
 use crate::postgres;
@@ -73,6 +73,8 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         let mut metrics = Metrics::new(args.store);
         let dependencies = args.dependencies.connect(metrics.registry())?;
+        let tracing = args.trace.start("payments", metrics.registry());
+        let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let metrics = Arc::new(metrics);
         let (notifier, notify_worker) = notify::start(Arc::clone(&leases), Arc::clone(&metrics));
         let (bank, end) = keeping.start(&args, notifier, Arc::clone(&metrics)).await?;
@@ -92,6 +94,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
             connections: Arc::default(),
             admission: Arc::new(Admission::new(args.overload.max_wait())),
             rates: args.overload.rates(),
+            tracer,
             strain: Strain::new(args.overload.strain()),
         });
         let watching = [
@@ -103,6 +106,9 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
         end.end().await?;
         if let Some(dependencies) = &app.dependencies {
             dependencies.end().await;
+        }
+        if let Some(exporter) = exporter {
+            exporter.end(LAST_SPANS).await;
         }
         notify_worker.abort();
         watching.iter().for_each(tokio::task::JoinHandle::abort);

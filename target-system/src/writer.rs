@@ -31,6 +31,7 @@ use crate::store::recount::Cut;
 use crate::store::recovery::Recovered;
 use crate::store::rows::{DeclineRow, Meta, PaymentRow};
 use crate::store::{Batch, Journal, Store, StoreError};
+use crate::trace::span::Trace;
 
 /// How often an idle writer looks for expired keys.
 const IDLE_TICK: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ pub struct Pay {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
+    /// Where its commit is told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
     /// Who waits, if anybody still does. It is dropped without an answer when the store fails:
     /// whether the payment was executed is not known then.
     pub reply: oneshot::Sender<Record>,
@@ -334,6 +337,9 @@ impl Writer {
             self.board.commits.fetch_add(1, Relaxed);
             self.board.last_sync_us.store(took_ns / 1000, Relaxed);
             self.metrics.committed(answers.paid.len(), took_ns, freed);
+            for trace in answers.paid.iter().filter_map(|(pay, _)| pay.trace.as_deref()) {
+                trace.committed(answers.paid.len(), took_ns);
+            }
             self.load_oldest()?;
         }
         self.publish(&answers);
@@ -443,6 +449,7 @@ impl Writer {
 
     fn answer(&mut self, answers: Answers) {
         for (pay, record) in answers.paid {
+            self.metrics.settled(&record);
             if let Verdict::Succeeded { seq } = record.verdict {
                 self.notifier.offer(seq, pay.request_id);
             }

@@ -20,6 +20,7 @@ use crate::postgres::Postgres;
 use crate::record::{Order, Record};
 use crate::store::StoreError;
 use crate::store::recount::Recount;
+use crate::trace::span::Trace;
 use embedded::Embedded;
 
 /// The stores that there are.
@@ -51,6 +52,8 @@ pub struct Asked {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
+    /// Where its commit is told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// What an order came to.

@@ -14,7 +14,7 @@ use super::body::{self, Fields};
 use super::payments::{refused, unreadable};
 use super::problem::{Envelope, Problem};
 use super::render;
-use super::schemas::NewAccount;
+use super::schemas::{Currency, NewAccount};
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
@@ -25,6 +25,7 @@ use crate::ledger::Account;
 struct Shown<'a> {
     #[schema(pattern = "^acc_[0-9]{8}$")]
     id: String,
+    #[schema(value_type = Currency)]
     currency: &'a str,
     /// In minor units.
     opening_balance: i64,
@@ -37,6 +38,7 @@ struct Shown<'a> {
 struct Balance<'a> {
     #[schema(pattern = "^acc_[0-9]{8}$")]
     account: String,
+    #[schema(value_type = Currency)]
     currency: &'a str,
     /// In minor units.
     balance: i64,

@@ -30,6 +30,8 @@ use super::problem::Problem;
 use super::{accounts, login, openapi, payments, status};
 use crate::auth::bearer::Caller;
 use crate::metrics::PAY_ROUTE;
+use crate::trace::RequestId;
+use crate::trace::context::Carried;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
@@ -39,10 +41,10 @@ pub const FORWARDED_FOR: &str = "x-forwarded-for";
 /// What a caller without a valid token is told.
 pub const UNAUTHORIZED: &str = "this needs a bearer token";
 
-/// What is below `/v1`, with its description: all but the making of a payment, which goes past the router.
+/// What is below `/v1`, with its description.
 pub fn v1() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .routes(routes!(payments::find))
+        .routes(routes!(payments::find, payments::make))
         .routes(routes!(payments::get))
         .routes(routes!(accounts::create))
         .routes(routes!(accounts::get))
@@ -118,28 +120,29 @@ impl Api {
         let began_ns = self.app.started.now_ns();
         let route = route(request.method(), request.uri().path());
         let forwarded = request.headers().get(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let id = self.next_id();
         let mut response = if request.uri().path().starts_with("/v1/") {
-            match self.app.limit_address(peer, forwarded) {
+            let span = self.app.span(id, route, || Carried::by(request.headers()));
+            let response = match self.app.limit_address(peer, forwarded) {
                 Err(limited) => limited.into_response(),
                 // What is behind the layer is always ready.
-                Ok(()) => self.v1.clone().call(request).await?,
-            }
+                Ok(()) => span.of_request(id, self.v1.clone().call(request)).await?,
+            };
+            span.answered(response.status().as_u16(), 500);
+            response
         } else {
             self.watching.clone().call(request.map(Body::new)).await?
         };
-        response.headers_mut().insert(&REQUEST_ID, self.request_id());
+        let header = HeaderValue::try_from(id.to_string()).expect("hexadecimal is a header");
+        response.headers_mut().insert(&REQUEST_ID, header);
         let took_ns = self.app.started.now_ns() - began_ns;
         self.app.metrics.answered(route, response.status().as_u16(), took_ns);
         Ok(response)
     }
 
-    fn request_id(&self) -> HeaderValue {
-        HeaderValue::try_from(format!("req_{:020x}", self.next_id())).expect("hexadecimal is a header")
-    }
-
-    /// The number in the next request's id: the process, then 48 bits that count.
-    pub fn next_id(&self) -> u128 {
-        u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed))
+    /// The next request's id: the process, then 48 bits that count.
+    pub fn next_id(&self) -> RequestId {
+        RequestId(u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed)))
     }
 }
 

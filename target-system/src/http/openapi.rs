@@ -16,7 +16,7 @@ use utoipa::openapi::{
 };
 
 use super::problem::Envelope;
-use super::{api, payments, render};
+use super::{api, render};
 
 /// The name of the bearer tokens.
 const BEARER: &str = "bearer";
@@ -31,7 +31,6 @@ const BEARER: &str = "bearer";
                        16 KiB or 64 headers; 503 `too_many_connections`, without a `Request-Id`, when too many connections are open; and, below \
                        `/v1`, with the status of a fault that is armed and the header `Squall-Fault`."
     ),
-    paths(payments::create),
     components(schemas(Envelope)),
     tags(
         (name = "payments", description = "Money moves from one account to another, once for each key"),

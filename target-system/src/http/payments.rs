@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
@@ -24,10 +25,12 @@ use crate::bank::{Asked, BankError, Refused, Settled};
 use crate::decline::Decline;
 use crate::fraud::Checked;
 use crate::idempotency::ScopedKey;
-use crate::ids::{AccountId, parse_payment};
+use crate::ids::{AccountId, parse_payment, payment_id};
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::record::{Order, Record, Verdict};
 use crate::timer;
+use crate::trace;
+use crate::trace::span::{Span, SpanKind};
 
 /// Says that an answer was given before.
 const REPLAYED: &str = "idempotent-replayed";
@@ -48,6 +51,22 @@ pub struct Answered {
 ///
 /// # Errors
 /// 400, 402, 409, 413, 422, 503: `docs/target.md` has the table.
+pub async fn create<B>(app: &Arc<App>, caller: &Caller, request: Request<B>) -> Result<Response, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let deadline = timer::now() + app.request_timeout;
+    let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
+    let subject = Subject::of(request.headers(), || 0);
+    let order = body::order(&body::read(request.into_body()).await?)?;
+    Ok(pay(app, key, order, subject, deadline).await?.into_response())
+}
+
+/// [`create`], for the router: so that it knows the call. Requests go past the router.
+///
+/// # Errors
+/// As [`create`].
 #[utoipa::path(
     post,
     path = "/v1/payments",
@@ -75,16 +94,12 @@ pub struct Answered {
         (status = 422, body = Envelope, description = "The key stands for other fields"),
     ),
 )]
-pub async fn create(
-    app: &Arc<App>,
-    caller: &Caller,
-    request: Request<Incoming>,
+pub async fn make(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let deadline = timer::now() + app.request_timeout;
-    let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
-    let subject = Subject::of(request.headers(), || 0);
-    let order = body::order(&body::read(request.into_body()).await?)?;
-    Ok(pay(app, key, order, subject, deadline).await?.into_response())
+    create(&app, &caller, request).await
 }
 
 impl IntoResponse for Answered {
@@ -134,7 +149,7 @@ pub async fn pay(
     }
     let Checked { declined, degraded } = decide(app, &order, subject).await;
     pass_store_fault(app, subject).await?;
-    let asked = Asked { order, declined, claim, request_id: subject.request_id };
+    let asked = Asked { order, declined, claim, request_id: subject.request_id, trace: None };
     let settled = settle(app, asked).await?;
     Ok(Answered { settled, degraded: degraded && !settled.replayed })
 }
@@ -147,16 +162,30 @@ pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<(), 
 }
 
 /// Has the store settle what is asked.
-pub(super) async fn settle(app: &App, asked: Asked) -> Result<Settled, Problem> {
-    let settled = app.bank.settle(asked).await.map_err(|e| refused(app, e))?;
-    match settled.record.verdict {
-        _ if settled.replayed => {
-            app.metrics.replays.inc();
-        }
-        Verdict::Declined { why } => app.metrics.declined(why),
-        Verdict::Succeeded { .. } => {}
+pub(super) async fn settle(app: &App, mut asked: Asked) -> Result<Settled, Problem> {
+    let span = trace::step("store", SpanKind::Internal);
+    asked.trace = span.trace().if_sampled();
+    let settled = app.bank.settle(asked).await;
+    if span.is_sampled() {
+        tell(span, &settled);
+    }
+    let settled = settled.map_err(|e| refused(app, e))?;
+    if settled.replayed {
+        app.metrics.replays.inc();
     }
     Ok(settled)
+}
+
+/// Ends the store's span: what became of the payment, and which it is.
+fn tell(mut span: Span, settled: &Result<Settled, Refused>) {
+    match settled.map(|settled| settled.record.verdict) {
+        Ok(Verdict::Succeeded { seq }) => span.set("payments.payment.id", payment_id(seq)),
+        Ok(Verdict::Declined { why }) => span.set("payments.decline.code", why.code()),
+        Err(Refused::Failed) => span.fail("store_unavailable"),
+        Err(Refused::Full) => span.fail("overloaded"),
+        Err(_) => {}
+    }
+    span.end();
 }
 
 /// Why an order was not settled, as an answer. Like Stripe, an id in a field that names nothing

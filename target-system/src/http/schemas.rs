@@ -2,7 +2,24 @@
 //! serialised describes itself.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::money;
+
+/// The code of a currency in use.
+#[derive(Serialize, Deserialize)]
+pub struct Currency(String);
+
+impl ToSchema for Currency {}
+
+impl PartialSchema for Currency {
+    fn schema() -> RefOr<Schema> {
+        let description = "ISO 4217, of a currency in use";
+        let code = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+        code.enum_values(Some(money::codes())).build().into()
+    }
+}
 
 /// A payment that was asked for.
 #[derive(Deserialize, ToSchema)]
@@ -18,8 +35,7 @@ pub struct NewPayment {
     #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
     pub amount: i64,
     /// ISO 4217; of both accounts.
-    #[schema(pattern = "^[A-Z]{3}$")]
-    pub currency: String,
+    pub currency: Currency,
 }
 
 /// A payment that was made.
@@ -43,8 +59,7 @@ pub struct Payment {
     #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
     pub amount: i64,
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$")]
-    pub currency: String,
+    pub currency: Currency,
     /// When it was committed.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -75,8 +90,7 @@ pub struct DeclinedPayment {
     #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
     pub amount: i64,
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$")]
-    pub currency: String,
+    pub currency: Currency,
     /// When it was committed.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -142,8 +156,8 @@ pub struct ListedPayment {
     #[schema(minimum = 1, nullable = false)]
     pub amount: Option<i64>,
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$", nullable = false)]
-    pub currency: Option<String>,
+    #[schema(nullable = false)]
+    pub currency: Option<Currency>,
     /// When it was committed.
     #[schema(format = DateTime, nullable = false)]
     pub created_at: Option<String>,
@@ -154,8 +168,7 @@ pub struct ListedPayment {
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$")]
-    pub currency: String,
+    pub currency: Currency,
     /// What the world pays in, in minor units; 0 when absent.
     #[schema(minimum = 0, maximum = 999_999_999_999_i64, nullable = false)]
     pub opening_balance: Option<i64>,
