@@ -7,6 +7,7 @@
 mod admin;
 mod api;
 mod auth;
+mod collector;
 mod crash;
 mod dependencies;
 mod idempotency;
@@ -14,6 +15,8 @@ mod keeping;
 mod keys;
 mod lifecycle;
 mod limits;
+mod observed;
 mod overload;
 mod roles;
 mod support;
+mod traces;
