@@ -20,6 +20,7 @@ use crate::postgres::{self, Strategy};
 use crate::profile::Profile;
 use crate::queue::args::QueueArgs;
 use crate::strain;
+use crate::trace::args::TraceArgs;
 use crate::worker::args::NotifyArgs;
 
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
@@ -149,6 +150,10 @@ pub struct ServeArgs {
     /// How much work is taken on.
     #[command(flatten)]
     pub overload: OverloadArgs,
+
+    /// Spans, and where they go.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 
     /// Payments above this amount, in minor units, are stopped as fraud.
     #[arg(long, value_name = "AMOUNT", default_value_t = 100_000_000, value_parser = clap::value_parser!(i64).range(1..))]

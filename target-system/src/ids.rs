@@ -33,6 +33,12 @@ pub fn parse_payment(text: &str) -> Option<u64> {
     digits(text.strip_prefix("pay_")?, PAYMENT_DIGITS).filter(|seq| *seq > 0)
 }
 
+/// The id of payment `seq`.
+#[must_use]
+pub fn payment_id(seq: u64) -> String {
+    format!("pay_{seq:0PAYMENT_DIGITS$}")
+}
+
 /// Exactly `len` decimal digits: one id has one spelling.
 fn digits(text: &str, len: usize) -> Option<u64> {
     (text.len() == len && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?

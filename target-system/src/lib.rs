@@ -26,15 +26,17 @@
 //! * [`queue`], [`worker`]: what happens after it: notices, and who delivers them.
 //! * [`auth`]: tokens, passwords.
 //! * [`http`]: the listeners, the API, the admin port.
-//! * [`metrics`], [`process`]: what the service says of itself.
+//! * [`metrics`], `business`, [`process`]: what the service says of itself.
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
 //! * [`profile`]: strong, or weak on purpose.
+//! * [`trace`], [`log`]: which request the code works for, told to a collector and in lines.
 //! * [`limits`]: every bound by name.
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
 pub mod admission;
 pub mod auth;
 pub mod bank;
+mod business;
 pub mod cache;
 pub mod cli;
 pub mod decline;
@@ -45,6 +47,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod ledger;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod money;
 pub mod network;
@@ -59,5 +62,6 @@ pub mod serve;
 pub mod store;
 pub mod strain;
 mod timer;
+pub mod trace;
 pub mod worker;
 pub mod writer;

@@ -77,6 +77,16 @@ pub const ROLE_DRAIN: Duration = Duration::from_secs(10);
 pub const SCORING_SLICE: Duration = Duration::from_micros(500);
 /// The longest latency of the network's stand-in.
 pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
+/// Spans that wait to be sent; more are counted and forgotten.
+pub const SPANS_QUEUED: usize = 4096;
+/// Spans that are sent together.
+pub const SPANS_AT_ONCE: usize = 512;
+/// How long spans wait for others to be sent with.
+pub const EXPORT_EVERY: Duration = Duration::from_secs(1);
+/// How long a collector may take for what is sent together.
+pub const EXPORT_TIME: Duration = Duration::from_secs(5);
+/// How long the end waits until the last spans are sent.
+pub const LAST_SPANS: Duration = Duration::from_secs(1);
 /// Passwords checked at once: each takes a core and 19 MiB for a while.
 pub const LOGINS_AT_ONCE: usize = 2;
 /// Recounts of the ledger at once.

@@ -1,11 +1,10 @@
 //! `payments`: the reference payment service as a program of its own.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, WorkerArgs, serve, serve_fraud, serve_network, work};
-use tracing_subscriber::EnvFilter;
+use payments::log::{self, LogFormat};
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
 /// the store's background thread, freeing a memtable at the lowest priority, held up commits by
@@ -22,6 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// How lines on standard error are written; RUST_LOG says which.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,10 +40,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,payments=info"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    log::start(cli.log_format);
+    let done = match cli.command {
         Command::Serve(args) => serve(*args),
         Command::Fraud(args) => serve_fraud(args),
         Command::Network(args) => serve_network(args),

@@ -12,12 +12,13 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bank::Kind;
+use crate::business::Business;
 use crate::cache::metrics::CacheMetrics;
-use crate::decline::Decline;
 use crate::postgres::relay::OutboxMetrics;
 use crate::postgres::replicas::ReplicaMetrics;
 use crate::process::Usage;
 use crate::queue::args::Kind as QueueKind;
+use crate::record::Record;
 use crate::worker::metrics::NotifyMetrics;
 
 /// A request's class: route and status.
@@ -32,11 +33,6 @@ const PAID: Request = Request { route: PAY_ROUTE, status: 201 };
 
 /// The route of payments, as a label.
 pub const PAY_ROUTE: &str = "POST /v1/payments";
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
-    code: &'static str,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Whose {
@@ -90,7 +86,7 @@ pub struct Metrics {
     /// Of `requests`, the class that nearly all of them are of: counted without a look-up.
     paid: Counter,
     request_seconds: Histogram,
-    declined: Family<Code, Counter>,
+    business: Business,
     /// Answers that were given before.
     pub replays: Counter,
     /// Requests refused before anything was executed.
@@ -138,7 +134,7 @@ impl Metrics {
             requests,
             paid,
             request_seconds: seconds(),
-            declined: Family::default(),
+            business: Business::default(),
             replays: Counter::default(),
             shed: Counter::default(),
             rate_limited: Family::default(),
@@ -174,7 +170,7 @@ impl Metrics {
         r.register("payments_admitted", "Payments that may be under way", m.admitted.clone());
         r.register("http_connections", "Open connections", m.connections.clone());
         r.register("http_connections_refused", "Connections above the cap", m.connections_refused.clone());
-        r.register("payments_declined", "Payments declined, by code", m.declined.clone());
+        m.business.register(r);
         r.register(
             "payments_fraud_fallbacks",
             "Payments decided without an answer of the fraud check",
@@ -238,9 +234,9 @@ impl Metrics {
         self.rate_limited.get_or_create(&Whose { whose }).inc();
     }
 
-    /// Counts a decline.
-    pub fn declined(&self, why: Decline) {
-        self.declined.get_or_create(&Code { code: why.code() }).inc();
+    /// Counts a payment that has come to its end, once: not when its answer is given again.
+    pub fn settled(&self, record: &Record) {
+        self.business.settled(record);
     }
 
     /// Counts a commit of `payments` that took `took_ns` and removed `expired` keys.

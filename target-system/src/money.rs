@@ -16,6 +16,14 @@ PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE 
 SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XCG XOF XPF \
 YER ZAR ZMW ZWG";
 
+/// The codes of all currencies in use, in order.
+pub fn codes() -> impl Iterator<Item = &'static str> {
+    ACTIVE.split(' ')
+}
+
+/// How many currencies there are in use.
+pub const CURRENCIES: usize = ACTIVE.len().div_ceil(4);
+
 impl Currency {
     /// The currency called `code`, in upper case; `None` when there is none.
     #[must_use]
@@ -23,6 +31,14 @@ impl Currency {
         let bytes: [u8; 3] = code.as_bytes().try_into().ok()?;
         // Every code takes four bytes of the table, so an aligned hit is a code.
         ACTIVE.as_bytes().chunks(4).any(|c| c[..3] == bytes).then_some(Self(bytes))
+    }
+
+    /// Its place among the currencies in use, below [`CURRENCIES`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        let at = ACTIVE.as_bytes().as_chunks::<4>().0.binary_search_by(|code| code[..3].cmp(&self.0));
+        // The last code has no space behind it.
+        at.unwrap_or(CURRENCIES - 1)
     }
 
     /// The code: three capital letters.
@@ -70,6 +86,9 @@ mod tests {
         }
         for code in ["eur", "EU", "EURO", "XXX", "XAU", "UR ", "", "€"] {
             assert_eq!(Currency::parse(code), None, "{code}");
+        }
+        for (at, code) in ACTIVE.split(' ').enumerate() {
+            assert_eq!((Currency::parse(code).unwrap().index(), ACTIVE.split(' ').count()), (at, CURRENCIES));
         }
         let codes: Vec<&str> = ACTIVE.split(' ').collect();
         assert!(codes.is_sorted() && codes.iter().all(|c| c.len() == 3));

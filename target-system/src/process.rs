@@ -34,7 +34,7 @@ pub fn memory_limit() -> Option<u64> {
 }
 
 /// Figures of this process.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, utoipa::ToSchema)]
 pub struct Usage {
     /// CPU time of all its threads, user and system, in seconds.
     pub cpu_s: f64,

@@ -22,10 +22,14 @@ use crate::auth::bearer;
 use crate::auth::secret::Secret;
 use crate::http::accept::{Drain, Listener, listen};
 use crate::http::problem::Problem;
-use crate::limits::{OTHER_FILES, ROLE_DRAIN, ROLE_HEADER_TIMEOUT, ROLE_REQUEST_TIMEOUT};
+use crate::limits::{LAST_SPANS, OTHER_FILES, ROLE_DRAIN, ROLE_HEADER_TIMEOUT, ROLE_REQUEST_TIMEOUT};
 use crate::metrics;
 use crate::process::allow_open_files;
 use crate::serve::{announce, drain_on_signals, drain_on_stdin_eof};
+use crate::trace;
+use crate::trace::args::TraceArgs;
+use crate::trace::context::Carried;
+use crate::trace::span::{Span, Tracer};
 
 /// The variable with the token that the parts of the system show each other.
 pub const TOKEN_VAR: &str = "PAYMENTS_INTERNAL_TOKEN";
@@ -50,12 +54,16 @@ pub struct RoleArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
 
+    /// Spans, and where they go.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+
     /// Drains and ends when standard input closes, so that a child does not outlive its parent.
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     pub exit_on_stdin_eof: bool,
 
     /// Prints one JSON line with the address and the process id when ready.
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     pub announce: bool,
 }
 
@@ -97,19 +105,30 @@ pub fn token(only_loopback: bool) -> anyhow::Result<Option<Secret>> {
     bearer::strong(TOKEN_VAR, token).map(Some)
 }
 
+/// A role, as it is named to others.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The service in traces.
+    pub service: &'static str,
+    /// Its calls, method and path, as spans are named.
+    pub calls: &'static [&'static str],
+}
+
 /// What a role answers.
 struct Role {
     routes: Router,
     token: Option<Secret>,
     registry: Registry,
     drain: Drain,
+    tracer: Option<Tracer>,
+    calls: &'static [&'static str],
 }
 
 /// Serves `routes`, which are below `/v1`, until it is drained.
 ///
 /// # Errors
 /// When the address cannot be listened on, or a token is missing.
-pub fn serve(args: &RoleArgs, routes: Router, registry: Registry) -> anyhow::Result<()> {
+pub fn serve(args: &RoleArgs, about: About, routes: Router, registry: Registry) -> anyhow::Result<()> {
     let token = token(args.listen.ip().is_loopback())?;
     let files = u64::from(args.max_connections) + OTHER_FILES as u64;
     allow_open_files(files).map_err(|hard| {
@@ -118,14 +137,24 @@ pub fn serve(args: &RoleArgs, routes: Router, registry: Registry) -> anyhow::Res
     let routes = routes
         .fallback(async || Problem::missing("there is nothing at this URL"))
         .method_not_allowed_fallback(async || Problem::method());
-    let role = Arc::new(Role { routes, token, registry, drain: Drain::new() });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::from(args.workers))
         .thread_name("serve")
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(serve_until_drained(args, &role))?;
+    runtime.block_on(async {
+        let mut registry = registry;
+        let tracing = args.trace.start(about.service, &mut registry);
+        let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
+        let role =
+            Arc::new(Role { routes, token, registry, drain: Drain::new(), tracer, calls: about.calls });
+        let served = serve_until_drained(args, &role).await;
+        if let Some(exporter) = exporter {
+            exporter.end(LAST_SPANS).await;
+        }
+        served
+    })?;
     // Nobody waits for what is left.
     runtime.shutdown_timeout(Duration::ZERO);
     tracing::info!("drained");
@@ -177,9 +206,21 @@ impl Role {
         if self.token.as_ref().is_some_and(|token| !bearer::shows(shown, token)) {
             return Ok(Problem::unauthorized("this needs the internal token").into_response());
         }
+        let span = match &self.tracer {
+            Some(tracer) => tracer.serve(self.call(&request), Carried::by(request.headers())),
+            None => Span::default(),
+        };
         let answered = self.routes.clone().call(request.map(Body::new));
-        let in_time = tokio::time::timeout(ROLE_REQUEST_TIMEOUT, answered).await;
-        in_time.unwrap_or_else(|_| Ok(Problem::timeout().into_response()))
+        let in_time = trace::within(&span, tokio::time::timeout(ROLE_REQUEST_TIMEOUT, answered)).await;
+        let response = in_time.unwrap_or_else(|_| Ok(Problem::timeout().into_response()))?;
+        span.answered(response.status().as_u16(), 500);
+        Ok(response)
+    }
+
+    /// The call that `request` is.
+    fn call(&self, request: &Request<Incoming>) -> &'static str {
+        let is = |call: &str| call.split_once(' ') == Some((request.method().as_str(), request.uri().path()));
+        self.calls.iter().copied().find(|call| is(call)).unwrap_or("other")
     }
 }
 

@@ -21,7 +21,9 @@ use crate::http::accept::{Drain, Listener, listen};
 use crate::http::app::App;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
-use crate::limits::{LAST_NOTICES, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES};
+use crate::limits::{
+    LAST_NOTICES, LAST_SPANS, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES,
+};
 use crate::metrics::Metrics;
 use crate::postgres;
 use crate::postgres::notices::Notices;
@@ -78,6 +80,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         let mut metrics = Metrics::new(args.store, args.queue.queue);
         let dependencies = args.dependencies.connect(metrics.registry())?;
+        let tracing = args.trace.start("payments", metrics.registry());
+        let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let metrics = Arc::new(metrics);
         let (notices, crew) = telling.start(&args, &leases, &metrics).await?;
         let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics)).await?;
@@ -104,6 +108,7 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             connections: Arc::default(),
             admission: Arc::new(Admission::new(args.overload.max_wait())),
             rates: args.overload.rates(),
+            tracer,
             strain: Strain::new(args.overload.strain()),
         });
         let watching = [
@@ -115,6 +120,9 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         end.end().await?;
         if let Some(dependencies) = &app.dependencies {
             dependencies.end().await;
+        }
+        if let Some(exporter) = exporter {
+            exporter.end(LAST_SPANS).await;
         }
         watching.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(crew) = crew {

@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 /// One figure and its limit.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct Check {
     value: f64,
     limit: f64,
@@ -55,7 +55,7 @@ impl Check {
 }
 
 /// All of them.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct Checks {
     cpu: Check,
     memory: Check,

@@ -32,6 +32,7 @@ use crate::store::recount::Cut;
 use crate::store::recovery::Recovered;
 use crate::store::rows::{DeclineRow, Meta, PaymentRow};
 use crate::store::{Batch, Journal, Store, StoreError};
+use crate::trace::span::Trace;
 
 /// How often an idle writer looks for expired keys.
 const IDLE_TICK: Duration = Duration::from_secs(1);
@@ -63,6 +64,8 @@ pub struct Pay {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
+    /// Where its commit is told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
     /// Who waits, if anybody still does. It is dropped without an answer when the store fails:
     /// whether the payment was executed is not known then.
     pub reply: oneshot::Sender<Record>,
@@ -335,6 +338,9 @@ impl Writer {
             self.board.commits.fetch_add(1, Relaxed);
             self.board.last_sync_us.store(took_ns / 1000, Relaxed);
             self.metrics.committed(answers.paid.len(), took_ns, freed);
+            for trace in answers.paid.iter().filter_map(|(pay, _)| pay.trace.as_deref()) {
+                trace.committed(answers.paid.len(), took_ns);
+            }
             self.load_oldest()?;
         }
         self.publish(&answers);
@@ -444,6 +450,7 @@ impl Writer {
 
     fn answer(&mut self, answers: Answers) {
         for (pay, record) in answers.paid {
+            self.metrics.settled(&record);
             if let Some(notice) = Notice::of(&record, pay.request_id) {
                 self.notices.offer(notice);
             }

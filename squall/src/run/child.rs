@@ -115,6 +115,7 @@ impl ReferenceService {
             .env_remove("CHAOS_ENGINEERING_ENABLED")
             .env_remove("CHAOS_FAILURE_RATE")
             .env_remove("PAYMENTS_JWT_KEY")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
             .env("PAYMENTS_USER", USERNAME)
             .env("PAYMENTS_PASSWORD", &password)
             .env("PAYMENTS_TOKEN", &token)

@@ -70,9 +70,9 @@ impl Embedded {
     /// # Errors
     /// [`Refused::Full`], [`Refused::Failed`].
     pub async fn settle(&self, asked: Asked) -> Result<Settled, Refused> {
-        let Asked { order, declined, claim, request_id } = asked;
+        let Asked { order, declined, claim, request_id, trace } = asked;
         let (reply, replied) = oneshot::channel();
-        self.queue.offer(Command::Pay(Pay { order, declined, claim, request_id, reply }))?;
+        self.queue.offer(Command::Pay(Pay { order, declined, claim, request_id, trace, reply }))?;
         // An answer that never comes means that the store has failed with the command in hand.
         let record = replied.await.map_err(|_| Refused::Failed)?;
         Ok(Settled { record, replayed: false })

@@ -20,6 +20,7 @@ use crate::postgres::Postgres;
 use crate::record::{Order, Record};
 use crate::store::StoreError;
 use crate::store::recount::Recount;
+use crate::trace::span::Trace;
 use embedded::Embedded;
 
 /// The stores that there are.
@@ -51,6 +52,8 @@ pub struct Asked {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
+    /// Where its commit is told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// What an order came to.
@@ -155,7 +158,7 @@ pub struct Audited {
 }
 
 /// What a currency comes to, in minor units.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct Sums {
     /// Taken from payers.
     pub debits: i128,
@@ -177,7 +180,7 @@ impl Audited {
 }
 
 /// What `/health` says of the store.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct StoreHealth {
     /// Whether it takes orders.
     pub ok: bool,

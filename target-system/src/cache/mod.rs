@@ -47,7 +47,7 @@ use session::Session;
 pub use keeper::Keeper;
 
 /// How balances are cached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// Not at all.
@@ -101,7 +101,7 @@ pub struct Cache {
 }
 
 /// What `/health` says of the cache.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct CacheHealth {
     strategy: Strategy,
     /// Whether it answers; without it the database does.

@@ -20,7 +20,7 @@ pub struct Dependencies {
 }
 
 /// What `/health` says of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct DependenciesHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     fraud: Option<GuardHealth>,

@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::render;
 use crate::limits::SCORING_SLICE;
 use crate::record::Order;
-use crate::role::{self, RoleArgs};
+use crate::role::{self, About, RoleArgs};
 
 /// Scores below this are given to what nothing speaks against.
 const HARMLESS: u64 = 50;
@@ -67,7 +67,8 @@ pub fn serve(args: FraudArgs) -> anyhow::Result<()> {
     registry.register("fraud_scores", "Payments scored", scores.clone());
     let role = args.role.clone();
     let scorer = Arc::new(Scorer { args, scores });
-    role::serve(&role, Router::new().route(PATH, post(score)).with_state(scorer), registry)
+    let about = About { service: "payments-fraud", calls: &["POST /v1/scores"] };
+    role::serve(&role, about, Router::new().route(PATH, post(score)).with_state(scorer), registry)
 }
 
 /// `POST /v1/scores`, with a payment as `POST /v1/payments` takes it.

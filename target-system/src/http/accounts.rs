@@ -7,29 +7,42 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::body::{self, Fields};
 use super::payments::{refused, unreadable};
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render;
+use super::schemas::{Currency, NewAccount};
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
 
-#[derive(Serialize)]
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
 struct Shown<'a> {
+    #[schema(pattern = "^acc_[0-9]{8}$")]
     id: String,
+    #[schema(value_type = Currency)]
     currency: &'a str,
+    /// In minor units.
     opening_balance: i64,
+    /// In minor units.
     balance: i64,
 }
 
-#[derive(Serialize)]
+/// What an account holds.
+#[derive(Serialize, ToSchema)]
 struct Balance<'a> {
+    #[schema(pattern = "^acc_[0-9]{8}$")]
     account: String,
+    #[schema(value_type = Currency)]
     currency: &'a str,
+    /// In minor units.
     balance: i64,
+    /// The payment up to which it is counted.
     as_of_seq: u64,
 }
 
@@ -49,6 +62,15 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
 ///
 /// # Errors
 /// 400 for a field that is wrong, 503 when the writer takes no more.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts",
+    operation_id = "openAccount",
+    tag = "accounts",
+    summary = "Opens an account",
+    request_body(content = NewAccount, example = json!({"currency": "EUR", "opening_balance": 5000})),
+    responses((status = 201, body = Shown, description = "Opened")),
+)]
 pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let currency = fields.currency("currency")?;
@@ -85,6 +107,22 @@ async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<(AccountId, He
 ///
 /// # Errors
 /// 404 when there is none.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}",
+    operation_id = "getAccount",
+    tag = "accounts",
+    summary = "An account",
+    params(
+        ("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001"),
+        ("Min-Seq" = Option<u64>, Header, description = "A payment that the client has seen: the answer shows it, if the account took part in it"),
+    ),
+    responses(
+        (status = 200, body = Shown, description = "The account"),
+        (status = 400, body = Envelope, description = "`Min-Seq` is no number"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -98,6 +136,22 @@ pub async fn get(
 ///
 /// # Errors
 /// 404 when there is no such account.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}/balance",
+    operation_id = "getBalance",
+    tag = "accounts",
+    summary = "What an account holds",
+    params(
+        ("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001"),
+        ("Min-Seq" = Option<u64>, Header, description = "A payment that the client has seen: the answer shows it, if the account took part in it"),
+    ),
+    responses(
+        (status = 200, body = Balance, description = "The balance"),
+        (status = 400, body = Envelope, description = "`Min-Seq` is no number"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn balance(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

@@ -18,17 +18,20 @@ use axum::body::Body;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::{Chaos, ChaosLayer};
 use tower::{Layer as _, Service};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::app::App;
 use super::problem::Problem;
-use super::{accounts, login, payments, status};
+use super::{accounts, login, openapi, payments, status};
 use crate::auth::bearer::Caller;
 use crate::metrics::PAY_ROUTE;
+use crate::trace::RequestId;
+use crate::trace::context::Carried;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
@@ -37,6 +40,30 @@ pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What a caller without a valid token is told.
 pub const UNAUTHORIZED: &str = "this needs a bearer token";
+
+/// What is below `/v1`, with its description.
+pub fn v1() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(payments::find, payments::make))
+        .routes(routes!(payments::get))
+        .routes(routes!(accounts::create))
+        .routes(routes!(accounts::get))
+        .routes(routes!(accounts::balance))
+        .routes(routes!(payments::list))
+        .routes(routes!(status::audit))
+        .routes(routes!(login::login))
+        .routes(routes!(login::refresh))
+}
+
+/// What watches the service, with its description.
+pub fn watching() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(status::livez))
+        .routes(routes!(status::readyz))
+        .routes(routes!(status::health))
+        .routes(routes!(status::metrics))
+        .routes(routes!(openapi::document))
+}
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
@@ -55,35 +82,21 @@ impl Api {
     /// The routes of `app`.
     #[must_use]
     pub fn new(app: &Arc<App>) -> Self {
-        let v1 = Router::new()
-            .route("/v1/payments", get(payments::find))
-            .route("/v1/payments/{id}", get(payments::get))
-            .route("/v1/accounts", post(accounts::create))
-            .route("/v1/accounts/{id}", get(accounts::get))
-            .route("/v1/accounts/{id}/balance", get(accounts::balance))
-            .route("/v1/accounts/{id}/payments", get(payments::list))
-            .route("/v1/audit", get(status::audit))
-            .route("/v1/auth/login", post(login::login))
-            .route("/v1/auth/refresh", post(login::refresh));
-        let watching = Router::new()
-            .route("/livez", get(status::livez))
-            .route("/readyz", get(status::readyz))
-            .route("/health", get(status::health))
-            .route("/metrics", get(status::metrics));
         let whole = |router: Router<Arc<App>>| {
             router
                 .fallback(async || Problem::missing("there is nothing at this URL"))
                 .method_not_allowed_fallback(async || Problem::method())
                 .with_state(Arc::clone(app))
         };
-        let guarded = Guarded(Arc::new(Routes { app: Arc::clone(app), router: whole(v1) }));
+        let v1 = whole(v1().into());
+        let guarded = Guarded(Arc::new(Routes { app: Arc::clone(app), router: v1 }));
         let mut process = [0; 4];
         // Without randomness ids of two processes may look alike; nothing depends on them.
         let _ = getrandom::fill(&mut process);
         Self {
             app: Arc::clone(app),
             v1: ChaosLayer::new(Arc::clone(&app.leases)).layer(guarded),
-            watching: whole(watching),
+            watching: whole(watching().into()),
             process: u32::from_ne_bytes(process),
             requests: AtomicU64::new(0),
         }
@@ -107,28 +120,29 @@ impl Api {
         let began_ns = self.app.started.now_ns();
         let route = route(request.method(), request.uri().path());
         let forwarded = request.headers().get(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let id = self.next_id();
         let mut response = if request.uri().path().starts_with("/v1/") {
-            match self.app.limit_address(peer, forwarded) {
+            let span = self.app.span(id, route, || Carried::by(request.headers()));
+            let response = match self.app.limit_address(peer, forwarded) {
                 Err(limited) => limited.into_response(),
                 // What is behind the layer is always ready.
-                Ok(()) => self.v1.clone().call(request).await?,
-            }
+                Ok(()) => span.of_request(id, self.v1.clone().call(request)).await?,
+            };
+            span.answered(response.status().as_u16(), 500);
+            response
         } else {
             self.watching.clone().call(request.map(Body::new)).await?
         };
-        response.headers_mut().insert(&REQUEST_ID, self.request_id());
+        let header = HeaderValue::try_from(id.to_string()).expect("hexadecimal is a header");
+        response.headers_mut().insert(&REQUEST_ID, header);
         let took_ns = self.app.started.now_ns() - began_ns;
         self.app.metrics.answered(route, response.status().as_u16(), took_ns);
         Ok(response)
     }
 
-    fn request_id(&self) -> HeaderValue {
-        HeaderValue::try_from(format!("req_{:020x}", self.next_id())).expect("hexadecimal is a header")
-    }
-
-    /// The number in the next request's id: the process, then 48 bits that count.
-    pub fn next_id(&self) -> u128 {
-        u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed))
+    /// The next request's id: the process, then 48 bits that count.
+    pub fn next_id(&self) -> RequestId {
+        RequestId(u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed)))
     }
 }
 
@@ -197,7 +211,7 @@ impl Routes {
 }
 
 /// The route as a label. A fixed set, whatever clients ask for.
-fn route(method: &Method, path: &str) -> &'static str {
+pub fn route(method: &Method, path: &str) -> &'static str {
     let mut parts = path.split('/').skip(1);
     let parts = [(); 5].map(|()| parts.next());
     match (method.as_str(), parts) {
@@ -215,7 +229,7 @@ fn route(method: &Method, path: &str) -> &'static str {
         ("GET", [Some("v1"), Some("audit"), None, ..]) => "GET /v1/audit",
         ("POST", [Some("v1"), Some("auth"), Some("login"), None, _]) => "POST /v1/auth/login",
         ("POST", [Some("v1"), Some("auth"), Some("refresh"), None, _]) => "POST /v1/auth/refresh",
-        ("GET", [Some("livez" | "readyz" | "health" | "metrics"), None, ..]) => "watching",
+        ("GET", [Some("livez" | "readyz" | "health" | "metrics" | "openapi.json"), None, ..]) => "watching",
         _ => "other",
     }
 }

@@ -21,6 +21,9 @@ use crate::idempotency::InFlight;
 use crate::metrics::Metrics;
 use crate::profile::Fee;
 use crate::strain::Strain;
+use crate::trace::RequestId;
+use crate::trace::context::Carried;
+use crate::trace::span::{Span, Tracer};
 use crate::worker::Delivery;
 
 /// The service, as its handlers see it.
@@ -52,6 +55,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// How many requests each caller has, when that is limited.
     pub rates: Option<Rates>,
+    /// Makes spans, when somebody wants them.
+    pub tracer: Option<Tracer>,
     /// Whether the process has room for more traffic.
     pub strain: Strain,
     /// Recounts under way.
@@ -83,6 +88,21 @@ impl App {
     pub fn limit_user(&self, caller: &Caller) -> Result<(), Problem> {
         let Some(rates) = &self.rates else { return Ok(()) };
         rates.take_of_user(&caller.0).map_err(|wait| self.limited("user", wait))
+    }
+
+    /// The span of the request `id` for `route`; an empty one when nobody wants it.
+    pub fn span<'a>(
+        &self,
+        id: RequestId,
+        route: &'static str,
+        carried: impl FnOnce() -> Carried<'a>,
+    ) -> Span {
+        let Some(tracer) = &self.tracer else { return Span::default() };
+        let mut span = tracer.serve(route, carried());
+        if span.is_sampled() {
+            span.set("payments.request_id", id.to_string());
+        }
+        span
     }
 
     fn limited(&self, whose: &'static str, wait: Duration) -> Problem {

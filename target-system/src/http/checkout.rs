@@ -23,6 +23,7 @@ use crate::idempotency::Claim;
 use crate::network::{Authorization, Network};
 use crate::record::{Order, Verdict};
 use crate::resilience::guard::CallError;
+use crate::trace;
 
 /// Makes the payment `order` for `claim`'s key, once; waits until it is durable. Others are asked for no longer
 /// than until `deadline`.
@@ -59,13 +60,20 @@ pub async fn pay(
     }
     let checkout = Checkout {
         app: Arc::clone(app),
-        asked: Asked { order, declined: checked.declined, claim, request_id: subject.request_id },
+        asked: Asked {
+            order,
+            declined: checked.declined,
+            claim,
+            request_id: subject.request_id,
+            trace: None,
+        },
         counted,
         subject,
         deadline,
     };
     // In a task of its own: a client that hangs up now changes nothing. It is over soon after the deadline.
-    let settled = tokio::spawn(checkout.settle()).await.unwrap_or_else(|_| Err(Problem::internal()))?;
+    let settling = trace::current().work(checkout.settle());
+    let settled = tokio::spawn(settling).await.unwrap_or_else(|_| Err(Problem::internal()))?;
     Ok(Answered { settled, degraded: checked.degraded && !settled.replayed })
 }
 

@@ -32,7 +32,7 @@ use super::accept::begun;
 use super::api::{Api, FORWARDED_FOR, UNAUTHORIZED};
 use super::app::App;
 use super::body;
-use super::payments::{self, Answered};
+use super::payments;
 use super::problem::Problem;
 use super::render::{self, Wanted};
 use crate::bank::Settled;
@@ -40,6 +40,9 @@ use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS};
 use crate::metrics::PAY_ROUTE;
 use crate::record::{Record, Verdict};
 use crate::timer;
+use crate::trace::RequestId;
+use crate::trace::context::{Carried, TRACEPARENT, TRACESTATE};
+use crate::trace::span::Span;
 
 /// What is read at once, at least. Longer requests are not for this lane.
 const READ_BYTES: usize = 16 * 1024;
@@ -84,7 +87,7 @@ pub async fn serve(
             return Some(input);
         }
         let used: usize = asked.iter().map(|asked| asked.used).sum();
-        let mut round = begin(app, peer, &asked);
+        let mut round = begin(api, peer, &asked);
         let mut last = false;
         while !round.is_over() {
             let answers = round.next(stream, &mut patience).await?;
@@ -93,13 +96,14 @@ pub async fn serve(
             output.clear();
             let took_ns = app.started.now_ns() - began_ns;
             let count = answers.len();
-            for (answer, nth) in answers.into_iter().zip(1..) {
+            for (Answered { id, span, answer }, nth) in answers.into_iter().zip(1..) {
                 let last = last && nth == count;
                 let status = match answer {
-                    Answer::Paid(record) => write_paid(&mut output, &record, api.next_id(), last),
-                    Answer::Other(response) => write(&mut output, response, api.next_id(), last).await,
+                    Answer::Paid(record) => write_paid(&mut output, &record, id, last),
+                    Answer::Other(response) => write(&mut output, response, id, last).await,
                 };
                 app.metrics.answered(PAY_ROUTE, status, took_ns);
+                span.answered(status, 500);
             }
             if stream.write_all(&output).await.is_err() {
                 return None;
@@ -134,6 +138,7 @@ struct Asked<'a> {
     key: Option<&'a [u8]>,
     attempt: Option<&'a [u8]>,
     forwarded: Option<&'a [u8]>,
+    carried: Carried<'a>,
     body: &'a [u8],
     /// Its length.
     used: usize,
@@ -181,7 +186,8 @@ impl<'a> Asked<'a> {
         if (request.method, request.path, request.version) != (Some("POST"), Some("/v1/payments"), Some(1)) {
             return Err(Next::Other);
         }
-        let [mut length, mut authorization, mut key, mut attempt, mut forwarded] = [None; 5];
+        let [mut length, mut authorization, mut key, mut attempt, mut forwarded, mut parent, mut state] =
+            [None; 7];
         for h in request.headers.iter() {
             // The length decides first: most headers are none of these.
             let value = match h.name.len() {
@@ -190,6 +196,8 @@ impl<'a> Asked<'a> {
                 15 if h.name.eq_ignore_ascii_case("idempotency-key") => &mut key,
                 14 if h.name.eq_ignore_ascii_case(layer::ATTEMPT_HEADER.as_str()) => &mut attempt,
                 15 if h.name.eq_ignore_ascii_case(FORWARDED_FOR) => &mut forwarded,
+                11 if h.name.eq_ignore_ascii_case(TRACEPARENT) => &mut parent,
+                10 if h.name.eq_ignore_ascii_case(TRACESTATE) => &mut state,
                 // What changes how a message is read or what becomes of its connection.
                 6 if h.name.eq_ignore_ascii_case("expect") => return Err(Next::Other),
                 7 if h.name.eq_ignore_ascii_case("upgrade") => return Err(Next::Other),
@@ -212,7 +220,8 @@ impl<'a> Asked<'a> {
         }
         let used = head + length;
         let body = bytes.get(head..used).ok_or(Next::Partial)?;
-        Ok(Self { authorization, key, attempt, forwarded, body, used })
+        let carried = Carried { parent, state };
+        Ok(Self { authorization, key, attempt, forwarded, carried, body, used })
     }
 }
 
@@ -225,10 +234,24 @@ enum Answer {
 /// Requests that were begun together, to be answered in their order.
 struct Round<F> {
     /// Those whose answers have not been given out.
-    slots: VecDeque<Slot<F>>,
+    slots: VecDeque<Begun<F>>,
     deadline: Instant,
     /// A fault's wait is not the service's: then each has its own time limit, which begins after it.
     each_its_own: bool,
+}
+
+/// A request under way.
+struct Begun<F> {
+    id: RequestId,
+    span: Span,
+    slot: Slot<F>,
+}
+
+/// A request whose answer can be written.
+struct Answered {
+    id: RequestId,
+    span: Span,
+    answer: Answer,
 }
 
 enum Slot<F> {
@@ -242,13 +265,13 @@ impl<F: Future<Output = Answer>> Round<F> {
     }
 
     /// The next answers. `None` when the client hangs up before there is one.
-    async fn next(&mut self, stream: &TcpStream, patience: &mut Patience) -> Option<Vec<Answer>> {
+    async fn next(&mut self, stream: &TcpStream, patience: &mut Patience) -> Option<Vec<Answered>> {
         let mut late = pin!(patience.until(self.deadline));
         let mut hung_up = pin!(hung_up(stream));
         let mut waited = false;
         poll_fn(|cx| {
             let late = !self.each_its_own && late.as_mut().poll(cx).is_ready();
-            for slot in &mut self.slots {
+            for Begun { slot, .. } in &mut self.slots {
                 let Slot::Waits(asked) = slot else { continue };
                 match asked.as_mut().poll(cx) {
                     Poll::Ready(answer) => *slot = Slot::Answered(answer),
@@ -258,7 +281,7 @@ impl<F: Future<Output = Answer>> Round<F> {
                     Poll::Pending => {}
                 }
             }
-            let ready = self.slots.iter().take_while(|slot| matches!(slot, Slot::Answered(_))).count();
+            let ready = self.slots.iter().take_while(|b| matches!(b.slot, Slot::Answered(_))).count();
             if ready == 0 {
                 return hung_up.as_mut().poll(cx).map(|()| None);
             }
@@ -267,8 +290,8 @@ impl<F: Future<Output = Answer>> Round<F> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let answers = self.slots.drain(..ready).filter_map(|slot| match slot {
-                Slot::Answered(answer) => Some(answer),
+            let answers = self.slots.drain(..ready).filter_map(|Begun { id, span, slot }| match slot {
+                Slot::Answered(answer) => Some(Answered { id, span, answer }),
                 Slot::Waits(_) => None,
             });
             Poll::Ready(Some(answers.collect()))
@@ -278,14 +301,16 @@ impl<F: Future<Output = Answer>> Round<F> {
 }
 
 /// Begins to answer what is `asked`, in its order.
-fn begin<'a>(
-    app: &'a Arc<App>,
-    peer: IpAddr,
-    asked: &'a [Asked<'_>],
-) -> Round<impl Future<Output = Answer> + 'a> {
+fn begin<'a>(api: &'a Api, peer: IpAddr, asked: &'a [Asked<'_>]) -> Round<impl Future<Output = Answer> + 'a> {
+    let app = api.app();
     let each_its_own = app.leases.any_at(FaultPoint::Api);
     let deadline = timer::now() + app.request_timeout;
-    let begun = |asked| Slot::Waits(Box::pin(answer(app, peer, asked, deadline, each_its_own)));
+    let begun = |asked: &'a Asked<'_>| {
+        let id = api.next_id();
+        let span = app.span(id, PAY_ROUTE, || asked.carried);
+        let answer = span.of_request(id, answer(app, peer, asked, deadline, each_its_own));
+        Begun { id, span, slot: Slot::Waits(Box::pin(answer)) }
+    };
     Round { slots: asked.iter().map(begun).collect(), deadline, each_its_own }
 }
 
@@ -322,7 +347,7 @@ async fn answer(
         paid.await
     };
     match paid {
-        Ok(Answered { settled: Settled { record, replayed: false }, degraded: false })
+        Ok(payments::Answered { settled: Settled { record, replayed: false }, degraded: false })
             if matches!(record.verdict, Verdict::Succeeded { .. }) =>
         {
             Answer::Paid(record)
@@ -340,7 +365,7 @@ async fn hung_up(stream: &TcpStream) {
 }
 
 /// Writes the answer to a payment that was made; returns its status.
-fn write_paid(out: &mut Vec<u8>, record: &Record, id: u128, last: bool) -> u16 {
+fn write_paid(out: &mut Vec<u8>, record: &Record, id: RequestId, last: bool) -> u16 {
     thread_local! {
         static BODY: RefCell<String> = const { RefCell::new(String::new()) };
     }
@@ -354,7 +379,7 @@ fn write_paid(out: &mut Vec<u8>, record: &Record, id: u128, last: bool) -> u16 {
 }
 
 /// Writes any other answer; returns its status.
-async fn write(out: &mut Vec<u8>, response: Response, id: u128, last: bool) -> u16 {
+async fn write(out: &mut Vec<u8>, response: Response, id: RequestId, last: bool) -> u16 {
     let (parts, body) = response.into_parts();
     // It is in memory: there is nothing to wait for, and nothing that could fail.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -369,10 +394,10 @@ async fn write(out: &mut Vec<u8>, response: Response, id: u128, last: bool) -> u
 }
 
 /// Writes the headers that every answer has, and its body.
-fn finish(out: &mut Vec<u8>, body: &[u8], id: u128, last: bool) {
+fn finish(out: &mut Vec<u8>, body: &[u8], id: RequestId, last: bool) {
     let close = if last { "connection: close\r\n" } else { "" };
     // Writing to memory does not fail.
-    let _ = write!(out, "request-id: req_{id:020x}\r\ncontent-length: {}\r\n{close}date: ", body.len());
+    let _ = write!(out, "request-id: {id}\r\ncontent-length: {}\r\n{close}date: ", body.len());
     date(out);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);

@@ -7,21 +7,30 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::body::{self, Fields};
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render;
+use super::schemas::{Login, Refresh};
 use crate::limits::{ACCESS_TOKEN_S, REFRESH_TOKEN_S};
 
-#[derive(Serialize)]
+/// Tokens.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tokens)]
 struct Granted<'a> {
+    /// For `Authorization: Bearer`.
     access_token: &'a str,
     token_type: &'static str,
+    /// In seconds.
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refresh_token: Option<&'a str>,
+    /// In seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refresh_expires_in: Option<u64>,
 }
 
@@ -30,6 +39,19 @@ struct Granted<'a> {
 /// # Errors
 /// 400 for a field that is wrong, 401 for the wrong user or password, 429 when other passwords
 /// are being checked.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    operation_id = "login",
+    tag = "login",
+    summary = "A password for an access token and a refresh token",
+    security(()),
+    request_body(content = Login, example = json!({"username": "customer", "password": "correct horse battery staple"})),
+    responses(
+        (status = 200, body = Granted, description = "Tokens"),
+        (status = 401, body = Envelope, description = "The user or the password is wrong"),
+    ),
+)]
 pub async fn login(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let (username, password) = (fields.text("username")?, fields.text("password")?);
@@ -65,6 +87,19 @@ pub async fn login(State(app): State<Arc<App>>, body: Body) -> Result<Response, 
 ///
 /// # Errors
 /// 400 for a field that is wrong, 401 for a token that is not one.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/refresh",
+    operation_id = "refresh",
+    tag = "login",
+    summary = "A refresh token for another access token",
+    security(()),
+    request_body(content = Refresh),
+    responses(
+        (status = 200, body = Granted, description = "An access token"),
+        (status = 401, body = Envelope, description = "It is no valid refresh token"),
+    ),
+)]
 pub async fn refresh(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let token = fields.text("refresh_token")?;

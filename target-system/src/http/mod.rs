@@ -11,6 +11,7 @@
 //! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
+//! * [`openapi`], [`schemas`]: the API, described.
 //! * [`peer`]: another service, asked.
 
 pub mod accept;
@@ -22,9 +23,11 @@ pub mod body;
 pub mod checkout;
 pub mod express;
 pub mod login;
+pub mod openapi;
 pub mod payments;
 pub mod peer;
 pub mod problem;
 pub mod rates;
 pub mod render;
+pub mod schemas;
 pub mod status;

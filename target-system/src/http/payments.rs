@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
 use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
@@ -17,18 +18,21 @@ use super::accounts::seen;
 use super::app::App;
 use super::body;
 use super::checkout;
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render::{self, Wanted};
+use super::schemas::{KnownPayment, NewPayment, Payment, PaymentList};
 use crate::auth::bearer::Caller;
 use crate::bank::{Asked, BankError, Refused, Settled};
 use crate::decline::Decline;
 use crate::fraud::Checked;
 use crate::idempotency::ScopedKey;
-use crate::ids::{AccountId, parse_payment};
+use crate::ids::{AccountId, parse_payment, payment_id};
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::profile::Fee;
 use crate::record::{Order, Record, Verdict};
 use crate::timer;
+use crate::trace;
+use crate::trace::span::{Span, SpanKind};
 
 /// Says that an answer was given before.
 const REPLAYED: &str = "idempotent-replayed";
@@ -49,16 +53,55 @@ pub struct Answered {
 ///
 /// # Errors
 /// 400, 402, 409, 413, 422, 503: `docs/target.md` has the table.
-pub async fn create(
-    app: &Arc<App>,
-    caller: &Caller,
-    request: Request<Incoming>,
-) -> Result<Response, Problem> {
+pub async fn create<B>(app: &Arc<App>, caller: &Caller, request: Request<B>) -> Result<Response, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let deadline = timer::now() + app.request_timeout;
     let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
     let subject = Subject::of(request.headers(), || 0);
     let order = body::order(&body::read(request.into_body()).await?)?;
     Ok(pay(app, key, order, subject, deadline).await?.into_response())
+}
+
+/// [`create`], for the router: so that it knows the call. Requests go past the router.
+///
+/// # Errors
+/// As [`create`].
+#[utoipa::path(
+    post,
+    path = "/v1/payments",
+    operation_id = "createPayment",
+    tag = "payments",
+    summary = "Makes a payment, once for its key",
+    description = "Answered after it is on disk. The same key with the same fields is given the same answer again.",
+    params(
+        ("Idempotency-Key" = String, Header, description = "The payment's own name, by which it is made once",
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "order-1001"),
+    ),
+    request_body(content = NewPayment,
+        example = json!({"from": "acc_00000001", "to": "acc_00000002", "amount": 1250, "currency": "EUR"})),
+    responses(
+        (status = 201, body = Payment, description = "Made", headers(
+            ("Idempotent-Replayed" = String, description = "`true`: this answer was given before"),
+            ("Degraded" = String, description = "`fraud`: decided without an answer of the fraud check"),
+        )),
+        (status = 402, body = Envelope, description = "Declined, and remembered; no money moved", headers(
+            ("Idempotent-Replayed" = String, description = "`true`: this answer was given before"),
+            ("Degraded" = String, description = "`fraud`: decided without an answer of the fraud check"),
+        )),
+        (status = 409, body = Envelope, description = "A payment with this key is under way",
+            headers(("Retry-After" = u64, description = "In seconds"))),
+        (status = 422, body = Envelope, description = "The key stands for other fields"),
+    ),
+)]
+pub async fn make(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    create(&app, &caller, request).await
 }
 
 impl IntoResponse for Answered {
@@ -108,7 +151,7 @@ pub async fn pay(
     }
     let Checked { declined, degraded } = decide(app, &order, subject).await;
     pass_store_fault(app, subject).await?;
-    let asked = Asked { order, declined, claim, request_id: subject.request_id };
+    let asked = Asked { order, declined, claim, request_id: subject.request_id, trace: None };
     let settled = settle(app, asked).await?;
     Ok(Answered { settled, degraded: degraded && !settled.replayed })
 }
@@ -121,29 +164,51 @@ pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<(), 
 }
 
 /// Has the store settle what is asked.
-pub(super) async fn settle(app: &App, asked: Asked) -> Result<Settled, Problem> {
+pub(super) async fn settle(app: &App, mut asked: Asked) -> Result<Settled, Problem> {
     let fee = app.fee.and_then(|fee| charged(app, fee, &asked));
-    let settled = app.bank.settle(asked).await.map_err(|e| refused(app, e))?;
-    match settled.record.verdict {
-        _ if settled.replayed => {
+    let span = trace::step("store", SpanKind::Internal);
+    asked.trace = span.trace().if_sampled();
+    let settled = app.bank.settle(asked).await;
+    if span.is_sampled() {
+        tell(span, &settled);
+    }
+    let settled = settled.map_err(|e| refused(app, e))?;
+    match (settled.replayed, settled.record.verdict, fee) {
+        (true, ..) => {
             app.metrics.replays.inc();
         }
-        Verdict::Declined { why } => app.metrics.declined(why),
-        Verdict::Succeeded { .. } => {
-            if let Some(fee) = fee {
-                // One of the naive profile's flaws: whether it was paid is nobody's concern.
-                let _ = app.bank.settle(fee).await;
-            }
+        (false, Verdict::Succeeded { .. }, Some(fee)) => {
+            // One of the naive profile's flaws: whether it was paid is nobody's concern.
+            let _ = app.bank.settle(fee).await;
         }
+        _ => {}
     }
     Ok(settled)
+}
+
+/// Ends the store's span: what became of the payment, and which it is.
+fn tell(mut span: Span, settled: &Result<Settled, Refused>) {
+    match settled.map(|settled| settled.record.verdict) {
+        Ok(Verdict::Succeeded { seq }) => span.set("payments.payment.id", payment_id(seq)),
+        Ok(Verdict::Declined { why }) => span.set("payments.decline.code", why.code()),
+        Err(Refused::Failed) => span.fail("store_unavailable"),
+        Err(Refused::Full) => span.fail("overloaded"),
+        Err(_) => {}
+    }
+    span.end();
 }
 
 /// The payment of `fee` that goes with what is asked.
 fn charged(app: &App, fee: Fee, asked: &Asked) -> Option<Asked> {
     let claim = app.keys.claim(asked.claim.key().of_more(b"#fee")?)?;
     let order = Order { to: fee.to, amount: fee.amount, ..asked.order };
-    (order.from != order.to).then_some(Asked { order, declined: None, claim, request_id: asked.request_id })
+    (order.from != order.to).then_some(Asked {
+        order,
+        declined: None,
+        claim,
+        request_id: asked.request_id,
+        trace: None,
+    })
 }
 
 /// Why an order was not settled, as an answer. Like Stripe, an id in a field that names nothing
@@ -207,6 +272,18 @@ fn rendered(status: StatusCode, record: &Record) -> Response {
 ///
 /// # Errors
 /// 404 when there is none.
+#[utoipa::path(
+    get,
+    path = "/v1/payments/{id}",
+    operation_id = "getPayment",
+    tag = "payments",
+    summary = "A payment",
+    params(("id" = String, Path, description = "The payment's id", pattern = "^pay_[0-9]{16}$", example = "pay_0000000000000001")),
+    responses(
+        (status = 200, body = Payment, description = "The payment"),
+        (status = 404, body = Envelope, description = "There is none with this id"),
+    ),
+)]
 pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such payment");
     let seq = parse_payment(&id).ok_or_else(none)?;
@@ -225,6 +302,20 @@ pub struct Find {
 ///
 /// # Errors
 /// 400 without a key, 404 when it stands for nothing.
+#[utoipa::path(
+    get,
+    path = "/v1/payments",
+    operation_id = "findPayment",
+    tag = "payments",
+    summary = "What the caller's key stands for; a decline too",
+    params(("idempotency_key" = String, Query, description = "The key of a payment",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "order-1001")),
+    responses(
+        (status = 200, body = KnownPayment, description = "The payment, or the decline"),
+        (status = 400, body = Envelope, description = "No key"),
+        (status = 404, body = Envelope, description = "It stands for nothing"),
+    ),
+)]
 pub async fn find(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -253,6 +344,25 @@ pub struct Page {
 ///
 /// # Errors
 /// 404 for no account, 400 for a query that makes no sense.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}/payments",
+    operation_id = "listPayments",
+    tag = "accounts",
+    summary = "An account's payments, newest first",
+    params(
+        ("id" = String, Path, description = "The account's id", pattern = "^acc_[0-9]{8}$", example = "acc_00000001"),
+        ("limit" = Option<u32>, Query, description = "At most so many; 10 when absent", minimum = 1, maximum = 100, nullable = false),
+        ("starting_after" = Option<String>, Query, description = "From the payment behind this one on", pattern = "^pay_[0-9]{16}$", nullable = false),
+        ("fields" = Option<String>, Query, description = "Those fields alone, with commas between them; all when absent", nullable = false,
+            pattern = "^(id|status|seq|from|to|amount|currency|created_at)(,(id|status|seq|from|to|amount|currency|created_at))*$"),
+    ),
+    responses(
+        (status = 200, body = PaymentList, description = "A page"),
+        (status = 400, body = Envelope, description = "The query makes no sense, or `starting_after` is no payment of the account"),
+        (status = 404, body = Envelope, description = "There is no such account"),
+    ),
+)]
 pub async fn list(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

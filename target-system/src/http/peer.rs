@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::auth::secret::Secret;
 use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS, PEER_IDLE};
 use crate::resilience::guard::Failure;
+use crate::trace;
+use crate::trace::span::SpanKind;
 
 /// Where a service is: `http://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,15 +100,30 @@ impl Peer {
         if let Some(key) = key {
             headers.insert("idempotency-key", HeaderValue::from_str(key).map_err(|_| Failure::Failed)?);
         }
-        let failed = |error: &dyn std::error::Error| {
-            tracing::debug!(%uri, %error, "no answer");
-            Failure::Failed
+        let mut span = trace::step("POST", SpanKind::Client);
+        span.trace().carry(headers);
+        if span.is_sampled() {
+            span.set("http.request.method", "POST");
+            span.set("url.full", uri.to_string());
+            span.set("server.address", uri.host().unwrap_or_default());
+            span.set("server.port", i64::from(uri.port_u16().unwrap_or(80)));
+        }
+        let answered = async {
+            let answer = self.client.request(request).await.map_err(|e| failed(uri, &e))?;
+            let status = answer.status();
+            // Read to its end whatever the status: the connection is used again after that.
+            let body = Limited::new(answer.into_body(), MAX_BODY_BYTES).collect().await;
+            Ok((status, body.map_err(|e| failed(uri, &*e))?.to_bytes()))
         };
-        let answer = self.client.request(request).await.map_err(|e| failed(&e))?;
-        let status = answer.status();
-        // Read to its end whatever the status: the connection is used again after that.
-        let body = Limited::new(answer.into_body(), MAX_BODY_BYTES).collect().await;
-        let body = body.map_err(|e| failed(&*e))?.to_bytes();
+        let (status, body) = match answered.await {
+            Ok(answered) => answered,
+            Err(error) => {
+                span.fail("no_answer");
+                span.end();
+                return Err(error);
+            }
+        };
+        span.answered(status.as_u16(), 400);
         match status {
             status if status.is_success() => Ok(body),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Failed),
@@ -114,6 +131,11 @@ impl Peer {
             _ => Err(Failure::Failed),
         }
     }
+}
+
+fn failed(uri: &Uri, error: &dyn std::error::Error) -> Failure {
+    tracing::debug!(%uri, %error, "no answer");
+    Failure::Failed
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::decline::Decline;
 
@@ -25,18 +26,27 @@ pub struct Problem {
     not_executed: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Error {
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Error {
+    /// The family of the error.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The error, for programs.
     code: &'static str,
+    /// The error, for people.
+    #[schema(value_type = String)]
     message: Cow<'static, str>,
+    /// The field, parameter or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
     param: Option<Cow<'static, str>>,
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Envelope<'a> {
     error: &'a Error,
 }
 

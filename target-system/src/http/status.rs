@@ -11,10 +11,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use squall_record::clock;
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::payments::{refused, unreadable};
-use super::problem::Problem;
+use super::problem::{Envelope, Problem};
 use super::render;
 use crate::bank::{Bank, StoreHealth, Sums};
 use crate::cache::CacheHealth;
@@ -28,7 +29,7 @@ use crate::store::recount::Recount;
 use crate::strain::Checks;
 use crate::worker::metrics::{Figures, NotifyMetrics};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Health {
     status: &'static str,
     ready: bool,
@@ -53,7 +54,7 @@ struct Health {
     faults: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Idempotency {
     /// The setting.
     window_s: u64,
@@ -62,7 +63,7 @@ struct Idempotency {
     kept: Option<Kept>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Admitting {
     under_way: usize,
     /// None when everything is admitted.
@@ -70,7 +71,7 @@ struct Admitting {
 }
 
 /// The embedded store's keys.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Kept {
     /// The setting.
     window_keys: u64,
@@ -102,17 +103,29 @@ fn database(app: &App) -> Option<&Postgres> {
 }
 
 /// `GET /livez`: the process answers.
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "watching", summary = "The process answers", security(()),
+    responses((status = 200, body = String, content_type = "text/plain", description = "It does")))]
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: it may take traffic; 503 when it may not.
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "watching", summary = "It may take traffic", security(()),
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "It may"),
+        (status = 503, body = String, content_type = "text/plain", description = "It may not: its store is away, it drains, or it is strained"),
+    ))]
 pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     if ready(&app) { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
 /// `GET /health`: every check with its figures; 503 when it is not healthy. Some atomics, one
 /// lock for a few words and one file of `/proc`: cheap enough to be asked each second.
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "watching", summary = "Every check with its figures", security(()),
+    responses(
+        (status = 200, body = Health, description = "It may take traffic"),
+        (status = 503, body = Health, description = "It may not"),
+    ))]
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     let store = app.bank.health();
     let outbox = app.metrics.outbox.as_ref().map(|outbox| outbox.health(app.outbox_limit));
@@ -145,6 +158,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /metrics`, in OpenMetrics' text form.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "watching", summary = "Figures for Prometheus", security(()),
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "In OpenMetrics' text form")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     if let Some(database) = database(&app) {
         database.read_gauges();
@@ -168,7 +183,7 @@ pub struct How {
     recount: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Audit {
     /// Whether everything below holds.
     balanced: bool,
@@ -190,6 +205,18 @@ struct Audit {
 ///
 /// # Errors
 /// 400 for another query, 429 when a recount is under way, 503 when the store cannot be read.
+#[utoipa::path(
+    get,
+    path = "/v1/audit",
+    operation_id = "audit",
+    tag = "books",
+    summary = "Totals that must hold",
+    params(("recount" = Option<bool>, Query, description = "Reads every payment again and computes every balance anew; one at a time", nullable = false)),
+    responses(
+        (status = 200, body = Audit, description = "The totals, and whether they hold"),
+        (status = 400, body = Envelope, description = "The query makes no sense"),
+    ),
+)]
 pub async fn audit(
     State(app): State<Arc<App>>,
     query: Result<Query<How>, QueryRejection>,

@@ -32,6 +32,7 @@ use crate::limits::{MAX_VOIDS, VOID_TIME};
 use crate::record::Order;
 use crate::resilience::guard::{CallError, Failure, Guard};
 use crate::timer;
+use crate::trace;
 
 /// Where a payment is authorised.
 pub const AUTHORIZE: &str = "/v1/authorizations";
@@ -130,7 +131,7 @@ impl Network {
             return;
         };
         let network = Arc::clone(self);
-        tokio::spawn(async move {
+        let voiding = async move {
             let body = render::bytes(&Void { authorization: &authorization.0 });
             let asked = network.guard.call(timer::now() + VOID_TIME, || async {
                 network.peer.post(&network.void, None, body.clone()).await.map(drop)
@@ -143,7 +144,8 @@ impl Network {
                 }
             };
             drop(under_way);
-        });
+        };
+        tokio::spawn(trace::current().work(voiding));
     }
 
     /// Waits for the voids under way, and begins no more.

@@ -27,7 +27,7 @@ use crate::http::payments;
 use crate::http::problem::Problem;
 use crate::http::render;
 use crate::limits::LONGEST_LATENCY;
-use crate::role::{self, RoleArgs};
+use crate::role::{self, About, RoleArgs};
 
 /// The 99th percentile of the standard normal distribution.
 const Z_99: f64 = 2.326_347_9;
@@ -110,7 +110,8 @@ pub fn serve(args: NetworkArgs) -> anyhow::Result<()> {
     r.register("network_replays", "Keys that were asked about again", issuers.replays.clone());
     r.register("network_voids", "Authorisations taken back", issuers.voids.clone());
     let router = Router::new().route(AUTHORIZE, post(authorize)).route(VOID, post(void));
-    role::serve(&role, router.with_state(issuers), registry)
+    let about = About { service: "payments-network", calls: &["POST /v1/authorizations", "POST /v1/voids"] };
+    role::serve(&role, about, router.with_state(issuers), registry)
 }
 
 /// `POST /v1/authorizations` + `Idempotency-Key`, with a payment as `POST /v1/payments` takes it.

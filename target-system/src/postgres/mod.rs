@@ -391,6 +391,9 @@ impl Committer {
                 Ok(outcomes) => {
                     let took_ns = self.clock.now_ns() - began_ns;
                     self.count(&asked, &outcomes, took_ns);
+                    for trace in asked.iter().filter_map(|asked| asked.trace.as_deref()) {
+                        trace.committed(asked.len(), took_ns);
+                    }
                     for (reply, outcome) in replies.into_iter().zip(outcomes) {
                         // Whoever has hung up does not want to know.
                         let _ = reply.send(outcome);
@@ -471,6 +474,7 @@ impl Committer {
                 continue;
             }
             fresh += 1;
+            self.metrics.settled(&settled.record);
             match settled.record.verdict {
                 Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);

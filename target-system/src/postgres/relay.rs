@@ -50,7 +50,7 @@ pub struct OutboxMetrics {
 }
 
 /// The same for `/health`.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct OutboxHealth {
     /// Whether the server of the queue is there.
     pub connected: bool,

@@ -16,6 +16,8 @@ use super::budget::{Budget, BudgetSettings};
 use super::bulkhead::{Bulkhead, BulkheadSettings, Full};
 use super::figures::Figures;
 use crate::timer;
+use crate::trace;
+use crate::trace::span::SpanKind;
 
 /// How a dependency is called.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +86,7 @@ impl CallError {
 }
 
 /// What `/health` says of a dependency.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct GuardHealth {
     breaker: &'static str,
     calls_under_way: usize,
@@ -157,8 +159,13 @@ impl Guard {
     {
         let began = timer::now();
         let until = deadline.min(began + self.settings.call);
-        let called = self.attempts(until, &ask).await;
+        let mut span = trace::step(self.figures.dependency(), SpanKind::Internal);
+        let called = trace::within(&span, self.attempts(until, &ask)).await;
         let outcome = called.as_ref().map_or_else(|e| e.label(), |_| "ok");
+        if called.is_err() {
+            span.fail(outcome);
+        }
+        span.end();
         self.figures.called(outcome, began.elapsed().as_secs_f64());
         if let Err(error) = &called {
             tracing::debug!(dependency = self.figures.dependency(), %error, "call");

@@ -22,7 +22,7 @@ pub struct Cut {
 }
 
 /// What a recount found. Everything but the first four is zero in a sound ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Recount {
     /// Payments read.
     pub payments: u64,

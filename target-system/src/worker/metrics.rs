@@ -20,7 +20,7 @@ struct Lane {
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// What `/health` says of the workers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Figures {
     sent: u64,
     failed: u64,
@@ -34,7 +34,7 @@ pub struct Figures {
     dead_letters: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Waiting {
     high: u64,
     normal: u64,

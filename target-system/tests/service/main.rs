@@ -7,6 +7,7 @@
 mod admin;
 mod api;
 mod auth;
+mod collector;
 mod crash;
 mod dependencies;
 mod idempotency;
@@ -15,8 +16,10 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod notify;
+mod observed;
 mod overload;
 mod profile;
 mod receiver;
 mod roles;
 mod support;
+mod traces;

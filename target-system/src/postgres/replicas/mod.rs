@@ -73,7 +73,7 @@ struct Replica {
 }
 
 /// What `/health` says of a replica.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ReplicaHealth {
     /// Its host and port.
     pub replica: String,

@@ -1,0 +1,75 @@
+//! Which request the code works for: its id, and the place in a trace where its further spans belong.
+//!
+//! Both are kept beside the task that works for the request, so that a line of the log has them and a call to another
+//! service carries them without every function handing them on. Tracing is off unless a collector is named; then
+//! all of this is a number that is taken along.
+//!
+//! # Layout
+//!
+//! * [`context`]: the W3C headers.
+//! * [`span`]: what is told of a request's steps, when it is sampled.
+//! * [`export`]: spans on their way to a collector.
+//! * [`args`]: the settings.
+
+pub mod args;
+pub mod context;
+pub mod export;
+pub mod span;
+
+use std::fmt;
+
+use context::TraceContext;
+use span::{Span, SpanKind, Trace};
+
+/// A request's name, as its answer has it in `Request-Id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u128);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req_{:020x}", self.0)
+    }
+}
+
+/// What the current task works for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `None` in the services that are asked, which answer with none.
+    pub id: Option<RequestId>,
+    /// Where further spans belong.
+    pub trace: Trace,
+}
+
+tokio::task_local! {
+    static CURRENT: Request;
+}
+
+impl Request {
+    /// Works on `task` for this request.
+    pub fn work<F: Future>(self, task: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, task)
+    }
+}
+
+/// The request that the current task works for; none in those that work for nobody.
+#[must_use]
+pub fn current() -> Request {
+    CURRENT.try_with(Request::clone).unwrap_or_default()
+}
+
+/// A step of the current request, until the span ends.
+#[must_use]
+pub fn step(name: &'static str, kind: SpanKind) -> Span {
+    CURRENT.try_with(|request| request.trace.span(name, kind)).unwrap_or_default()
+}
+
+/// Works on `task` for the current request, as the step `span`.
+pub fn within<F: Future>(span: &Span, task: F) -> impl Future<Output = F::Output> {
+    Request { trace: span.trace().clone(), ..current() }.work(task)
+}
+
+/// The ids of the current request and its trace, for the log.
+#[must_use]
+pub fn ids() -> (Option<RequestId>, Option<TraceContext>) {
+    CURRENT.try_with(|request| (request.id, request.trace.context())).unwrap_or_default()
+}
