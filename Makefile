@@ -1,6 +1,6 @@
 # The one language of local work and CI.
 
-.PHONY: run check test servers bench
+.PHONY: run check test fuzz-api servers bench
 
 # Load, break and judge the reference payment service: about a minute.
 run:
@@ -15,6 +15,11 @@ check:
 # Every test. Needs Rust, a C compiler and the servers that `servers` installs where it can.
 test: servers
 	cargo test --workspace --locked
+
+# The reference service, asked everything that its OpenAPI allows and much that it does not: half a minute. Needs Python.
+fuzz-api:
+	cargo build -p payments --locked
+	target-system/tests/fuzz-api.sh
 
 # The servers that the tests start: Debian's packages, when they are missing and this is root.
 servers:

@@ -22,6 +22,8 @@ folder=$(mktemp -d)
 secret() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 PAYMENTS_TOKEN=$(secret) PAYMENTS_ADMIN_TOKEN=$(secret)
 export PAYMENTS_TOKEN PAYMENTS_ADMIN_TOKEN
+# Who logs in in the document's example.
+export PAYMENTS_USER=customer PAYMENTS_PASSWORD='correct horse battery staple'
 store=(--data "$folder/ledger")
 case " $* " in *" --store postgres "*) store=() ;; esac
 # It drains when the pipe to its standard input closes: however this script ends.

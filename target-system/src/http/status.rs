@@ -60,7 +60,7 @@ struct Idempotency {
     window_s: u64,
     /// What it comes to where that is known without counting.
     #[serde(flatten)]
-    kept: Option<Kept>,
+    kept: Kept,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -71,13 +71,17 @@ struct Admitting {
 }
 
 /// The embedded store's keys.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 struct Kept {
     /// The setting.
-    window_keys: u64,
-    /// How many keys are kept, and for how long they have been.
-    keys: u64,
-    effective_window_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_keys: Option<u64>,
+    /// How many keys are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
+    /// For how long they have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_window_s: Option<u64>,
 }
 
 /// Whether it may take traffic.
@@ -85,13 +89,17 @@ fn ready(app: &App) -> bool {
     app.bank.health().ok && !app.drain.has_begun() && app.strain.has_room()
 }
 
-/// The keys of the embedded store.
-fn kept(app: &App) -> Option<Kept> {
-    let Bank::Embedded(bank) = &app.bank else { return None };
+/// The keys of the embedded store; nothing of another's.
+fn kept(app: &App) -> Kept {
+    let Bank::Embedded(bank) = &app.bank else { return Kept::default() };
     let (keys, oldest_ms) = bank.keys();
     let now_ms = clock::unix_ms(clock::wall_now());
     let effective_window_s = if oldest_ms == 0 { 0 } else { now_ms.saturating_sub(oldest_ms) / 1000 };
-    Some(Kept { window_keys: bank.settings.key_limit, keys, effective_window_s })
+    Kept {
+        window_keys: Some(bank.settings.key_limit),
+        keys: Some(keys),
+        effective_window_s: Some(effective_window_s),
+    }
 }
 
 /// The database, when that is the store.
@@ -166,7 +174,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
     app.metrics.answer(Reading {
         queue_depth: app.bank.health().queue_depth,
-        keys: kept(&app).map(|kept| kept.keys),
+        keys: kept(&app).keys,
         under_way: (app.admission.under_way(), app.admission.limit().unwrap_or(usize::MAX)),
         connections: app.connections.load(Relaxed),
         pool: database(&app).map(Postgres::connections),

@@ -57,13 +57,13 @@ impl Figures {
 /// Where spans are put that have ended.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    spans: mpsc::Sender<Box<Span>>,
+    spans: mpsc::Sender<Span>,
     queue_full: Counter,
 }
 
 impl Outbox {
     /// Takes `span`, or counts that it could not.
-    pub fn offer(&self, span: Box<Span>) {
+    pub fn offer(&self, span: Span) {
         if self.spans.try_send(span).is_err() {
             self.queue_full.inc();
         }
@@ -108,7 +108,7 @@ struct Export {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
     resource: Resource,
-    queued: mpsc::Receiver<Box<Span>>,
+    queued: mpsc::Receiver<Span>,
     ended: watch::Receiver<bool>,
     figures: Figures,
     /// Whether the last export has failed.
@@ -136,7 +136,7 @@ impl Export {
         }
     }
 
-    async fn export(&mut self, batch: Vec<Box<Span>>) {
+    async fn export(&mut self, batch: Vec<Span>) {
         let count = batch.len() as u64;
         let sent = tokio::time::timeout(EXPORT_TIME, self.send(batch)).await;
         let sent = sent.unwrap_or_else(|_| Err(format!("no answer within {EXPORT_TIME:?}")));
@@ -161,14 +161,13 @@ impl Export {
     }
 
     /// Sends `batch`; how many of them the collector rejects.
-    async fn send(&self, batch: Vec<Box<Span>>) -> Result<u64, String> {
+    async fn send(&self, batch: Vec<Span>) -> Result<u64, String> {
         let scope = InstrumentationScope {
             name: "payments".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..InstrumentationScope::default()
         };
-        let spans = batch.into_iter().map(|span| *span).collect();
-        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
+        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: batch, ..ScopeSpans::default() }];
         let resource = Some(self.resource.clone());
         let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
         let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();

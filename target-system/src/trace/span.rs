@@ -215,7 +215,7 @@ impl Span {
     fn tell(&mut self) {
         if let (Some(mut told), Some(tracer)) = (self.told.take(), &self.trace.tracer) {
             told.end_time_unix_nano = now_unix_ns().max(told.start_time_unix_nano);
-            tracer.0.outbox.offer(told);
+            tracer.0.outbox.offer(*told);
         }
     }
 }

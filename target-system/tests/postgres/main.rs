@@ -26,3 +26,4 @@ mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
+mod watched;
