@@ -66,7 +66,7 @@ pub enum Command {
                       export PAYMENTS_TOKEN=$(openssl rand -hex 16) PAYMENTS_ADMIN_TOKEN=$(openssl rand -hex 16)\n  \
                       squall target --data ledger --accounts 10000 --opening-balance 1000000"
     )]
-    Target(payments::cli::ServeArgs),
+    Target(Box<payments::cli::ServeArgs>),
     /// Measure how fast and how punctual the generator is on this machine (about a minute)
     #[command(
         after_help = "Examples:\n  squall calibrate\n  squall calibrate --workers 2 --seconds 5 --json\n  \

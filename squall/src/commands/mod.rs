@@ -75,7 +75,7 @@ pub fn dispatch(command: Command) -> ExitCode {
         Command::Init { file } => scenario::init(&file),
         Command::List => scenario::list(),
         Command::Report(args) => report::report(&args),
-        Command::Target(args) => payments::serve::serve(args)
+        Command::Target(args) => payments::serve::serve(*args)
             .map(|()| exit::PASSED)
             .map_err(|e| Stop::Failed(e.context("serve payments"))),
         Command::Calibrate(args) => calibrate::calibrate(&args),

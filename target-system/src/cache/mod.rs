@@ -1,4 +1,4 @@
-//! Balances kept near, for processes that share a database: in the process ([`l1`]), in Redis ([`l2`]), and in
+//! Balances kept near, for processes that share a database: in the process (`l1`), in Redis (`l2`), and in
 //! the database, which alone is the truth.
 //!
 //! A balance that is read after a payment was acknowledged is never older than that payment, whichever process is
@@ -6,9 +6,9 @@
 //!
 //! * All caches belong to an epoch, which the database names ([`epoch`]). A process answers from its cache only
 //!   while it has known for less than [`CACHE_LEASE`](crate::limits::CACHE_LEASE) that its epoch is the
-//!   current one ([`lease`]).
+//!   current one (`lease`).
 //! * A payment is acknowledged when every process of the epoch has said that it knows of it, and Redis does
-//!   ([`session`]).
+//!   (`session`).
 //! * Who cannot get that said ends the epoch, and acknowledges when the last lease on it is over.
 //!
 //! `docs/decisions/0005-cache.md` has the argument.

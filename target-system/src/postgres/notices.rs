@@ -82,7 +82,7 @@ impl Told {
 }
 
 impl Relaying {
-    /// Relays what is left, if that is possible within [`LAST_RELAY`].
+    /// Relays what is left, if that is possible within a moment.
     pub async fn end(mut self) {
         self.ending.send_replace(true);
         if tokio::time::timeout(LAST_RELAY, &mut self.task).await.is_err() {
