@@ -82,7 +82,7 @@ impl Told {
 }
 
 impl Relaying {
-    /// Relays what is left, if that is possible within a moment.
+    /// Relays what is left, for a bounded time.
     pub async fn end(mut self) {
         self.ending.send_replace(true);
         if tokio::time::timeout(LAST_RELAY, &mut self.task).await.is_err() {

@@ -1,7 +1,7 @@
 //! Copies of the database that answer questions.
 //!
 //! Questions go round robin over the replicas that are fit: those whose lag was measured and is below
-//! the limit ([`lag`]). What a replica does not answer in time, answers with an error, or has not
+//! the limit (`lag`). What a replica does not answer in time, answers with an error, or has not
 //! replayed yet is asked of the primary; the client sees nothing of it.
 
 pub mod args;
