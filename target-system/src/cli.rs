@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::auth::args::SecurityArgs;
 use crate::bank::Kind;
 use crate::dependencies::args::DependencyArgs;
 use crate::http::rates::{Allowance, Rates};
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
+use crate::postgres::database::{CA_VAR, Database};
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::{self, Strategy};
 use crate::strain;
 
+pub use crate::auth::args::hash_password;
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
 pub use crate::network::service::{NetworkArgs, serve as serve_network};
 pub use crate::serve::serve;
@@ -26,11 +29,18 @@ Environment:
   PAYMENTS_ADMIN_TOKEN       needed: the bearer token of the admin port
   PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
   PAYMENTS_PASSWORD          their password
+  PAYMENTS_USER_ROLE         `customer` (when absent) or `operator`
+  PAYMENTS_USER_ACCOUNTS     a customer's accounts: `all` (when absent), or acc_00000001,acc_00000010-acc_00000019
+  PAYMENTS_USERS_FILE        further users, in TOML or JSON
   PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
+  PAYMENTS_POSTGRES_CA       the certificate of the authority to trust, in PEM, when that ends in ?sslmode=verify-full
   PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
-  CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
+  CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent
+
+Each token, password, key and database may lie in a file instead, which the variable with _FILE behind its name
+names: PAYMENTS_TOKEN_FILE=/run/secrets/token";
 
 /// How the service runs. Secrets come from the environment alone, where no process list shows
 /// them.
@@ -110,6 +120,10 @@ pub struct ServeArgs {
     /// How many idempotency keys are kept; the oldest go first.
     #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_limit: u64,
+
+    /// Who is let in, and how.
+    #[command(flatten)]
+    pub security: Box<SecurityArgs>,
 
     /// How much work is taken on.
     #[command(flatten)]
@@ -235,14 +249,14 @@ impl PostgresArgs {
     /// # Errors
     /// When that makes no sense. What it holds is not told: a password is part of it.
     pub fn settings(&self, database: &str, args: &ServeArgs) -> anyhow::Result<postgres::Settings> {
-        let mut database: tokio_postgres::Config = database.parse().map_err(|_| {
-            anyhow::anyhow!("PAYMENTS_POSTGRES makes no sense; write postgres://user:password@host:5432/name")
-        })?;
+        let ca = std::env::var_os(CA_VAR).map(PathBuf::from);
+        let mut database = Database::parse(database, ca.as_deref())?;
         let acquire = Duration::from_millis(self.pool_acquire_ms);
         // What the URL asks of each session stays, behind ours.
         let own = format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms);
-        let options = format!("{own} {}", database.get_options().unwrap_or_default());
+        let options = format!("{own} {}", database.config.get_options().unwrap_or_default());
         database
+            .config
             .application_name("payments")
             .connect_timeout(acquire)
             .keepalives_idle(Duration::from_secs(10))

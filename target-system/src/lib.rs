@@ -22,7 +22,8 @@
 //! * [`dependencies`]: the services that are asked before a payment, when there are any.
 //! * [`resilience`]: what stands between this service and those.
 //! * [`role`]: what those services have in common; they are roles of the same program.
-//! * [`auth`]: tokens, passwords.
+//! * [`auth`]: tokens, passwords, roles.
+//! * [`cards`]: tokens that stand for cards.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], [`process`]: what the service says of itself.
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
@@ -32,6 +33,7 @@
 pub mod admission;
 pub mod auth;
 pub mod bank;
+pub mod cards;
 pub mod cli;
 pub mod decline;
 pub mod dependencies;

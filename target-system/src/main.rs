@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, serve, serve_fraud, serve_network};
+use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, hash_password, serve, serve_fraud, serve_network};
 use tracing_subscriber::EnvFilter;
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
@@ -30,6 +30,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Scores payments for `serve --fraud-url`.
     Fraud(FraudArgs),
+    /// Reads a password from standard input and prints what `PAYMENTS_USERS_FILE` keeps of it.
+    HashPassword,
     /// Stands in for a card network for `serve --network-url`.
     Network(NetworkArgs),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(*args),
         Command::Fraud(args) => serve_fraud(args),
         Command::Network(args) => serve_network(args),
+        Command::HashPassword => hash_password(),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,

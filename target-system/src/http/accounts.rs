@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::app::App;
+use super::app::{App, permit};
 use super::body::{self, Fields};
 use super::payments::{refused, unreadable};
 use super::problem::Problem;
 use super::render;
+use crate::auth::role::{Act, Caller};
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
@@ -48,8 +50,13 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
 /// `POST /v1/accounts` `{currency, opening_balance?}`
 ///
 /// # Errors
-/// 400 for a field that is wrong, 503 when the writer takes no more.
-pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
+/// 400 for a field that is wrong, 403 for who opens no accounts, 503 when the writer takes no more.
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    permit(&caller, Act::OpenAccount)?;
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let currency = fields.currency("currency")?;
     let opening = fields.amount("opening_balance", 0)?.unwrap_or(0);
@@ -61,9 +68,9 @@ pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     Ok(shown(StatusCode::CREATED, id, &account))
 }
 
-async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
+async fn find(app: &App, caller: &Caller, id: &str) -> Result<(AccountId, Held), Problem> {
     let none = || Problem::missing("there is no such account");
-    let id = AccountId::parse(id).ok_or_else(none)?;
+    let id = AccountId::parse(id).filter(|id| caller.reads(*id)).ok_or_else(none)?;
     let held = app.bank.account(id).await.map_err(unreadable)?;
     Ok((id, held.ok_or_else(none)?))
 }
@@ -71,18 +78,26 @@ async fn find(app: &App, id: &str) -> Result<(AccountId, Held), Problem> {
 /// `GET /v1/accounts/{id}`
 ///
 /// # Errors
-/// 404 when there is none.
-pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, held) = find(&app, &id).await?;
+/// 404 when the caller has none.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (id, held) = find(&app, &caller, &id).await?;
     Ok(shown(StatusCode::OK, id, &held.account))
 }
 
 /// `GET /v1/accounts/{id}/balance`, with the commit number as of which it holds.
 ///
 /// # Errors
-/// 404 when there is no such account.
-pub async fn balance(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (id, Held { account, as_of_seq }) = find(&app, &id).await?;
+/// 404 when the caller has no such account.
+pub async fn balance(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (id, Held { account, as_of_seq }) = find(&app, &caller, &id).await?;
     let balance = Balance {
         account: id.to_string(),
         currency: account.currency.code(),

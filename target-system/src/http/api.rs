@@ -26,8 +26,8 @@ use tower::{Layer as _, Service};
 
 use super::app::App;
 use super::problem::Problem;
-use super::{accounts, login, payments, status};
-use crate::auth::bearer::Caller;
+use super::{accounts, login, methods, payments, status};
+use crate::auth::role::Caller;
 use crate::metrics::PAY_ROUTE;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -62,6 +62,8 @@ impl Api {
             .route("/v1/accounts/{id}", get(accounts::get))
             .route("/v1/accounts/{id}/balance", get(accounts::balance))
             .route("/v1/accounts/{id}/payments", get(payments::list))
+            .route("/v1/payment_methods", post(methods::create))
+            .route("/v1/payment_methods/{id}", get(methods::get))
             .route("/v1/audit", get(status::audit))
             .route("/v1/auth/login", post(login::login))
             .route("/v1/auth/refresh", post(login::refresh));
@@ -204,6 +206,8 @@ fn route(method: &Method, path: &str) -> &'static str {
         ("POST", [Some("v1"), Some("payments"), None, ..]) => PAY_ROUTE,
         ("GET", [Some("v1"), Some("payments"), None, ..]) => "GET /v1/payments",
         ("GET", [Some("v1"), Some("payments"), Some(_), None, _]) => "GET /v1/payments/{id}",
+        ("POST", [Some("v1"), Some("payment_methods"), None, ..]) => "POST /v1/payment_methods",
+        ("GET", [Some("v1"), Some("payment_methods"), Some(_), None, _]) => "GET /v1/payment_methods/{id}",
         ("POST", [Some("v1"), Some("accounts"), None, ..]) => "POST /v1/accounts",
         ("GET", [Some("v1"), Some("accounts"), Some(_), None, _]) => "GET /v1/accounts/{id}",
         ("GET", [Some("v1"), Some("accounts"), Some(_), Some("balance"), None]) => {

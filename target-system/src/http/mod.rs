@@ -3,12 +3,13 @@
 //! # Layout
 //!
 //! * [`accept`]: the accept loop, its limits, and the drain.
+//! * [`tls`]: what stands around a connection, when that is asked for.
 //! * [`express`]: the short way of a payment, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
 //! * [`rates`]: how many requests each caller has.
 //! * [`checkout`]: a payment that asks other services first.
-//! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
+//! * [`payments`], [`accounts`], [`methods`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
 //! * [`peer`]: another service, asked.
@@ -22,9 +23,11 @@ pub mod body;
 pub mod checkout;
 pub mod express;
 pub mod login;
+pub mod methods;
 pub mod payments;
 pub mod peer;
 pub mod problem;
 pub mod rates;
 pub mod render;
 pub mod status;
+pub mod tls;

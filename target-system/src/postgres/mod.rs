@@ -5,16 +5,21 @@
 //! are. Nothing is acknowledged before the database has said that it is durable.
 //!
 //! * [`schema`]: tables, and how they come to be.
+//! * [`database`]: where it is.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
 //! * `known`: what is known of an order before it.
+//! * [`logins`], [`methods`]: refresh tokens' logins, payment methods.
 //! * [`read`]: accounts and payments, found.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
 
 pub mod audit;
 pub mod commit;
+pub mod database;
 mod known;
+pub mod logins;
+pub mod methods;
 pub mod pool;
 pub mod read;
 pub mod rows;
@@ -29,7 +34,6 @@ use deadpool_postgres::{Object, Pool};
 use squall_record::clock::Clock;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_postgres::Config;
 
 use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
 use crate::ids::AccountId;
@@ -40,6 +44,7 @@ use crate::money::Currency;
 use crate::notify::Notifier;
 use crate::record::Verdict;
 use commit::Outcome;
+use database::Database;
 use pool::PoolSettings;
 
 /// How often a batch is tried while others are in its way.
@@ -63,8 +68,8 @@ pub enum Strategy {
 /// How the database is used.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it is. It holds a password.
-    pub database: Config,
+    /// Where it is.
+    pub database: Database,
     /// The connections.
     pub pool: PoolSettings,
     /// How payments become transactions.
@@ -267,7 +272,13 @@ impl Postgres {
         Ok((id, Account { currency, opening, balance: opening, last_seq: 0 }))
     }
 
-    /// The connections.
+    /// The connections, for what is kept beside the payments.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool.clone()
+    }
+
+    /// The connections, in figures.
     #[must_use]
     pub fn connections(&self) -> PoolReading {
         let status = self.pool.status();

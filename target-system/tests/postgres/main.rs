@@ -11,11 +11,23 @@ mod authorized;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+#[path = "../service/logins.rs"]
+mod logins;
+#[path = "../service/methods.rs"]
+mod methods;
 mod own;
+#[path = "../service/ownership.rs"]
+mod ownership;
 #[path = "../service/roles.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod roles;
+#[path = "../service/secrets.rs"]
+mod secrets;
+mod security;
 mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
+#[path = "../service/users.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod users;

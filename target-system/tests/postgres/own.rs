@@ -16,7 +16,7 @@ pub fn beside(server: &Server, args: &[&str]) -> Service {
     Service::launch(command(server).args(args))
 }
 
-fn command(server: &Server) -> Command {
+pub fn command(server: &Server) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
     c.args(["serve", "--announce", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         .args(["--accounts", "10", "--opening-balance", "1000000"])

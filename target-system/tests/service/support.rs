@@ -63,9 +63,15 @@ pub fn after(prelude: &str, plain: &Command) -> Command {
 impl Service {
     /// A service on a new ledger, with further arguments.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| {})
+    }
+
+    /// The same with something else about its command, which `set` changes.
+    pub fn start_with(args: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = bare("127.0.0.1:0", 10);
         let kept = keeping::keep(&mut command, folder.path());
+        set(&mut command);
         let mut service = Self::launch(command.args(args));
         (service._folder, service.kept) = (Some(folder), Some(kept));
         service
@@ -233,6 +239,10 @@ impl Client {
     pub fn with_token(mut self, token: &str) -> Self {
         token.clone_into(&mut self.token);
         self
+    }
+
+    pub fn token(&self) -> String {
+        self.token.clone()
     }
 
     pub fn get(&mut self, path: &str) -> Reply {
