@@ -26,10 +26,11 @@ pub async fn begin(pool: &Pool, user: &str, last: Last) -> Result<(), BankError>
     let crowd_out = connection
         .prepare_cached(
             "DELETE FROM logins WHERE id IN (
-                 SELECT id FROM logins WHERE username = $1 ORDER BY ends_at DESC OFFSET $2 - 1)",
+                 SELECT id FROM logins WHERE username = $1 ORDER BY ends_at DESC OFFSET $2)",
         )
         .await?;
-    let most = i64::try_from(MAX_LOGINS_OF_USER).unwrap_or(i64::MAX);
+    // One more is about to begin.
+    let most = i64::try_from(MAX_LOGINS_OF_USER - 1).unwrap_or(i64::MAX);
     connection.execute(&crowd_out, &[&user, &most]).await?;
     let insert = connection
         .prepare_cached(

@@ -29,5 +29,4 @@ mod server;
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
 #[path = "../service/users.rs"]
-#[expect(dead_code, reason = "these tests need a part of it")]
 mod users;

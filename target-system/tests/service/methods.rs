@@ -51,8 +51,8 @@ fn a_key_stands_for_one_card_of_its_caller() {
     assert_ne!(add(&mut bob, Some("k"), AMEX).json()["id"], first.json()["id"]);
     assert_eq!(add(&mut ann, Some("a b"), AMEX).param(), "Idempotency-Key");
     // Whoever asks at once is given one, too.
+    let token = ann.token();
     let ids: Vec<String> = std::thread::scope(|s| {
-        let token = ann.token();
         let add_one = || add(&mut service.client().with_token(&token), Some("at-once"), AMEX).body;
         let adding = [(); 4].map(|()| s.spawn(add_one));
         adding.into_iter().map(|t| t.join().unwrap()).collect()
