@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
@@ -117,7 +117,7 @@ fn parse(text: &str, json: bool) -> anyhow::Result<Vec<User>> {
             None => anyhow!("{}", e.message()),
         })?,
     };
-    Ok(file.user.into_iter().map(|entry| entry.0).collect())
+    file.user.into_iter().map(Entry::user).collect()
 }
 
 #[derive(Deserialize)]
@@ -126,46 +126,46 @@ struct File {
     user: Vec<Entry>,
 }
 
-struct Entry(User);
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields {
-    name: Text,
-    password: Text,
-    role: Text,
+struct Entry {
+    #[serde(deserialize_with = "name")]
+    name: String,
+    #[serde(deserialize_with = "hash")]
+    password: PasswordHash,
+    #[serde(deserialize_with = "role")]
+    role: Role,
     accounts: Option<Listed>,
 }
 
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let Fields { name: Text(name), password, role, accounts } = Fields::deserialize(d)?;
-        if !is_name(&name) {
-            return Err(D::Error::custom(format_args!(
-                "`name` is 1 to {MAX_SUBJECT_BYTES} visible ASCII characters and not `{SERVICE}`"
-            )));
-        }
-        let hash = PasswordHash::parse(&password.0)
-            .map_err(|e| D::Error::custom(format_args!("`password` of `{name}`: {e}")))?;
-        let role = user_role(&role.0).ok_or_else(|| {
-            D::Error::custom(format_args!("`role` of `{name}` is neither `customer` nor `operator`"))
-        })?;
+impl Entry {
+    fn user(self) -> anyhow::Result<User> {
+        let Self { name, password, role, accounts } = self;
         let accounts = match (role, accounts) {
-            (Role::Customer, None) => {
-                return Err(D::Error::custom(format_args!(
-                    "`accounts` of `{name}` is missing: a customer has some"
-                )));
-            }
             (Role::Customer, Some(Listed(accounts))) => accounts,
-            (_, Some(_)) => {
-                return Err(D::Error::custom(format_args!(
-                    "`accounts` of `{name}`: an operator has none, and reads all"
-                )));
-            }
+            (Role::Customer, None) => bail!("`accounts` of `{name}` is missing: a customer has some"),
+            (_, Some(_)) => bail!("`accounts` of `{name}`: an operator has none, and reads all"),
             (_, None) => Accounts::All,
         };
-        Ok(Entry(User { caller: Caller::new(&name, role, accounts), hash }))
+        Ok(User { caller: Caller::new(&name, role, accounts), hash: password })
     }
+}
+
+fn name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let Text(name) = Text::deserialize(d)?;
+    let message =
+        || format!("`name` is 1 to {MAX_SUBJECT_BYTES} visible ASCII characters and not `{SERVICE}`");
+    if is_name(&name) { Ok(name) } else { Err(D::Error::custom(message())) }
+}
+
+fn hash<'de, D: Deserializer<'de>>(d: D) -> Result<PasswordHash, D::Error> {
+    let Text(hash) = Text::deserialize(d)?;
+    PasswordHash::parse(&hash).map_err(|e| D::Error::custom(format_args!("`password`: {e}")))
+}
+
+fn role<'de, D: Deserializer<'de>>(d: D) -> Result<Role, D::Error> {
+    let Text(role) = Text::deserialize(d)?;
+    user_role(&role).ok_or_else(|| D::Error::custom("`role` is neither `customer` nor `operator`"))
 }
 
 /// A string. Whatever stands there instead is not told: it may be a password.
@@ -275,14 +275,14 @@ mod tests {
     fn what_makes_no_sense_is_told_with_line_and_field_and_without_the_hash() {
         for (from, to, line, field) in [
             ("name = \"ann\"\n", "", "line 2", "missing field `name`"),
-            ("\"ann\"", "\"an n\"", "line 2", "`name` is"),
-            ("\"ann\"", "\"service\"", "line 2", "`name` is"),
+            ("\"ann\"", "\"an n\"", "line 3", "`name` is"),
+            ("\"ann\"", "\"service\"", "line 3", "`name` is"),
             ("\"ann\"", "77777777", "line 3", "are strings"),
-            (HASH, "hunter2", "line 2", "`password` of `ann`"),
-            ("m=19456", "m=8", "line 2", "`password` of `ann`: this hash costs"),
-            ("\"operator\"", "\"service\"", "line 8", "`role` of `olga`"),
-            ("role = \"operator\"", "role = \"customer\"", "line 8", "`accounts` of `olga` is missing"),
-            ("role = \"customer\"", "role = \"operator\"", "line 2", "`accounts` of `ann`"),
+            (HASH, "hunter2", "line 4", "`password`: write"),
+            ("m=19456", "m=8", "line 4", "`password`: this hash costs"),
+            ("\"operator\"", "\"service\"", "line 11", "`role` is"),
+            ("role = \"operator\"", "role = \"customer\"", "", "`accounts` of `olga` is missing"),
+            ("role = \"customer\"", "role = \"operator\"", "", "`accounts` of `ann`"),
             ("\"acc_00000001\"", "\"acc_1\"", "line 6", "`accounts`: `acc_1`"),
             ("\"acc_00000001\"", "7", "line 6", "string"),
             ("role = \"operator\"", "roles = \"operator\"", "line 11", "unknown field `roles`"),
@@ -298,7 +298,7 @@ mod tests {
         }
         let json = format!("{{\"user\":[\n{{\"name\":\"ann\",\"password\":\"{HASH}\",\"role\":\"king\"}}]}}");
         let told = parse(&json, true).map(|_| ()).unwrap_err().to_string();
-        assert!(told.contains("`role` of `ann`") && told.contains("line 2"), "{told}");
+        assert!(told.contains("`role` is") && told.contains("line 2"), "{told}");
         let twice = parse(&toml().replace("olga", "ann"), false).unwrap();
         assert!(Users::new(twice).unwrap_err().to_string().contains("`ann`"));
         let many = parse(&toml(), false).unwrap().into_iter().cycle().take(MAX_USERS + 1).collect();

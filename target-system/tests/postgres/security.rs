@@ -38,6 +38,12 @@ fn what_one_process_has_rotated_or_ended_all_know() {
     assert_eq!(refresh(&mut clients[1], &tokens[0]).status, 401);
     assert_eq!(server.sql("SELECT count(*) FROM logins").as_deref(), Some("0"));
     assert_eq!(refresh(&mut clients[0], &both[0]).status, 401, "ended at the other process, too");
+    // A card that one was given, the other knows.
+    let mut ann = services.each_ref().map(|service| service.client().with_token(&access));
+    let card = r#"{"number":"4242424242424242","exp_month":12,"exp_year":2040,"cvc":"987"}"#;
+    let method = ann[0].post("/v1/payment_methods", card);
+    let path = format!("/v1/payment_methods/{}", method.json()["id"].as_str().unwrap());
+    assert_eq!((method.status, ann[1].get(&path).body), (201, method.body));
 }
 
 #[test]

@@ -72,12 +72,33 @@ fn no_secret_is_in_a_log_an_answer_or_a_figure() {
     assert_eq!(service.exit_code(), Some(0));
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("TRACE") && log.contains("a refresh token was shown again"), "it did log: {log}");
-    let told: Vec<String> = told.into_iter().map(|reply| reply.body).chain([log]).collect();
+    let mut told: Vec<String> = told.into_iter().map(|reply| reply.body).chain([log]).collect();
     for text in &told {
         for secret in &secrets {
             assert!(!text.contains(secret.as_str()), "{secret} is in {text}");
         }
         assert!(!text.replace('\\', "").contains(&format!(r#""{CVC}""#)), "the CVC is in {text}");
+    }
+    // Nor is one in what is kept; the card and the login are.
+    told.clear();
+    read_all(service.folder(), &mut told);
+    assert!(told.iter().any(|file| file.contains("bob")), "there are {} files", told.len());
+    for secret in &secrets {
+        assert!(!told.iter().any(|file| file.contains(secret.as_str())), "{secret} is kept");
+    }
+}
+
+/// Every file in `folder`, as far as it is text.
+fn read_all(folder: &std::path::Path, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => read_all(&entry.path(), files),
+            // One that is being renamed meanwhile is there under its new name.
+            false => {
+                files.extend(std::fs::read(entry.path()).map(|b| String::from_utf8_lossy(&b).into_owned()));
+            }
+        }
     }
 }
 

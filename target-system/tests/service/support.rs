@@ -22,7 +22,7 @@ pub struct Service {
     child: Child,
     pub listening: SocketAddr,
     pub admin: SocketAddr,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
     pub kept: Option<keeping::Kept>,
 }
 
@@ -73,7 +73,7 @@ impl Service {
         let kept = keeping::keep(&mut command, folder.path());
         set(&mut command);
         let mut service = Self::launch(command.args(args));
-        (service._folder, service.kept) = (Some(folder), Some(kept));
+        (service.folder, service.kept) = (Some(folder), Some(kept));
         service
     }
 
@@ -89,11 +89,16 @@ impl Service {
         let said: Value = serde_json::from_str(&line).expect("the announcement is one JSON line");
         assert_eq!(said["pid"], child.id());
         let addr = |name: &str| said[name].as_str().unwrap().parse().unwrap();
-        Self { listening: addr("listening"), admin: addr("admin"), child, _folder: None, kept: None }
+        Self { listening: addr("listening"), admin: addr("admin"), child, folder: None, kept: None }
     }
 
     pub fn client(&self) -> Client {
         Client::connect(self.listening)
+    }
+
+    /// The folder of a new ledger.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
     }
 
     pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
