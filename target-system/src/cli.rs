@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
+use crate::auth::args::SecurityArgs;
+use crate::auth::secret;
 use crate::bank::Kind;
 use crate::cache::Strategy as Caching;
 use crate::cache::args::{CacheArgs, REDIS_VAR};
@@ -14,6 +16,7 @@ use crate::dependencies::args::DependencyArgs;
 use crate::http::rates::{Allowance, Rates};
 use crate::limits::MAX_AMOUNT;
 use crate::money::Currency;
+use crate::postgres::database::{CA_VAR, Database};
 use crate::postgres::pool::PoolSettings;
 use crate::postgres::replicas::args::{REPLICAS_VAR, ReplicaArgs};
 use crate::postgres::{self, Strategy};
@@ -23,6 +26,7 @@ use crate::strain;
 use crate::trace::args::TraceArgs;
 use crate::worker::args::NotifyArgs;
 
+pub use crate::auth::args::hash_password;
 pub use crate::fraud::service::{FraudArgs, serve as serve_fraud};
 pub use crate::network::service::{NetworkArgs, serve as serve_network};
 pub use crate::serve::serve;
@@ -38,7 +42,11 @@ Environment:
   PAYMENTS_ADMIN_TOKEN       needed: the bearer token of the admin port
   PAYMENTS_USER              who may log in, with PAYMENTS_PASSWORD
   PAYMENTS_PASSWORD          their password
+  PAYMENTS_USER_ROLE         `customer` (when absent) or `operator`
+  PAYMENTS_USER_ACCOUNTS     a customer's accounts: `all` (when absent), or acc_00000001,acc_00000010-acc_00000019
+  PAYMENTS_USERS_FILE        further users, in TOML or JSON
   PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
+  PAYMENTS_POSTGRES_CA       the certificate of the authority to trust, in PEM, when that ends in ?sslmode=verify-full
   PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
   PAYMENTS_NATS              the server of --queue nats: nats://user:password@host:4222
   PAYMENTS_DELIVER_TO        --deliver-to, where no process list shows it
@@ -46,7 +54,10 @@ Environment:
   PAYMENTS_REDIS             the cache of balances: redis://user:password@host:6379/0
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
-  CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent";
+  CHAOS_FAILURE_RATE         that share, 0 to 1; 0.01 when absent
+
+Each token, password, key and database may lie in a file instead, which the variable with _FILE behind its name
+names: PAYMENTS_TOKEN_FILE=/run/secrets/token";
 
 /// How the service runs. Secrets come from the environment alone, where no process list shows
 /// them.
@@ -146,6 +157,10 @@ pub struct ServeArgs {
     /// How many idempotency keys are kept; the oldest go first.
     #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_limit: u64,
+
+    /// Who is let in, and how.
+    #[command(flatten)]
+    pub security: Box<SecurityArgs>,
 
     /// How much work is taken on.
     #[command(flatten)]
@@ -279,12 +294,10 @@ impl PostgresArgs {
         var: impl Fn(&str) -> Option<String>,
         args: &ServeArgs,
     ) -> anyhow::Result<postgres::Settings> {
-        let database = var(POSTGRES_VAR).with_context(|| {
+        let database = secret::variable(POSTGRES_VAR, &var)?.with_context(|| {
             format!("{POSTGRES_VAR} is not set: name the database, postgres://user:password@host:5432/name")
         })?;
-        let database = self.database(&database).with_context(|| {
-            format!("{POSTGRES_VAR} makes no sense; write postgres://user:password@host:5432/name")
-        })?;
+        let database = self.database(&database).with_context(|| format!("failed to read {POSTGRES_VAR}"))?;
         let pool = PoolSettings {
             min: usize::from(self.pool_min),
             max: usize::from(self.pool_max),
@@ -292,7 +305,7 @@ impl PostgresArgs {
             lifetime: Duration::from_secs(self.pool_lifetime_s),
             acquire: Duration::from_millis(self.pool_acquire_ms),
         };
-        let replicas = var(REPLICAS_VAR)
+        let replicas = secret::variable(REPLICAS_VAR, &var)?
             .map(|urls| args.replicas.settings(&urls, pool, |url| self.database(url)))
             .transpose()?;
         let committers = self.committers.map_or_else(
@@ -311,22 +324,24 @@ impl PostgresArgs {
             time_limit: Duration::from_millis(self.transaction_ms),
             key_window: Duration::from_secs(args.key_window_s),
             replicas,
-            cache: args.cache.settings(var(REDIS_VAR).as_deref())?,
+            cache: args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?,
         })
     }
 
     /// How to connect to `database`, a URL or keys and values as libpq has them; `None` when that makes no sense.
-    fn database(&self, database: &str) -> Option<tokio_postgres::Config> {
-        let mut database: tokio_postgres::Config = database.parse().ok()?;
+    fn database(&self, database: &str) -> anyhow::Result<Database> {
+        let ca = std::env::var_os(CA_VAR).map(PathBuf::from);
+        let mut database = Database::parse(database, ca.as_deref())?;
         // What the URL asks of each session stays, behind ours.
         let own = format!("-c statement_timeout={} -c TimeZone=UTC", self.transaction_ms);
-        let options = format!("{own} {}", database.get_options().unwrap_or_default());
+        let options = format!("{own} {}", database.config.get_options().unwrap_or_default());
         database
+            .config
             .application_name("payments")
             .connect_timeout(Duration::from_millis(self.pool_acquire_ms))
             .keepalives_idle(Duration::from_secs(10))
             .options(options.trim_end());
-        Some(database)
+        Ok(database)
     }
 }
 
@@ -339,7 +354,7 @@ impl ServeArgs {
         const WHY: &str = "needs --store postgres: the embedded store's balances are in memory already";
         ensure!(matches!(self.cache.cache, None | Some(Caching::Off)), "--cache {WHY}");
         for name in [REPLICAS_VAR, REDIS_VAR] {
-            ensure!(var(name).is_none(), "{name} {WHY}");
+            ensure!(secret::variable(name, &var)?.is_none(), "{name} {WHY}");
         }
         Ok(())
     }

@@ -24,7 +24,8 @@
 //! * [`resilience`]: what stands between this service and those.
 //! * [`role`]: what those services have in common; they are roles of the same program.
 //! * [`queue`], [`worker`]: what happens after it: notices, and who delivers them.
-//! * [`auth`]: tokens, passwords.
+//! * [`auth`]: tokens, passwords, roles.
+//! * [`cards`]: tokens that stand for cards.
 //! * [`http`]: the listeners, the API, the admin port.
 //! * [`metrics`], `business`, [`process`]: what the service says of itself.
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
@@ -38,6 +39,7 @@ pub mod auth;
 pub mod bank;
 mod business;
 pub mod cache;
+pub mod cards;
 pub mod cli;
 pub mod decline;
 pub mod dependencies;

@@ -96,9 +96,32 @@ pub const MAX_PAGE: usize = 100;
 /// Payments on a page when nothing is asked.
 pub const DEFAULT_PAGE: usize = 10;
 
+/// The longest secret in a file, in bytes.
+pub const MAX_SECRET_BYTES: u64 = 16 * 1024;
+/// The most users.
+pub const MAX_USERS: usize = 1000;
+/// The largest file of users, in bytes.
+pub const MAX_USERS_FILE_BYTES: u64 = 1 << 20;
+/// The most accounts and ranges of accounts of one user.
+pub const MAX_ACCOUNT_RANGES: usize = 1000;
+/// Logins of one user; beyond them the oldest ends.
+pub const MAX_LOGINS_OF_USER: usize = 1024;
+/// The longest signed token, in bytes.
+pub const MAX_JWT_BYTES: usize = 1024;
+/// How long a refresh token that was taken may be shown again, in seconds: its answer may have been lost.
+pub const REFRESH_GRACE_S: u64 = 10;
+/// TLS handshakes at once; who comes beyond them is hung up on.
+pub const TLS_HANDSHAKES: usize = 256;
+/// How long one may take.
+pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// The largest file with certificates or a key, in bytes.
+pub const MAX_PEM_BYTES: u64 = 1 << 20;
+/// Years from now that a card may be good for.
+pub const MAX_CARD_YEARS: u16 = 20;
+
 /// Validity of an access token, in seconds.
 pub const ACCESS_TOKEN_S: u64 = 15 * 60;
-/// Validity of a refresh token, in seconds.
+/// How long a login can be refreshed, in seconds.
 pub const REFRESH_TOKEN_S: u64 = 7 * 24 * 3600;
 
 /// One segment of the journal, in bytes: what a commit may go beyond once.

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use payments::cli::{FraudArgs, NetworkArgs, ServeArgs, WorkerArgs, serve, serve_fraud, serve_network, work};
+use payments::cli::{
+    FraudArgs, NetworkArgs, ServeArgs, WorkerArgs, hash_password, serve, serve_fraud, serve_network, work,
+};
 use payments::log::{self, LogFormat};
 
 /// glibc gives each thread an arena with a lock that whoever frees from another thread takes too:
@@ -33,6 +35,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Scores payments for `serve --fraud-url`.
     Fraud(FraudArgs),
+    /// Reads a password from standard input and prints what `PAYMENTS_USERS_FILE` keeps of it.
+    HashPassword,
     /// Stands in for a card network for `serve --network-url`.
     Network(NetworkArgs),
     /// Delivers notices of payments from a NATS server's queue until it is drained (SIGTERM, Ctrl-C).
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Fraud(args) => serve_fraud(args),
         Command::Network(args) => serve_network(args),
         Command::Worker(args) => work(args),
+        Command::HashPassword => hash_password(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

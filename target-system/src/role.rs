@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tower::Service as _;
 
 use crate::auth::bearer;
-use crate::auth::secret::Secret;
+use crate::auth::secret::{self, Secret};
 use crate::http::accept::{Drain, Listener, listen};
 use crate::http::problem::Problem;
 use crate::limits::{LAST_SPANS, OTHER_FILES, ROLE_DRAIN, ROLE_HEADER_TIMEOUT, ROLE_REQUEST_TIMEOUT};
@@ -37,7 +37,8 @@ pub const TOKEN_VAR: &str = "PAYMENTS_INTERNAL_TOKEN";
 /// What `--help` says besides the settings.
 pub const ENVIRONMENT: &str = "\
 Environment:
-  PAYMENTS_INTERNAL_TOKEN  the bearer token of callers, 16 characters or more; needed beyond loopback";
+  PAYMENTS_INTERNAL_TOKEN  the bearer token of callers, 16 characters or more; needed beyond loopback;
+                           or PAYMENTS_INTERNAL_TOKEN_FILE, the file that holds it";
 
 /// How a role is reached and ended.
 #[derive(Debug, Clone, Args)]
@@ -95,7 +96,7 @@ pub fn chooses(share: f64, hash: u64) -> bool {
 /// # Errors
 /// When it is missing or too weak.
 pub fn token(only_loopback: bool) -> anyhow::Result<Option<Secret>> {
-    let Ok(token) = std::env::var(TOKEN_VAR) else {
+    let Some(token) = secret::variable(TOKEN_VAR, |name| std::env::var(name).ok())? else {
         ensure!(
             only_loopback,
             "{TOKEN_VAR} is not set: it is needed when an address is not a loopback address"
@@ -173,6 +174,7 @@ async fn serve_until_drained(args: &RoleArgs, role: &Arc<Role>) -> anyhow::Resul
         connections: Arc::default(),
         refused: prometheus_client::metrics::counter::Counter::default(),
         express: None,
+        tls: None,
     };
     let answering = Arc::clone(role);
     let answer = move |request, _| Arc::clone(&answering).answer(request);

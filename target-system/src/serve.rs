@@ -13,12 +13,15 @@ use tokio::net::TcpListener;
 
 use crate::admission::{self, Admission};
 use crate::auth::bearer::Auth;
+use crate::auth::logins::Logins;
 use crate::bank::embedded::Embedded;
 use crate::bank::{Bank, Kind};
+use crate::cards::vault::Vault;
 use crate::cli::ServeArgs;
 use crate::fraud::Rules;
 use crate::http::accept::{Drain, Listener, listen};
 use crate::http::app::App;
+use crate::http::tls::Tls;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
 use crate::limits::{
@@ -56,7 +59,8 @@ struct Announcement {
 /// address cannot be listened on.
 pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
     args.profile.apply(&mut args);
-    let auth = Auth::from_env(|name| std::env::var(name).ok())?;
+    let auth = Auth::from_env(|name| std::env::var(name).ok(), args.security.wrong_passwords)?;
+    let tls = args.security.tls()?.map(Arc::new);
     let leases = Arc::new(Leases::new());
     if let Some(fault) = switches::from_env(|name| std::env::var(name).ok())? {
         tracing::warn!(fraction = fault.fraction, "requests will fail: {} is set", switches::ENABLED_VAR);
@@ -80,6 +84,11 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         let mut metrics = Metrics::new(args.store, args.queue.queue);
         let dependencies = args.dependencies.connect(metrics.registry())?;
+        auth.figures.register(metrics.registry());
+        if let Some(tls) = &tls {
+            let help = "Connections that were none: no handshake in time, or a bad one";
+            metrics.registry().register("tls_handshake_failures", help, tls.failed.clone());
+        }
         let tracing = args.trace.start("payments", metrics.registry());
         let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let metrics = Arc::new(metrics);
@@ -100,6 +109,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             request_timeout: args.request_timeout(),
             key_window: Duration::from_secs(args.key_window_s),
             auth,
+            logins: Logins::beside(&bank),
+            vault: Vault::beside(&bank),
             leases,
             bank,
             metrics,
@@ -115,7 +126,7 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             tokio::spawn(admission::follow(Arc::clone(&app.admission))),
             tokio::spawn(strain::watch(Arc::clone(&app))),
         ];
-        let drained = serve_until_drained(&args, &app).await;
+        let drained = serve_until_drained(&args, &app, tls).await;
         // Every connection is closed: what is queued is committed, and then the store ends.
         end.end().await?;
         if let Some(dependencies) = &app.dependencies {
@@ -291,7 +302,7 @@ fn allow_connections(max_connections: u32, to_dependencies: usize) -> anyhow::Re
     })
 }
 
-async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result<()> {
+async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>, tls: Option<Arc<Tls>>) -> anyhow::Result<()> {
     let bind = async |addr: SocketAddr| {
         TcpListener::bind(addr).await.with_context(|| format!("failed to listen on {addr}"))
     };
@@ -312,6 +323,7 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         connections: Arc::clone(&app.connections),
         refused: app.metrics.connections_refused.clone(),
         express: Some(Arc::clone(&api)),
+        tls: tls.clone(),
     };
     let admin_listener = Listener {
         socket: admin_socket,
@@ -321,6 +333,7 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
         connections: Arc::default(),
         refused: app.metrics.connections_refused.clone(),
         express: None,
+        tls: None,
     };
     let admin = Arc::new(admin::Admin::new(app));
     let served = listen(api_listener, move |r, peer| Arc::clone(&api).answer(r, peer), app.drain.subscribe());
@@ -329,6 +342,7 @@ async fn serve_until_drained(args: &ServeArgs, app: &Arc<App>) -> anyhow::Result
     let (served, administered) = (tokio::spawn(served), tokio::spawn(administered));
     let drained = Arc::clone(app);
     drain_on_signals(move || drained.drain.begin())?;
+    reload_on_hangup(Arc::clone(app), tls)?;
     if args.exit_on_stdin_eof {
         let drained = Arc::clone(app);
         drain_on_stdin_eof(move || drained.drain.begin())?;
@@ -359,6 +373,28 @@ pub(crate) fn drain_on_signals(drain: impl Fn() + Send + 'static) -> anyhow::Res
             _ = int.recv() => {}
         }
         drain();
+    });
+    Ok(())
+}
+
+/// Reads the files of users, certificate and key again on each SIGHUP, when there are any: without them that signal
+/// ends the process, as ever.
+fn reload_on_hangup(app: Arc<App>, tls: Option<Arc<Tls>>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    if tls.is_none() && !app.auth.has_file() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let reloaded = app.auth.reload().and_then(|()| tls.as_ref().map_or(Ok(()), |tls| tls.reload()));
+            match reloaded {
+                Ok(()) => tracing::info!("users and certificates read again"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "what could not be read again stays");
+                }
+            }
+        }
     });
     Ok(())
 }

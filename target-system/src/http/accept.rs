@@ -19,12 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::api::Api;
 use super::express;
+use super::tls::Tls;
 use crate::limits::{ACCEPT_REST, MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// What a connection above the cap is told. Nothing was executed: nothing was read.
@@ -82,8 +83,10 @@ pub struct Listener {
     pub connections: Arc<AtomicUsize>,
     /// Counts refusals.
     pub refused: Counter,
-    /// Whose payments go the short way, if any do.
+    /// Whose payments go the short way, if any do. Not with TLS.
     pub express: Option<Arc<Api>>,
+    /// What connections are wrapped in, if anything.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Counts a connection while it is open.
@@ -135,7 +138,10 @@ where
             }
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            refuse(&stream, &listener.refused);
+            listener.refused.inc();
+            if listener.tls.is_none() {
+                refuse(&stream);
+            }
             continue;
         };
         // Answers are small and somebody waits for each: never hold one back for the next.
@@ -147,6 +153,7 @@ where
             stream,
             peer: peer.ip(),
             express: listener.express.clone(),
+            tls: listener.tls.clone(),
             http: http.clone(),
             header_timeout: listener.header_timeout,
             drain: drain.clone(),
@@ -174,6 +181,7 @@ struct Connection {
     stream: TcpStream,
     peer: IpAddr,
     express: Option<Arc<Api>>,
+    tls: Option<Arc<Tls>>,
     http: http1::Builder,
     header_timeout: Duration,
     drain: watch::Receiver<bool>,
@@ -185,7 +193,18 @@ impl Connection {
         A: Fn(Request<Incoming>, IpAddr) -> F + Send + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let Self { mut stream, peer, express, http, header_timeout, mut drain } = self;
+        let Self { mut stream, peer, express, tls, http, header_timeout, mut drain } = self;
+        let answer = move |request| answer(request, peer);
+        if let Some(tls) = tls {
+            let accepted = tokio::select! {
+                accepted = tls.accept(stream) => accepted,
+                () = begun(&mut drain) => None,
+            };
+            if let Some(stream) = accepted {
+                talk(&http, stream, answer, drain).await;
+            }
+            return;
+        }
         let mut first = Vec::new();
         if let Some(api) = express {
             match express::serve(&api, &mut stream, peer, header_timeout, drain.clone()).await {
@@ -194,26 +213,33 @@ impl Connection {
             }
         }
         let (read, write) = stream.into_split();
-        let stream = tokio::io::join(Cursor::new(first).chain(read), write);
-        let answer = service_fn(move |request| answer(request, peer));
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = begun(&mut drain) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        // A client that hangs up or sends no HTTP is its own affair.
-        if let Err(error) = served {
-            tracing::debug!(%error, "connection");
+        talk(&http, tokio::io::join(Cursor::new(first).chain(read), write), answer, drain).await;
+    }
+}
+
+/// Answers what is asked on `stream` until it ends.
+async fn talk<S, A, F>(http: &http1::Builder, stream: S, answer: A, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service_fn(answer)));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = begun(&mut drain) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    // A client that hangs up or sends no HTTP is its own affair.
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection");
     }
 }
 
 /// Says why before closing, as far as the socket takes it at once.
-fn refuse(stream: &TcpStream, refused: &Counter) {
-    refused.inc();
+fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(REFUSAL);
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -9,12 +10,13 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::app::App;
+use super::app::{App, permit};
 use super::body::{self, Fields};
 use super::payments::{refused, unreadable};
 use super::problem::{Envelope, Problem};
 use super::render;
 use super::schemas::{Currency, NewAccount};
+use crate::auth::role::{Act, Caller};
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
@@ -61,7 +63,7 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
 /// `POST /v1/accounts` `{currency, opening_balance?}`
 ///
 /// # Errors
-/// 400 for a field that is wrong, 503 when the writer takes no more.
+/// 400 for a field that is wrong, 403 for who opens no accounts, 503 when the writer takes no more.
 #[utoipa::path(
     post,
     path = "/v1/accounts",
@@ -71,7 +73,12 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
     request_body(content = NewAccount, example = json!({"currency": "EUR", "opening_balance": 5000})),
     responses((status = 201, body = Shown, description = "Opened")),
 )]
-pub async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    permit(&caller, Act::OpenAccount)?;
     let mut fields = Fields::parse(&body::read(body).await?)?;
     let currency = fields.currency("currency")?;
     let opening = fields.amount("opening_balance", 0)?.unwrap_or(0);
@@ -96,9 +103,14 @@ pub fn seen(headers: &HeaderMap) -> Result<u64, Problem> {
     })
 }
 
-async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<(AccountId, Held), Problem> {
+async fn find(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<(AccountId, Held), Problem> {
     let none = || Problem::missing("there is no such account");
-    let id = AccountId::parse(id).ok_or_else(none)?;
+    let id = AccountId::parse(id).filter(|id| caller.reads(*id)).ok_or_else(none)?;
     let held = app.bank.account(id, seen(headers)?).await.map_err(unreadable)?;
     Ok((id, held.ok_or_else(none)?))
 }
@@ -106,7 +118,7 @@ async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<(AccountId, He
 /// `GET /v1/accounts/{id}`
 ///
 /// # Errors
-/// 404 when there is none.
+/// 404 when the caller has none.
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}",
@@ -125,17 +137,18 @@ async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<(AccountId, He
 )]
 pub async fn get(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, held) = find(&app, &id, &headers).await?;
+    let (id, held) = find(&app, &caller, &id, &headers).await?;
     Ok(shown(StatusCode::OK, id, &held.account))
 }
 
 /// `GET /v1/accounts/{id}/balance`, with the commit number as of which it holds.
 ///
 /// # Errors
-/// 404 when there is no such account.
+/// 404 when the caller has no such account.
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/balance",
@@ -154,10 +167,11 @@ pub async fn get(
 )]
 pub async fn balance(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, Held { account, as_of_seq }) = find(&app, &id, &headers).await?;
+    let (id, Held { account, as_of_seq }) = find(&app, &caller, &id, &headers).await?;
     let balance = Balance {
         account: id.to_string(),
         currency: account.currency.code(),

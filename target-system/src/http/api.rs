@@ -27,8 +27,8 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::problem::Problem;
-use super::{accounts, login, openapi, payments, status};
-use crate::auth::bearer::Caller;
+use super::{accounts, login, methods, openapi, payments, status};
+use crate::auth::role::Caller;
 use crate::metrics::PAY_ROUTE;
 use crate::trace::RequestId;
 use crate::trace::context::Carried;
@@ -50,6 +50,8 @@ pub fn v1() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(accounts::get))
         .routes(routes!(accounts::balance))
         .routes(routes!(payments::list))
+        .routes(routes!(methods::create))
+        .routes(routes!(methods::get))
         .routes(routes!(status::audit))
         .routes(routes!(login::login))
         .routes(routes!(login::refresh))
@@ -218,6 +220,8 @@ pub fn route(method: &Method, path: &str) -> &'static str {
         ("POST", [Some("v1"), Some("payments"), None, ..]) => PAY_ROUTE,
         ("GET", [Some("v1"), Some("payments"), None, ..]) => "GET /v1/payments",
         ("GET", [Some("v1"), Some("payments"), Some(_), None, _]) => "GET /v1/payments/{id}",
+        ("POST", [Some("v1"), Some("payment_methods"), None, ..]) => "POST /v1/payment_methods",
+        ("GET", [Some("v1"), Some("payment_methods"), Some(_), None, _]) => "GET /v1/payment_methods/{id}",
         ("POST", [Some("v1"), Some("accounts"), None, ..]) => "POST /v1/accounts",
         ("GET", [Some("v1"), Some("accounts"), Some(_), None, _]) => "GET /v1/accounts/{id}",
         ("GET", [Some("v1"), Some("accounts"), Some(_), Some("balance"), None]) => {

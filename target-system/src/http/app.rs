@@ -13,8 +13,11 @@ use super::accept::Drain;
 use super::problem::Problem;
 use super::rates::Rates;
 use crate::admission::Admission;
-use crate::auth::bearer::{Auth, Caller};
+use crate::auth::bearer::Auth;
+use crate::auth::logins::Logins;
+use crate::auth::role::{Act, Caller};
 use crate::bank::Bank;
+use crate::cards::vault::Vault;
 use crate::dependencies::Dependencies;
 use crate::fraud::Rules;
 use crate::idempotency::InFlight;
@@ -31,6 +34,10 @@ use crate::worker::Delivery;
 pub struct App {
     /// Who may call.
     pub auth: Auth,
+    /// Logins, and the tokens that refresh them.
+    pub logins: Logins,
+    /// Payment methods.
+    pub vault: Vault,
     /// The faults in force.
     pub leases: Arc<Leases>,
     /// Where payments are kept.
@@ -71,6 +78,14 @@ pub struct App {
     pub key_window: Duration,
 }
 
+/// Lets `caller` go on.
+///
+/// # Errors
+/// 403 when callers of this role do not do that.
+pub fn permit(caller: &Caller, act: Act) -> Result<(), Problem> {
+    if caller.role().may(act) { Ok(()) } else { Err(Problem::forbidden()) }
+}
+
 impl App {
     /// Takes a request of the client at `peer`.
     ///
@@ -87,7 +102,7 @@ impl App {
     /// 429 when they have had their allowance.
     pub fn limit_user(&self, caller: &Caller) -> Result<(), Problem> {
         let Some(rates) = &self.rates else { return Ok(()) };
-        rates.take_of_user(&caller.0).map_err(|wait| self.limited("user", wait))
+        rates.take_of_user(caller.name()).map_err(|wait| self.limited("user", wait))
     }
 
     /// The span of the request `id` for `route`; an empty one when nobody wants it.

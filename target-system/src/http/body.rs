@@ -80,14 +80,14 @@ impl Fields {
     /// # Errors
     /// 400 when it is no JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(_)) => {}
-            Ok(_) => return Err(Problem::malformed("the body is not a JSON object")),
-            Err(e) => return Err(Problem::malformed(format!("the body is not JSON: {e}"))),
-        }
-        // Of two fields with one name a gateway may have read the other.
-        let once: Result<Once, _> = serde_json::from_slice(body);
-        once.map(|Once(map)| Self(map)).map_err(|e| Problem::malformed(format!("the body is ambiguous: {e}")))
+        serde_json::from_slice(body).map(|Once(map)| Self(map)).map_err(|once| {
+            match serde_json::from_slice(body) {
+                // Of two fields with one name a gateway may have read the other.
+                Ok(Value::Object(_)) => Problem::malformed(format!("the body is ambiguous: {once}")),
+                Ok(_) => Problem::malformed("the body is not a JSON object"),
+                Err(e) => Problem::malformed(format!("the body is not JSON: {e}")),
+            }
+        })
     }
 
     /// Takes the text `name`.
@@ -111,6 +111,16 @@ impl Fields {
         let in_range = value.as_i64().filter(|n| (min..=MAX_AMOUNT).contains(n));
         let message = || format!("`{name}` is a whole number of minor units, {min} to {MAX_AMOUNT}");
         Some(in_range.ok_or_else(|| Problem::invalid("parameter_invalid", name, message()))).transpose()
+    }
+
+    /// Takes the whole number `name`.
+    ///
+    /// # Errors
+    /// 400, naming it, when it is missing or no whole number.
+    pub fn whole(&mut self, name: &'static str) -> Result<i64, Problem> {
+        let value = self.0.remove(name).ok_or_else(|| missing(name))?;
+        let message = || format!("`{name}` is a whole number");
+        value.as_i64().ok_or_else(|| Problem::invalid("parameter_invalid", name, message()))
     }
 
     /// Takes the account id `name`.

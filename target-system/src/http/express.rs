@@ -30,11 +30,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::accept::begun;
 use super::api::{Api, FORWARDED_FOR, UNAUTHORIZED};
-use super::app::App;
+use super::app::{App, permit};
 use super::body;
 use super::payments;
 use super::problem::Problem;
 use super::render::{self, Wanted};
+use crate::auth::role::Act;
 use crate::bank::Settled;
 use crate::limits::{MAX_BODY_BYTES, MAX_HEADERS};
 use crate::metrics::PAY_ROUTE;
@@ -338,8 +339,9 @@ async fn answer(
     }
     let deadline = if time_limit { timer::now() + app.request_timeout } else { deadline };
     let paid = async {
-        let key = payments::key(asked.key, &caller)?;
-        payments::pay(app, key, body::order(asked.body)?, subject, deadline).await
+        permit(&caller, Act::Pay)?;
+        let key = payments::key(asked.key, caller.name())?;
+        payments::pay(app, &caller, key, body::order(asked.body)?, subject, deadline).await
     };
     let paid = if time_limit {
         tokio::time::timeout(app.request_timeout, paid).await.unwrap_or_else(|_| Err(Problem::timeout()))

@@ -1,4 +1,4 @@
-//! A password for two tokens, a refresh token for another access token.
+//! A password for two tokens, a refresh token for the next two.
 
 use std::sync::Arc;
 
@@ -8,13 +8,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::app::App;
 use super::body::{self, Fields};
+use super::payments::unreadable;
 use super::problem::{Envelope, Problem};
 use super::render;
 use super::schemas::{Login, Refresh};
-use crate::limits::{ACCESS_TOKEN_S, REFRESH_TOKEN_S};
+use crate::auth::bearer::{Tokens, now_s};
+use crate::auth::logins::{LoginId, Shown};
+use crate::limits::ACCESS_TOKEN_S;
 
 /// Tokens.
 #[derive(Serialize, ToSchema)]
@@ -25,20 +29,27 @@ struct Granted<'a> {
     token_type: &'static str,
     /// In seconds.
     expires_in: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    refresh_token: Option<&'a str>,
+    refresh_token: &'a str,
     /// In seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    refresh_expires_in: Option<u64>,
+    refresh_expires_in: u64,
+}
+
+fn granted(tokens: &Tokens) -> Response {
+    let granted = Granted {
+        access_token: &tokens.access,
+        token_type: "Bearer",
+        expires_in: ACCESS_TOKEN_S,
+        refresh_token: &tokens.refresh,
+        refresh_expires_in: tokens.refresh_s,
+    };
+    render::value(StatusCode::OK, &granted)
 }
 
 /// `POST /v1/auth/login` `{username, password}`
 ///
 /// # Errors
 /// 400 for a field that is wrong, 401 for the wrong user or password, 429 when other passwords
-/// are being checked.
+/// are being checked or the user has had too many wrong ones, 503 when the store fails.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -54,64 +65,70 @@ struct Granted<'a> {
 )]
 pub async fn login(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
-    let (username, password) = (fields.text("username")?, fields.text("password")?);
+    let (name, password) = (fields.text("username")?, Zeroizing::new(fields.text("password")?));
     fields.end()?;
-    let wrong = || Problem::unauthorized("no user has this name and password");
-    let user = app.auth.user.clone().ok_or_else(wrong)?;
-    let checking = Arc::clone(&app.auth.logins).try_acquire_owned();
-    let checking = checking.map_err(|_| Problem::busy("other passwords are being checked"))?;
+    let figures = &app.auth.figures;
+    let checking = Arc::clone(&app.auth.passwords).try_acquire_owned().map_err(|_| {
+        figures.login("busy");
+        Problem::busy("other passwords are being checked")
+    })?;
+    let taken = app.auth.try_password(&name).map_err(|wait| {
+        figures.login("limited");
+        Problem::rate_limited(wait)
+    })?;
     // Argon2 takes a core for some ten milliseconds: not one that serves requests.
-    let name = user.name.clone();
+    let users = app.auth.users();
     let checked = tokio::task::spawn_blocking(move || {
-        let is = user.is(&username, &password);
+        let caller = users.check(&name, password.as_bytes());
         drop(checking);
-        is
+        caller
     });
-    match checked.await {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) => return Err(wrong()),
-        Ok(Err(_)) | Err(_) => return Err(Problem::internal()),
-    }
-    let tokens = app.auth.tokens(&name);
-    let granted = Granted {
-        access_token: &tokens.access,
-        token_type: "Bearer",
-        expires_in: ACCESS_TOKEN_S,
-        refresh_token: Some(&tokens.refresh),
-        refresh_expires_in: Some(REFRESH_TOKEN_S),
-    };
-    Ok(render::value(StatusCode::OK, &granted))
+    let Ok(Ok(checked)) = checked.await else { return Err(Problem::internal()) };
+    let caller = checked.ok_or_else(|| {
+        figures.login("refused");
+        Problem::unauthorized("no user has this name and password")
+    })?;
+    taken.give_back();
+    let id = LoginId::random().map_err(|_| Problem::internal())?;
+    let last = app.logins.begin(caller.name(), id, now_s()).await.map_err(unreadable)?;
+    figures.login("granted");
+    Ok(granted(&app.auth.tokens(&caller, last)))
 }
 
-/// `POST /v1/auth/refresh` `{refresh_token}`. The refresh token stays good until its end.
+/// `POST /v1/auth/refresh` `{refresh_token}`. The token ends with it, and the next one is good instead.
 ///
 /// # Errors
-/// 400 for a field that is wrong, 401 for a token that is not one.
+/// 400 for a field that is wrong, 401 for a token that is not one or has ended, 503 when the store fails.
 #[utoipa::path(
     post,
     path = "/v1/auth/refresh",
     operation_id = "refresh",
     tag = "login",
-    summary = "A refresh token for another access token",
+    summary = "A refresh token for another access token and another refresh token",
     security(()),
     request_body(content = Refresh),
     responses(
-        (status = 200, body = Granted, description = "An access token"),
-        (status = 401, body = Envelope, description = "It is no valid refresh token"),
+        (status = 200, body = Granted, description = "Tokens; the one that was shown has ended"),
+        (status = 401, body = Envelope, description = "It is no valid refresh token, or has ended"),
     ),
 )]
 pub async fn refresh(State(app): State<Arc<App>>, body: Body) -> Result<Response, Problem> {
     let mut fields = Fields::parse(&body::read(body).await?)?;
-    let token = fields.text("refresh_token")?;
+    let token = Zeroizing::new(fields.text("refresh_token")?);
     fields.end()?;
-    let access =
-        app.auth.refresh(&token).map_err(|_| Problem::unauthorized("this is no valid refresh token"))?;
-    let granted = Granted {
-        access_token: &access,
-        token_type: "Bearer",
-        expires_in: ACCESS_TOKEN_S,
-        refresh_token: None,
-        refresh_expires_in: None,
-    };
-    Ok(render::value(StatusCode::OK, &granted))
+    let bad = || Problem::unauthorized("this is no valid refresh token");
+    let (caller, refresh) = app.auth.refresh(&token).map_err(|_| bad())?;
+    let shown = app.logins.show(caller.name(), refresh.login, refresh.nth, now_s()).await;
+    match shown.map_err(unreadable)? {
+        Shown::Rotated(last) => {
+            app.auth.figures.refreshed.inc();
+            Ok(granted(&app.auth.tokens(&caller, last)))
+        }
+        Shown::Over => Err(bad()),
+        Shown::Reused => {
+            app.auth.figures.reused.inc();
+            tracing::warn!(user = caller.name(), "a refresh token was shown again: its login has ended");
+            Err(bad())
+        }
+    }
 }

@@ -3,12 +3,13 @@
 //! # Layout
 //!
 //! * [`accept`]: the accept loop, its limits, and the drain.
+//! * [`tls`]: what stands around a connection, when that is asked for.
 //! * [`express`]: the short way of a payment, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
 //! * [`rates`]: how many requests each caller has.
 //! * [`checkout`]: a payment that asks other services first.
-//! * [`payments`], [`accounts`], [`login`], [`status`]: the handlers.
+//! * [`payments`], [`accounts`], [`methods`], [`login`], [`status`]: the handlers.
 //! * [`admin`]: faults and drain.
 //! * [`body`], [`render`], [`problem`]: bytes in, bytes out, errors out.
 //! * [`openapi`], [`schemas`]: the API, described.
@@ -23,6 +24,7 @@ pub mod body;
 pub mod checkout;
 pub mod express;
 pub mod login;
+pub mod methods;
 pub mod openapi;
 pub mod payments;
 pub mod peer;
@@ -31,3 +33,4 @@ pub mod rates;
 pub mod render;
 pub mod schemas;
 pub mod status;
+pub mod tls;

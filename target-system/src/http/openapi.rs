@@ -106,6 +106,7 @@ fn complete(operation: &mut Operation, below_v1: bool) {
         }
         if operation.security.is_none() {
             add(401, "Without a valid token", &["WWW-Authenticate"]);
+            add(403, "The caller's role does not do this", &[]);
             operation.security = Some(vec![SecurityRequirement::new(BEARER, [""; 0])]);
         }
     }

@@ -15,13 +15,13 @@ use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
 
 use super::accounts::seen;
-use super::app::App;
+use super::app::{App, permit};
 use super::body;
 use super::checkout;
 use super::problem::{Envelope, Problem};
 use super::render::{self, Wanted};
 use super::schemas::{KnownPayment, NewPayment, Payment, PaymentList};
-use crate::auth::bearer::Caller;
+use crate::auth::role::{Act, Caller};
 use crate::bank::{Asked, BankError, Refused, Settled};
 use crate::decline::Decline;
 use crate::fraud::Checked;
@@ -35,7 +35,7 @@ use crate::trace;
 use crate::trace::span::{Span, SpanKind};
 
 /// Says that an answer was given before.
-const REPLAYED: &str = "idempotent-replayed";
+pub const REPLAYED: &str = "idempotent-replayed";
 /// Says which dependency did not take part in the answer.
 const DEGRADED: &str = "degraded";
 
@@ -52,17 +52,18 @@ pub struct Answered {
 /// `POST /v1/payments`
 ///
 /// # Errors
-/// 400, 402, 409, 413, 422, 503: `docs/target.md` has the table.
+/// 400, 402, 403, 409, 413, 422, 503: `docs/target.md` has the table.
 pub async fn create<B>(app: &Arc<App>, caller: &Caller, request: Request<B>) -> Result<Response, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let deadline = timer::now() + app.request_timeout;
-    let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller)?;
+    permit(caller, Act::Pay)?;
+    let key = key(request.headers().get("idempotency-key").map(HeaderValue::as_bytes), caller.name())?;
     let subject = Subject::of(request.headers(), || 0);
     let order = body::order(&body::read(request.into_body()).await?)?;
-    Ok(pay(app, key, order, subject, deadline).await?.into_response())
+    Ok(pay(app, caller, key, order, subject, deadline).await?.into_response())
 }
 
 /// [`create`], for the router: so that it knows the call. Requests go past the router.
@@ -127,18 +128,23 @@ impl IntoResponse for Settled {
     }
 }
 
-/// Makes the payment `order` under `key`, once; waits until it is durable. Other services are asked no longer
+/// Makes the payment `order` of `caller` under `key`, once; waits until it is durable. Other services are asked no longer
 /// than until `deadline`.
 ///
 /// # Errors
 /// 400, 409, 422, 503: `docs/target.md` has the table.
 pub async fn pay(
     app: &Arc<App>,
+    caller: &Caller,
     key: ScopedKey,
     order: Order,
     subject: Subject,
     deadline: Instant,
 ) -> Result<Answered, Problem> {
+    if !caller.pays_from(order.from) {
+        // Nobody looks whether there is such an account: the answer is that of one that does not exist.
+        return Err(refused(app, Refused::NoAccount { param: "from", id: order.from }));
+    }
     let _admitted = app.admission.admit().ok_or_else(|| refused(app, Refused::Full))?;
     let claim = app.keys.claim(key).ok_or_else(Problem::key_in_use)?;
     if let Some(known) = app.bank.known(claim.key(), &order).map_err(|e| refused(app, e))? {
@@ -237,17 +243,16 @@ pub fn unreadable(error: BankError) -> Problem {
     Problem::store(503)
 }
 
-/// The key that `caller` has sent for a payment.
+/// The key that the caller of this name has sent for a payment.
 ///
 /// # Errors
 /// 400 when there is none, or it is no key.
-pub fn key(sent: Option<&[u8]>, caller: &Caller) -> Result<ScopedKey, Problem> {
+pub fn key(sent: Option<&[u8]>, caller: &str) -> Result<ScopedKey, Problem> {
     const NAME: &str = "Idempotency-Key";
     let sent = sent.ok_or_else(|| {
         Problem::invalid("idempotency_key_missing", NAME, "a payment needs an Idempotency-Key header")
     })?;
-    ScopedKey::new(&caller.0, sent)
-        .map_err(|e| Problem::invalid("idempotency_key_invalid", NAME, e.to_string()))
+    ScopedKey::new(caller, sent).map_err(|e| Problem::invalid("idempotency_key_invalid", NAME, e.to_string()))
 }
 
 /// What can be decided without the ledger: the amount's digits, then the fraud rules.
@@ -271,7 +276,7 @@ fn rendered(status: StatusCode, record: &Record) -> Response {
 /// `GET /v1/payments/{id}`
 ///
 /// # Errors
-/// 404 when there is none.
+/// 404 when there is none, or it is not the caller's.
 #[utoipa::path(
     get,
     path = "/v1/payments/{id}",
@@ -284,11 +289,21 @@ fn rendered(status: StatusCode, record: &Record) -> Response {
         (status = 404, body = Envelope, description = "There is none with this id"),
     ),
 )]
-pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such payment");
     let seq = parse_payment(&id).ok_or_else(none)?;
-    let record = app.bank.payment(seq).await.map_err(unreadable)?.ok_or_else(none)?;
+    let record = app.bank.payment(seq).await.map_err(unreadable)?;
+    let record = record.filter(|r| reads(&caller, r)).ok_or_else(none)?;
     Ok(rendered(StatusCode::OK, &record))
+}
+
+/// Whether one of the accounts is the caller's.
+fn reads(caller: &Caller, record: &Record) -> bool {
+    caller.reads(record.order.from) || caller.reads(record.order.to)
 }
 
 /// The query of [`find`].
@@ -323,10 +338,11 @@ pub async fn find(
 ) -> Result<Response, Problem> {
     let param = "idempotency_key";
     let Query(find) = query.map_err(|e| Problem::invalid("parameter_missing", param, e.body_text()))?;
-    let key = ScopedKey::new(&caller.0, find.idempotency_key.as_bytes())
+    let key = ScopedKey::new(caller.name(), find.idempotency_key.as_bytes())
         .map_err(|e| Problem::invalid("parameter_invalid", param, e.to_string()))?;
     let record = app.bank.by_key(&key).await.map_err(unreadable)?;
     record
+        .filter(|r| reads(&caller, r))
         .map(|r| rendered(StatusCode::OK, &r))
         .ok_or_else(|| Problem::missing("this key stands for no payment"))
 }
@@ -343,7 +359,7 @@ pub struct Page {
 /// `GET /v1/accounts/{id}/payments`: newest first.
 ///
 /// # Errors
-/// 404 for no account, 400 for a query that makes no sense.
+/// 404 for no account of the caller's, 400 for a query that makes no sense.
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/payments",
@@ -365,12 +381,13 @@ pub struct Page {
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such account");
-    let account = AccountId::parse(&id).ok_or_else(none)?;
+    let account = AccountId::parse(&id).filter(|id| caller.reads(*id)).ok_or_else(none)?;
     let seen = seen(&headers)?;
     app.bank.account(account, 0).await.map_err(unreadable)?.ok_or_else(none)?;
     let Query(page) = query.map_err(|e| Problem::invalid("parameter_unknown", "query", e.body_text()))?;

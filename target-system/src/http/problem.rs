@@ -85,6 +85,13 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "unauthorized", message)
     }
 
+    /// 403: known, and not allowed to.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        let message = "this is not for callers of this role";
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "forbidden", message)
+    }
+
     /// 402: the payment was declined. The same for a replay: it depends on the code alone.
     #[must_use]
     pub fn declined(why: Decline) -> Self {

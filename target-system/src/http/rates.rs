@@ -19,6 +19,20 @@ pub struct Allowance {
     every: Duration,
 }
 
+impl Allowance {
+    /// How many.
+    #[must_use]
+    pub fn requests(self) -> NonZeroU32 {
+        self.requests
+    }
+
+    /// In which time.
+    #[must_use]
+    pub fn every(self) -> Duration {
+        self.every
+    }
+}
+
 /// A text that is no [`Allowance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write requests per second, minute or hour, as in 100/min or 20/s")]

@@ -38,6 +38,24 @@ pub struct NewPayment {
     pub currency: Currency,
 }
 
+/// A card to be kept as a token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMethod {
+    /// The card's number; never stored.
+    #[schema(pattern = "^[0-9]{12,19}$")]
+    pub number: String,
+    /// The month in which the card ends.
+    #[schema(minimum = 1, maximum = 12)]
+    pub exp_month: u8,
+    /// The year, this one or later.
+    #[schema(minimum = 2000, maximum = 2099)]
+    pub exp_year: u16,
+    /// The card's check digits; never stored.
+    #[schema(pattern = "^[0-9]{3,4}$")]
+    pub cvc: String,
+}
+
 /// A payment that was made.
 #[derive(Serialize, ToSchema)]
 pub struct Payment {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -13,10 +14,11 @@ use serde::Serialize;
 use squall_record::clock;
 use utoipa::ToSchema;
 
-use super::app::App;
+use super::app::{App, permit};
 use super::payments::{refused, unreadable};
 use super::problem::{Envelope, Problem};
 use super::render;
+use crate::auth::role::{Act, Caller};
 use crate::bank::{Bank, StoreHealth, Sums};
 use crate::cache::CacheHealth;
 use crate::dependencies::{Dependencies, DependenciesHealth};
@@ -212,7 +214,7 @@ struct Audit {
 /// every balance computed anew, on a thread of its own.
 ///
 /// # Errors
-/// 400 for another query, 429 when a recount is under way, 503 when the store cannot be read.
+/// 400 for another query, 403 for customers, 429 when a recount is under way, 503 when the store cannot be read.
 #[utoipa::path(
     get,
     path = "/v1/audit",
@@ -227,8 +229,10 @@ struct Audit {
 )]
 pub async fn audit(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<How>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    permit(&caller, Act::Audit)?;
     let Query(how) = query.map_err(|e| Problem::invalid("parameter_invalid", "recount", e.body_text()))?;
     let recounting = match how.recount {
         true => Some(

@@ -20,7 +20,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::authorizations::{Authorizations, Number, OtherOrder};
 use super::{AUTHORIZE, VOID};
-use crate::auth::bearer::Caller;
 use crate::decline::Decline;
 use crate::http::body::{self, Fields};
 use crate::http::payments;
@@ -121,7 +120,7 @@ async fn authorize(
     body: Body,
 ) -> Result<Response, Problem> {
     let sent = headers.get("idempotency-key").map(HeaderValue::as_bytes);
-    let key = payments::key(sent, &Caller(CALLER.into()))?;
+    let key = payments::key(sent, CALLER)?;
     let key = key.as_bytes();
     let order = body::order(&body::read(body).await?)?;
     // Decided when it arrives: whoever asks again while the first waits for its answer gets the same.

@@ -5,10 +5,12 @@
 //! are. Nothing is acknowledged before the database has said that it is durable.
 //!
 //! * [`schema`]: tables, and how they come to be.
+//! * [`database`]: where it is.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
+//! * [`logins`], [`methods`]: refresh tokens' logins, payment methods.
 //! * [`read`]: accounts and payments, found.
 //! * [`replicas`]: copies of the database that are read too.
 //! * [`audit`]: whether the books are straight.
@@ -16,7 +18,10 @@
 
 pub mod audit;
 pub mod commit;
+pub mod database;
 mod known;
+pub mod logins;
+pub mod methods;
 pub mod notices;
 pub mod outbox;
 pub mod pool;
@@ -35,7 +40,6 @@ use deadpool_postgres::{Object, Pool};
 use squall_record::clock::Clock;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_postgres::Config;
 
 use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
 use crate::cache::{self, Cache, CacheHealth, Keeper, epoch};
@@ -46,6 +50,7 @@ use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
 use crate::record::Verdict;
 use commit::{Committed, Outcome};
+use database::Database;
 use notices::{Notices, Relaying, Told};
 use pool::PoolSettings;
 use replicas::{Recent, ReplicaHealth, Replicas};
@@ -71,8 +76,8 @@ pub enum Strategy {
 /// How the database is used.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it is. It holds a password.
-    pub database: Config,
+    /// Where it is.
+    pub database: Database,
     /// The connections.
     pub pool: PoolSettings,
     /// How payments become transactions.
@@ -321,7 +326,13 @@ impl Postgres {
         Ok((id, Account { currency, opening, balance: opening, last_seq: 0 }))
     }
 
-    /// The connections.
+    /// The connections, for what is kept beside the payments.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool.clone()
+    }
+
+    /// The connections, in figures.
     #[must_use]
     pub fn connections(&self) -> PoolReading {
         let status = self.pool.status();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::NoTls;
 
+use super::database::Database;
 use crate::bank::BankError;
 
 /// How often the pool is looked after.
@@ -25,15 +26,18 @@ pub struct PoolSettings {
     pub acquire: Duration,
 }
 
-/// A pool for the database of `config`. No connection is opened yet.
+/// A pool for `database`. No connection is opened yet.
 ///
 /// # Errors
 /// Never: a runtime is given.
-pub fn build(config: Config, settings: PoolSettings) -> anyhow::Result<Pool> {
+pub fn build(database: Database, settings: PoolSettings) -> anyhow::Result<Pool> {
     // Whether the socket is still open is seen without a question; one that breaks meanwhile fails the
     // transaction, and the connection is thrown away.
-    let manager =
-        Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let recycled = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = match database.tls {
+        Some(tls) => Manager::from_config(database.config, tls, recycled),
+        None => Manager::from_config(database.config, NoTls, recycled),
+    };
     let lifetime = settings.lifetime;
     let pool = Pool::builder(manager)
         .max_size(settings.max)

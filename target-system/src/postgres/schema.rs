@@ -9,11 +9,12 @@ use crate::bank::BankError;
 /// The lock that a process takes while it changes tables: `squall` in a number of its own.
 const MIGRATION_LOCK: i64 = 0x7371_7561_6c6c;
 
-/// What makes tables, in order. What is applied is never changed: changes are further ones.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema/001_ledger.sql"),
-    include_str!("schema/002_outbox.sql"),
-    include_str!("schema/003_cache.sql"),
+/// What makes tables, by number, in order. What is applied is never changed: changes are further ones.
+const MIGRATIONS: &[(i32, &str)] = &[
+    (1, include_str!("schema/001_ledger.sql")),
+    (2, include_str!("schema/002_outbox.sql")),
+    (3, include_str!("schema/003_cache.sql")),
+    (4, include_str!("schema/004_refresh_tokens.sql")),
 ];
 
 /// Months for which tables are made ahead, besides the one that is now.
@@ -40,12 +41,12 @@ async fn apply(client: &mut Client) -> Result<(), BankError> {
              )",
         )
         .await?;
-    let row = client.query_one("SELECT coalesce(max(version), 0) FROM schema_migrations", &[]).await?;
-    let applied: i32 = row.get(0);
-    for (version, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(applied).unwrap_or(0)) {
+    let rows = client.query("SELECT version FROM schema_migrations", &[]).await?;
+    let applied: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| !applied.contains(version)) {
         let transaction = client.transaction().await?;
         transaction.batch_execute(sql).await?;
-        transaction.execute("INSERT INTO schema_migrations (version) VALUES ($1)", &[&version]).await?;
+        transaction.execute("INSERT INTO schema_migrations (version) VALUES ($1)", &[version]).await?;
         transaction.commit().await?;
         tracing::info!(version, "schema migrated");
     }

@@ -1,9 +1,11 @@
 //! Which queue, and what goes first.
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::nats::Address;
 use super::priority::Thresholds;
+use crate::auth::secret;
 
 /// The queues that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,10 +50,6 @@ impl QueueArgs {
 /// # Errors
 /// When none is named, or it makes no sense. What it holds is not told: a password is part of it.
 pub fn address() -> anyhow::Result<Address> {
-    match std::env::var("PAYMENTS_NATS") {
-        Ok(url) => url.parse(),
-        Err(_) => {
-            anyhow::bail!("PAYMENTS_NATS is not set: name the server, nats://user:password@host:4222")
-        }
-    }
+    let named = secret::variable("PAYMENTS_NATS", |name| std::env::var(name).ok())?;
+    named.context("PAYMENTS_NATS is not set: name the server, nats://user:password@host:4222")?.parse()
 }

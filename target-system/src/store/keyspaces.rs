@@ -59,6 +59,7 @@ pub struct Store {
     pub(super) keys: Keyspace,
     pub(super) accounts: Keyspace,
     pub(super) meta: Keyspace,
+    pub(super) methods: Keyspace,
 }
 
 impl std::fmt::Debug for Store {
@@ -93,6 +94,7 @@ impl Store {
             keys: open("keys", false)?,
             accounts: open("accounts", true)?,
             meta: open("meta", true)?,
+            methods: open("methods", false)?,
             journal: folder.join(JOURNAL),
             recent: Arc::default(),
             db,
@@ -223,6 +225,11 @@ impl Batch<'_> {
     pub fn account(&mut self, id: AccountId, account: &Account) {
         let row = bytes(|b| encode_account(account, b));
         self.rows.insert(&self.store.accounts, id.0.to_be_bytes(), row);
+    }
+
+    /// A payment method.
+    pub fn method(&mut self, id: [u8; 16], row: Vec<u8>) {
+        self.rows.insert(&self.store.methods, id, row);
     }
 
     /// The counters.

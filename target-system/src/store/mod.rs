@@ -13,12 +13,14 @@
 //! * [`commit`]: the writer's end: a batch becomes durable, then visible.
 //! * [`settle`]: the thread behind it.
 //! * [`keyspaces`]: the embedded store, and what can be read from memory and tables.
+//! * [`methods`]: payment methods, beside the ledger.
 //! * [`recovery`]: from rows back to a ledger in memory.
 //! * [`recount`]: whether rows and balances agree.
 
 pub mod commit;
 pub mod journal;
 pub mod keyspaces;
+pub mod methods;
 pub mod recent;
 pub mod recount;
 pub mod recovery;

@@ -143,6 +143,7 @@ async fn serve(args: &WorkerArgs, watched: &Arc<Watched>) -> anyhow::Result<()> 
         connections: Arc::default(),
         refused: Counter::default(),
         express: None,
+        tls: None,
     };
     let answer = move |request: Request<Incoming>, _| {
         let mut router = router.clone();

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::server::Server;
+use crate::server::{PASSWORD, Server};
 
 /// What has to live as long as a service.
 pub type Kept = Server;
+
+/// What of it no log may show.
+pub const SECRETS: [&str; 1] = [PASSWORD];
 
 /// Has `service` keep its payments in a database whose files are in `folder`.
 pub fn keep(service: &mut Command, folder: &Path) -> Kept {

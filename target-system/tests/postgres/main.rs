@@ -12,8 +12,14 @@ mod cache;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+#[path = "../service/logins.rs"]
+mod logins;
+#[path = "../service/methods.rs"]
+mod methods;
 mod nats;
 mod own;
+#[path = "../service/ownership.rs"]
+mod ownership;
 mod queue;
 #[path = "../service/receiver.rs"]
 mod receiver;
@@ -22,8 +28,13 @@ mod replicas;
 #[path = "../service/roles.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod roles;
+#[path = "../service/secrets.rs"]
+mod secrets;
+mod security;
 mod server;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
+#[path = "../service/users.rs"]
+mod users;
 mod watched;

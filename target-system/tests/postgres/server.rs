@@ -12,6 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// What to do when there is none.
 const INSTALL: &str = "these tests need the servers of PostgreSQL 15 or newer: apt-get install postgresql";
 
+/// The password in its URL. It lets everybody in, and so does not ask for it.
+pub const PASSWORD: &str = "password-of-the-database";
+
 /// A running server. It is killed when dropped.
 pub struct Server {
     data: PathBuf,
@@ -55,7 +58,21 @@ impl Server {
 
     /// As a URL.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Has it speak TLS, too, with this certificate and key, in PEM.
+    pub fn speak_tls(&mut self, cert: &str, key: &str) {
+        self.kill();
+        for (name, pem) in [("server.crt", cert), ("server.key", key)] {
+            let path = self.data.join(name);
+            std::fs::write(&path, pem).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            give(&path);
+        }
+        let settings = self.data.join("postgresql.auto.conf");
+        std::fs::write(settings, "ssl = on\n").unwrap();
+        self.restart();
     }
 
     /// Ends the server without a chance to tidy up.

@@ -2,7 +2,7 @@
 
 use crate::support::{ADMIN_TOKEN, Client, Service, TOKEN, command, command_with};
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 10] = [
     ("POST", "/v1/payments"),
     ("GET", "/v1/payments"),
     ("GET", "/v1/payments/pay_0000000000000001"),
@@ -10,6 +10,8 @@ const ROUTES: [(&str, &str); 8] = [
     ("GET", "/v1/accounts/acc_00000001"),
     ("GET", "/v1/accounts/acc_00000001/balance"),
     ("GET", "/v1/accounts/acc_00000001/payments"),
+    ("POST", "/v1/payment_methods"),
+    ("GET", "/v1/payment_methods/pm_00000000000000000000000000000001"),
     ("GET", "/v1/audit"),
 ];
 
@@ -67,15 +69,15 @@ fn a_login_gives_tokens_that_call_and_own_their_keys() {
     );
     let access = granted["access_token"].as_str().unwrap();
     let refresh = granted["refresh_token"].as_str().unwrap();
-    assert_eq!(service.client().with_token(access).get("/v1/audit").status, 200);
+    assert_eq!(service.client().with_token(access).get("/v1/accounts/acc_00000001").status, 200);
     assert_eq!(
-        service.client().with_token(refresh).get("/v1/audit").status,
+        service.client().with_token(refresh).get("/v1/accounts/acc_00000001").status,
         401,
         "a refresh token does not call"
     );
     let refreshed = service.client().post("/v1/auth/refresh", &format!(r#"{{"refresh_token":"{refresh}"}}"#));
     let renewed = refreshed.json()["access_token"].as_str().unwrap().to_owned();
-    assert_eq!(service.client().with_token(&renewed).get("/v1/audit").status, 200);
+    assert_eq!(service.client().with_token(&renewed).get("/v1/accounts/acc_00000001").status, 200);
     let bad = service.client().post("/v1/auth/refresh", &format!(r#"{{"refresh_token":"{access}"}}"#));
     assert_eq!(bad.status, 401);
     // The same key of two callers is two keys.

@@ -6,6 +6,9 @@ use std::process::Command;
 /// What has to live as long as a service: nothing here.
 pub struct Kept;
 
+/// What of it no log may show.
+pub const SECRETS: [&str; 0] = [];
+
 /// Has `service` keep its payments in `data`.
 pub fn keep(service: &mut Command, data: &Path) -> Kept {
     service.arg("--data").arg(data);

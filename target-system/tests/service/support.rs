@@ -22,7 +22,7 @@ pub struct Service {
     child: Child,
     pub listening: SocketAddr,
     pub admin: SocketAddr,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
     pub kept: Option<keeping::Kept>,
 }
 
@@ -63,11 +63,17 @@ pub fn after(prelude: &str, plain: &Command) -> Command {
 impl Service {
     /// A service on a new ledger, with further arguments.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| {})
+    }
+
+    /// The same with something else about its command, which `set` changes.
+    pub fn start_with(args: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = bare("127.0.0.1:0", 10);
         let kept = keeping::keep(&mut command, folder.path());
+        set(&mut command);
         let mut service = Self::launch(command.args(args));
-        (service._folder, service.kept) = (Some(folder), Some(kept));
+        (service.folder, service.kept) = (Some(folder), Some(kept));
         service
     }
 
@@ -83,11 +89,16 @@ impl Service {
         let said: Value = serde_json::from_str(&line).expect("the announcement is one JSON line");
         assert_eq!(said["pid"], child.id());
         let addr = |name: &str| said[name].as_str().unwrap().parse().unwrap();
-        Self { listening: addr("listening"), admin: addr("admin"), child, _folder: None, kept: None }
+        Self { listening: addr("listening"), admin: addr("admin"), child, folder: None, kept: None }
     }
 
     pub fn client(&self) -> Client {
         Client::connect(self.listening)
+    }
+
+    /// The folder of a new ledger.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
     }
 
     pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
@@ -233,6 +244,10 @@ impl Client {
     pub fn with_token(mut self, token: &str) -> Self {
         token.clone_into(&mut self.token);
         self
+    }
+
+    pub fn token(&self) -> String {
+        self.token.clone()
     }
 
     pub fn get(&mut self, path: &str) -> Reply {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Settings;
+use crate::postgres::database::Database;
 use crate::postgres::pool::PoolSettings;
 
 /// The environment that names replicas: they hold passwords.
@@ -30,7 +31,7 @@ impl ReplicaArgs {
         &self,
         replicas: &str,
         pool: PoolSettings,
-        configured: impl Fn(&str) -> Option<tokio_postgres::Config>,
+        configured: impl Fn(&str) -> anyhow::Result<Database>,
     ) -> anyhow::Result<Settings> {
         let databases = (1..)
             .zip(replicas.split(',').map(str::trim))

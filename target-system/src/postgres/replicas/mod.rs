@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::database::Database;
 use super::pool::{self, PoolSettings};
 use crate::bank::BankError;
 use crate::limits::{REPLICA_FIT_FOR, REPLICA_GOOD_PROBES, REPLICA_READ};
@@ -31,7 +32,7 @@ pub use recent::Recent;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where they are. They hold passwords.
-    pub databases: Vec<Config>,
+    pub databases: Vec<Database>,
     /// The connections to each.
     pub pool: PoolSettings,
     /// How far one may be behind.
@@ -100,7 +101,7 @@ impl Replicas {
         let mut all = Vec::new();
         let mut tasks = Vec::new();
         for database in settings.databases.clone() {
-            let name = name(&database);
+            let name = name(&database.config);
             let pool = pool::build(database, settings.pool)?;
             let replica = Arc::new(Replica {
                 name,
