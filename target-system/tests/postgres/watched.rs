@@ -27,7 +27,11 @@ fn names(query: &str) -> Vec<String> {
             '[' => span = true,
             ']' => span = false,
             '(' if bare.trim_end().ends_with(" by") => grouping = true,
-            ')' if grouping => grouping = false,
+            ')' if grouping => {
+                grouping = false;
+                // Behind it the word `by` has had its parenthesis.
+                bare.push(';');
+            }
             _ if labels || span || grouping => {}
             _ => bare.push_str(&query[at..at + c.len_utf8()]),
         }
