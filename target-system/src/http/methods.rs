@@ -62,7 +62,7 @@ fn shown(status: StatusCode, method: &Method) -> Response {
     operation_id = "addPaymentMethod",
     tag = "payments",
     summary = "A card for a token",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the token: the same key is given the same", pattern = "^[!-~]{1,255}$")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the token: the same key is given the same", pattern = "^[!-~]{1,255}$", example = "a-card-of-ann")),
     request_body(content = NewMethod, example = json!({"number": "4242424242424242", "exp_month": 12, "exp_year": 2040, "cvc": "123"})),
     responses(
         (status = 201, body = Shown, description = "Kept", headers(("Idempotent-Replayed" = String, description = "`true`: it was kept before"))),
@@ -126,7 +126,7 @@ fn this_month() -> (u16, u8) {
     operation_id = "getPaymentMethod",
     tag = "payments",
     summary = "A payment method",
-    params(("id" = String, Path, description = "Its token", example = "pm_00000000000000000000000000000000")),
+    params(("id" = String, Path, description = "Its token", example = "pm_af6dbb8e8573b34f33cd198a02ddf648")),
     responses(
         (status = 200, body = Shown, description = "The payment method"),
         (status = 404, body = Envelope, description = "The caller has none with this token"),

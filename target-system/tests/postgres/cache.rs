@@ -360,7 +360,7 @@ fn a_redis_that_comes_back_with_old_balances_is_not_believed() {
         assert_eq!(redis.ask(&["SAVE"]).as_deref(), Some("OK"));
         if while_away {
             redis.kill();
-            new = pay(&mut here, "while away", 1, 2);
+            new = pay(&mut here, "while-away", 1, 2);
         } else {
             new = pay(&mut here, "before", 1, 2);
             redis.kill();
