@@ -74,3 +74,26 @@ row_head() {
     'lag p50' p99 max 'resp p50' p99 CPU 'µs/req'
   echo "# lag and response in ms; lost: failed and dropped; CPU of the generator's workers"
 }
+
+# Starts a Postgres server of its own on $port, durable as it comes, with its files in $tmp; $server is its URL without a
+# database. It ends with the script, and so does whatever else is in $children.
+children=()
+start_postgres() {
+  local data owner=()
+  programs=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+  port=54399 server=postgres://postgres@127.0.0.1:54399
+  chmod 755 "$tmp"
+  mkdir "$tmp/data"
+  if [ "$(id -u)" = 0 ]; then
+    chown postgres "$tmp/data"
+    owner=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+  fi
+  data=$(realpath "$tmp/data")
+  (cd / && "${owner[@]}" "$programs/initdb" -A trust -U postgres -D "$data" >/dev/null)
+  # All but the memory as it comes: fsync and synchronous_commit are on.
+  (cd / && exec "${owner[@]}" "$programs/postgres" -D "$data" -p "$port" -h 127.0.0.1 -c unix_socket_directories= \
+    -c shared_buffers=512MB -c max_wal_size=4GB) >"$tmp/postgres.log" 2>&1 &
+  children+=($!)
+  trap 'kill -INT "${children[@]}" 2>/dev/null; wait; rm -rf "$tmp"' EXIT
+  for _ in $(seq 100); do psql -q "$server/postgres" -c 'SELECT 1' >/dev/null 2>&1 && break || sleep 0.1; done
+}

@@ -22,6 +22,8 @@ use crate::postgres::replicas::args::{REPLICAS_VAR, ReplicaArgs};
 use crate::postgres::{self, Strategy};
 use crate::profile::Profile;
 use crate::queue::args::QueueArgs;
+use crate::shards::args::{copies, divide};
+use crate::shards::map::{By, Place};
 use crate::strain;
 use crate::trace::args::TraceArgs;
 use crate::worker::args::NotifyArgs;
@@ -45,12 +47,14 @@ Environment:
   PAYMENTS_USER_ROLE         `customer` (when absent) or `operator`
   PAYMENTS_USER_ACCOUNTS     a customer's accounts: `all` (when absent), or acc_00000001,acc_00000010-acc_00000019
   PAYMENTS_USERS_FILE        further users, in TOML or JSON
-  PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name
+  PAYMENTS_POSTGRES          the database of --store postgres: postgres://user:password@host/name; or several, among
+                             which accounts are divided, with a comma between two
   PAYMENTS_POSTGRES_CA       the certificate of the authority to trust, in PEM, when that ends in ?sslmode=verify-full
   PAYMENTS_INTERNAL_TOKEN    the bearer token shown to the fraud service and the network; needed beyond loopback
   PAYMENTS_NATS              the server of --queue nats: nats://user:password@host:4222
   PAYMENTS_DELIVER_TO        --deliver-to, where no process list shows it
-  PAYMENTS_REPLICAS          copies of that database that are read, with a comma between two
+  PAYMENTS_REPLICAS          copies of that database that are read, with a comma between two; a semicolon between
+                             those of two databases
   PAYMENTS_REDIS             the cache of balances: redis://user:password@host:6379/0
   PAYMENTS_JWT_KEY           signs access tokens, 32 characters or more; random when absent
   CHAOS_ENGINEERING_ENABLED  `true` makes a share of requests fail
@@ -255,6 +259,10 @@ pub struct PostgresArgs {
     #[arg(long, value_enum, default_value_t = Strategy::Batched)]
     pub strategy: Strategy,
 
+    /// How accounts are divided among the databases, when PAYMENTS_POSTGRES names several.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = By::Hash)]
+    pub shard_by: By,
+
     /// Transactions at once; 2 when batched, as many as connections when naive.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub committers: Option<u16>,
@@ -285,7 +293,7 @@ pub struct PostgresArgs {
 }
 
 impl PostgresArgs {
-    /// The settings for the database, the replicas and the cache that the environment `var` names.
+    /// The settings for the databases, the replicas and the cache that the environment `var` names.
     ///
     /// # Errors
     /// When one makes no sense or is missing. What it holds is not told: a password is part of it.
@@ -293,11 +301,11 @@ impl PostgresArgs {
         &self,
         var: impl Fn(&str) -> Option<String>,
         args: &ServeArgs,
-    ) -> anyhow::Result<postgres::Settings> {
-        let database = secret::variable(POSTGRES_VAR, &var)?.with_context(|| {
+    ) -> anyhow::Result<Vec<postgres::Settings>> {
+        let urls = secret::variable(POSTGRES_VAR, &var)?.with_context(|| {
             format!("{POSTGRES_VAR} is not set: name the database, postgres://user:password@host:5432/name")
         })?;
-        let database = self.database(&database).with_context(|| format!("failed to read {POSTGRES_VAR}"))?;
+        let databases = divide(&urls, self.shard_by).with_context(|| POSTGRES_VAR.to_owned())?;
         let pool = PoolSettings {
             min: usize::from(self.pool_min),
             max: usize::from(self.pool_max),
@@ -305,9 +313,11 @@ impl PostgresArgs {
             lifetime: Duration::from_secs(self.pool_lifetime_s),
             acquire: Duration::from_millis(self.pool_acquire_ms),
         };
-        let replicas = secret::variable(REPLICAS_VAR, &var)?
-            .map(|urls| args.replicas.settings(&urls, pool, |url| self.database(url)))
-            .transpose()?;
+        let copies_of = secret::variable(REPLICAS_VAR, &var)?;
+        let replicas = match &copies_of {
+            Some(urls) => copies(urls, databases.len()).with_context(|| REPLICAS_VAR.to_owned())?,
+            None => vec![None; databases.len()],
+        };
         let committers = self.committers.map_or_else(
             || match self.strategy {
                 Strategy::Batched => 2,
@@ -315,17 +325,26 @@ impl PostgresArgs {
             },
             usize::from,
         );
-        Ok(postgres::Settings {
-            database,
-            pool,
-            strategy: self.strategy,
-            committers,
-            queue_limit: args.queue_limit as usize,
-            time_limit: Duration::from_millis(self.transaction_ms),
-            key_window: Duration::from_secs(args.key_window_s),
-            replicas,
-            cache: args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?,
-        })
+        let mut cache = args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?;
+        cache.entries = cache.entries.div_ceil(databases.len() as u64);
+        let settings = |((place, url), replicas): ((Place, &str), Option<&str>)| {
+            let replicas = replicas
+                .map(|urls| args.replicas.settings(urls, pool, |url| self.database(url)))
+                .transpose()?;
+            Ok(postgres::Settings {
+                place,
+                database: self.database(url).with_context(|| format!("failed to read {POSTGRES_VAR}"))?,
+                pool,
+                strategy: self.strategy,
+                committers,
+                queue_limit: args.queue_limit as usize,
+                time_limit: Duration::from_millis(self.transaction_ms),
+                key_window: Duration::from_secs(args.key_window_s),
+                replicas,
+                cache: cache.clone(),
+            })
+        };
+        databases.into_iter().zip(replicas).map(settings).collect()
     }
 
     /// How to connect to `database`, a URL or keys and values as libpq has them; `None` when that makes no sense.

@@ -17,6 +17,7 @@
 //! * [`store`]: the embedded one: rows on disk, recovery, the recount.
 //! * [`writer`]: the one thread that commits to it.
 //! * [`postgres`]: the other: a database that several processes use, and its replicas.
+//! * [`shards`]: several such databases, among which accounts are divided.
 //! * [`cache`]: balances kept near by processes that share a database.
 //! * [`idempotency`]: keys, and the requests that hold one now.
 //! * [`fraud`], [`network`]: what happens before a payment.
@@ -61,6 +62,7 @@ pub mod record;
 pub mod resilience;
 pub mod role;
 pub mod serve;
+pub mod shards;
 pub mod store;
 pub mod strain;
 mod timer;

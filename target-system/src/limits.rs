@@ -203,3 +203,33 @@ pub const REDIS_CONNECT: Duration = Duration::from_secs(1);
 pub const REDIS_PUSHES: usize = 1024;
 /// Payments whose accounts are the most active.
 pub const WARM_PAYMENTS: i64 = 10_000;
+
+/// Databases that accounts are divided among.
+pub const MAX_SHARDS: u16 = 64;
+/// Numbers of payments that each of them has: the n-th gives those from n times as many on.
+pub const NUMBERS_OF_A_SHARD: u64 = 10_000_000_000_000;
+/// Payments between databases that a process carries through at once; more are shed.
+pub const MAX_TRANSFERS: usize = 4096;
+/// Accounts whose currency a process remembers.
+pub const KNOWN_ACCOUNTS: u64 = 100_000;
+/// For how long.
+pub const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// A payee that holds more is asked about before each payment from another database. What is left up to the range of an
+/// `i64` cannot be paid in [`KNOWN_FOR`].
+pub const WEALTHY: i64 = i64::MAX / 2;
+/// Finished payments between databases whose marks wait to be removed; the marks of more are found by the recovery.
+pub const FINISHED_QUEUED: usize = 65_536;
+/// Marks that are removed, or recovered, in one transaction.
+pub const TRANSFERS_AT_ONCE: usize = 1000;
+/// How old a payment between databases is before somebody else carries it on.
+pub const TRANSFER_IS_STUCK: Duration = Duration::from_secs(2);
+/// How often such payments are looked for.
+pub const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Marks that are counted; beyond them a count says no more.
+pub const TRANSFERS_COUNTED: i64 = 1_000_000;
+/// Numbers of accounts that are drawn at once for a new account of one database.
+pub const NUMBERS_DRAWN: i32 = 256;
+/// Accounts that are opened by one statement at start.
+pub const OPENED_AT_ONCE: usize = 100_000;
+/// Payments that one side knows and the other does not, while both are read: more cannot be under way.
+pub const MAX_UNMATCHED: usize = 100_000;

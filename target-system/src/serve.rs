@@ -34,6 +34,8 @@ use crate::postgres::relay::Destination;
 use crate::process::allow_open_files;
 use crate::profile::Profile;
 use crate::queue::{self, Queue as NoticeQueue, local, nats};
+use crate::shards;
+use crate::shards::metrics::ShardMetrics;
 use crate::store::Store;
 use crate::store::recovery::Recovered;
 use crate::strain::{self, Strain};
@@ -89,11 +91,15 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             let help = "Connections that were none: no handshake in time, or a bad one";
             metrics.registry().register("tls_handshake_failures", help, tls.failed.clone());
         }
+        let figures = ShardMetrics::default();
+        if keeping.is_divided() {
+            figures.register(metrics.registry());
+        }
         let tracing = args.trace.start("payments", metrics.registry());
         let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let metrics = Arc::new(metrics);
         let (notices, crew) = telling.start(&args, &leases, &metrics).await?;
-        let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics)).await?;
+        let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics), figures).await?;
         let app = Arc::new(App {
             keys: Arc::new(InFlight::new(args.profile.locks_keys())),
             rules: Rules {
@@ -151,7 +157,7 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
 #[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 enum Keeping {
     Embedded(Store, Recovered),
-    Postgres(postgres::Settings),
+    Postgres(Vec<postgres::Settings>),
 }
 
 /// Why the embedded store has no queue but that of its process.
@@ -209,7 +215,7 @@ impl Telling {
 /// What has to end after the last answer.
 enum End {
     Embedded(Queue, JoinHandle<()>),
-    Postgres(postgres::Tasks),
+    Postgres(shards::Tasks),
 }
 
 impl Keeping {
@@ -238,11 +244,17 @@ impl Keeping {
         Ok(Keeping::Embedded(store, found))
     }
 
+    /// Whether accounts are divided among several databases.
+    fn is_divided(&self) -> bool {
+        matches!(self, Keeping::Postgres(databases) if databases.len() > 1)
+    }
+
     async fn start(
         self,
         args: &ServeArgs,
         notices: Notices,
         metrics: Arc<Metrics>,
+        figures: ShardMetrics,
     ) -> anyhow::Result<(Bank, End)> {
         match self {
             Keeping::Embedded(store, found) => {
@@ -263,7 +275,7 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = postgres::start(settings, opening, notices, metrics).await?;
+                let (bank, tasks) = shards::start(settings, opening, notices, metrics, figures).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

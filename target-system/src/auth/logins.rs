@@ -12,12 +12,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{Bank, BankError};
 use crate::limits::{MAX_LOGINS_OF_USER, REFRESH_GRACE_S, REFRESH_TOKEN_S};
 use crate::postgres::logins;
+use crate::shards::UserPools;
 
 /// Which login: a random number, in hexadecimal where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub enum Shown {
 pub enum Logins {
     /// In this process: a restart ends them.
     Here(Mutex<Table>),
-    /// In the database, for all processes.
-    Database(Pool),
+    /// In the user's database, for all processes.
+    Database(UserPools),
 }
 
 impl Logins {
@@ -87,7 +87,7 @@ impl Logins {
     pub fn beside(bank: &Bank) -> Self {
         match bank {
             Bank::Embedded(_) => Logins::Here(Mutex::default()),
-            Bank::Postgres(bank) => Logins::Database(bank.pool()),
+            Bank::Postgres(bank) => Logins::Database(bank.pools()),
         }
     }
 
@@ -99,7 +99,7 @@ impl Logins {
         let last = Last { id, nth: 1, ends_s: now_s + REFRESH_TOKEN_S };
         match self {
             Logins::Here(table) => locked(table).begin(user, last, now_s),
-            Logins::Database(pool) => logins::begin(pool, user, last).await?,
+            Logins::Database(pools) => logins::begin(pools.of(user), user, last).await?,
         }
         Ok(last)
     }
@@ -111,7 +111,7 @@ impl Logins {
     pub async fn show(&self, user: &str, id: LoginId, nth: i32, now_s: u64) -> Result<Shown, BankError> {
         match self {
             Logins::Here(table) => Ok(locked(table).show(user, id, nth, now_s)),
-            Logins::Database(pool) => logins::show(pool, user, id, nth).await,
+            Logins::Database(pools) => logins::show(pools.of(user), user, id, nth).await,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where payments are kept: one of the stores, asked the same questions.
 //!
 //! * [`embedded`]: in this process, on its own disk.
-//! * [`crate::postgres`]: in a database that other processes use too.
+//! * [`crate::shards`]: in a database that other processes use too ([`crate::postgres`]), or in several.
 
 pub mod embedded;
 
@@ -16,8 +16,8 @@ use crate::idempotency::{Claim, ScopedKey};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
 use crate::money::Currency;
-use crate::postgres::Postgres;
 use crate::record::{Order, Record};
+use crate::shards::Shards;
 use crate::store::StoreError;
 use crate::store::recount::Recount;
 use crate::trace::span::Trace;
@@ -37,8 +37,8 @@ pub enum Kind {
 pub enum Bank {
     /// In this process, on its own disk.
     Embedded(Embedded),
-    /// In a Postgres database.
-    Postgres(Postgres),
+    /// In a Postgres database, or several.
+    Postgres(Shards),
 }
 
 /// An order on its way to the store.
@@ -114,6 +114,9 @@ pub enum BankError {
     /// It has taken longer than a transaction may; whether it was committed is not known.
     #[error("the database has not answered within {0:?}")]
     Slow(std::time::Duration),
+    /// A payment whose payee does not have it yet, and cannot be given it.
+    #[error("a payment is on its way to its payee's database, which does not answer")]
+    Halfway,
     /// A row that makes no sense.
     #[error("a row of {0} makes no sense")]
     Row(&'static str),
@@ -166,21 +169,55 @@ pub struct Sums {
     pub credits: i128,
     /// Of all accounts.
     pub balances: i128,
-    /// The world's balance: minus all openings. With `balances` it comes to zero.
+    /// The world's balance: minus all openings. With `balances` and `in_transit` it comes to zero.
     pub world: i128,
+    /// Taken from payers, and on its way to payees in another database.
+    pub in_transit: i128,
+}
+
+impl Sums {
+    /// Whether they come to zero. What is on its way makes up for what is not there yet, also where databases were read one
+    /// after another: in each of them it does at every moment.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        self.debits == self.credits + self.in_transit && self.balances + self.world + self.in_transit == 0
+    }
+
+    /// These and `others`.
+    pub fn add(&mut self, others: &Sums) {
+        self.debits += others.debits;
+        self.credits += others.credits;
+        self.balances += others.balances;
+        self.world += others.world;
+        self.in_transit += others.in_transit;
+    }
 }
 
 impl Audited {
+    /// This and `other`, of another database.
+    pub fn add(&mut self, other: &Audited) {
+        self.payments += other.payments;
+        self.declines += other.declines;
+        self.keys += other.keys;
+        self.highest_seq = self.highest_seq.max(other.highest_seq);
+        self.accounts += other.accounts;
+        for (code, sums) in &other.currencies {
+            self.currencies.entry(code.clone()).or_default().add(sums);
+        }
+        if let Some(found) = &other.recount {
+            self.recount.get_or_insert_default().add(found);
+        }
+    }
+
     /// Whether everything holds.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.currencies.values().all(|s| s.debits == s.credits && s.balances + s.world == 0)
-            && self.recount.as_ref().is_none_or(|r| r.sound)
+        self.currencies.values().all(Sums::hold) && self.recount.as_ref().is_none_or(|r| r.sound)
     }
 }
 
 /// What `/health` says of the store.
-#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct StoreHealth {
     /// Whether it takes orders.
     pub ok: bool,

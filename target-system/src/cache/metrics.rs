@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::CacheHealth;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLevel {
     level: &'static str,
@@ -100,5 +102,11 @@ impl CacheMetrics {
         registry.register("cache_open", "1 when the cache answers", metrics.open.clone());
         registry.register("cache_entries", "Accounts that the process keeps", metrics.entries.clone());
         metrics
+    }
+
+    /// Has the gauges say what is now.
+    pub fn show(&self, health: &CacheHealth) {
+        self.open.set(i64::from(health.open));
+        self.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
     }
 }

@@ -110,6 +110,14 @@ pub struct CacheHealth {
     entries: u64,
 }
 
+impl CacheHealth {
+    /// This and that of another database.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self { open: self.open && other.open, entries: self.entries + other.entries, ..self }
+    }
+}
+
 impl Cache {
     /// An empty cache; `seen` is the epoch that `database` names.
     #[must_use]
@@ -144,14 +152,6 @@ impl Cache {
             open,
             entries: self.l1.entries(),
         })
-    }
-
-    /// Has the gauges say what is now.
-    pub fn read_gauges(&self) {
-        if let Some(health) = self.health() {
-            self.metrics.open.set(i64::from(health.open));
-            self.metrics.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
-        }
     }
 
     /// The account `id`: from the nearest level that has it, else `store`, which asks the primary.

@@ -1,11 +1,11 @@
 //! Where payment methods are kept: beside the payments.
 
-use deadpool_postgres::Pool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Kept, Method, MethodId};
 use crate::bank::{Bank, BankError};
 use crate::postgres::methods;
+use crate::shards::UserPools;
 use crate::store::Store;
 
 /// The methods of everybody.
@@ -13,8 +13,8 @@ use crate::store::Store;
 pub enum Vault {
     /// In the embedded store; one is added at a time.
     Embedded(Store, Arc<Mutex<()>>),
-    /// In the database.
-    Postgres(Pool),
+    /// In the owner's database.
+    Postgres(UserPools),
 }
 
 impl Vault {
@@ -23,7 +23,7 @@ impl Vault {
     pub fn beside(bank: &Bank) -> Self {
         match bank {
             Bank::Embedded(bank) => Vault::Embedded(bank.store.clone(), Arc::default()),
-            Bank::Postgres(bank) => Vault::Postgres(bank.pool()),
+            Bank::Postgres(bank) => Vault::Postgres(bank.pools()),
         }
     }
 
@@ -42,7 +42,7 @@ impl Vault {
                 });
                 Ok(kept.await.map_err(|_| BankError::Row("methods"))??)
             }
-            Vault::Postgres(pool) => methods::keep(pool, owner, &method).await,
+            Vault::Postgres(pools) => methods::keep(pools.of(owner), owner, &method).await,
         }
     }
 
@@ -53,7 +53,7 @@ impl Vault {
     pub async fn find(&self, owner: &str, id: MethodId) -> Result<Option<Method>, BankError> {
         match self {
             Vault::Embedded(store, _) => Ok(store.method(owner, id)?),
-            Vault::Postgres(pool) => methods::find(pool, owner, id).await,
+            Vault::Postgres(pools) => methods::find(pools.of(owner), owner, id).await,
         }
     }
 }

@@ -23,10 +23,11 @@ use crate::bank::{Bank, StoreHealth, Sums};
 use crate::cache::CacheHealth;
 use crate::dependencies::{Dependencies, DependenciesHealth};
 use crate::metrics::Reading;
-use crate::postgres::Postgres;
 use crate::postgres::relay::OutboxHealth;
 use crate::postgres::replicas::ReplicaHealth;
 use crate::process::Usage;
+use crate::shards::Shards;
+use crate::shards::metrics::ShardHealth;
 use crate::store::recount::Recount;
 use crate::strain::Checks;
 use crate::worker::metrics::{Figures, NotifyMetrics};
@@ -38,6 +39,9 @@ struct Health {
     uptime_s: f64,
     connections: usize,
     store: StoreHealth,
+    /// Each database, when accounts are divided among several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<Vec<ShardHealth>>,
     strain: Checks,
     admission: Admitting,
     process: Usage,
@@ -104,8 +108,8 @@ fn kept(app: &App) -> Kept {
     }
 }
 
-/// The database, when that is the store.
-fn database(app: &App) -> Option<&Postgres> {
+/// The databases, when they are the store.
+fn databases(app: &App) -> Option<&Shards> {
     match &app.bank {
         Bank::Embedded(_) => None,
         Bank::Postgres(bank) => Some(bank),
@@ -138,12 +142,14 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     ))]
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     let store = app.bank.health();
+    let shards = databases(&app).and_then(Shards::each);
     let outbox = app.metrics.outbox.as_ref().map(|outbox| outbox.health(app.outbox_limit));
     let status = match (store.ok, app.drain.has_begun(), app.strain.has_room()) {
         (false, ..) => "unhealthy",
         (true, true, _) => "draining",
         (true, false, false) => "strained",
         (true, false, true) if outbox.is_some_and(|o| o.rows > o.limit) => "degraded",
+        (true, false, true) if shards.iter().flatten().any(|shard| !shard.is_ok()) => "degraded",
         (true, false, true) => "ok",
     };
     let health = Health {
@@ -152,6 +158,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         uptime_s: app.started.now_s(),
         connections: app.connections.load(Relaxed),
         store,
+        shards,
         strain: app.strain.checks(),
         admission: Admitting { under_way: app.admission.under_way(), limit: app.admission.limit() },
         process: Usage::now(),
@@ -160,8 +167,8 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         dependencies: app.dependencies.as_ref().map(Dependencies::health),
         notifications: app.metrics.notify.as_ref().map(NotifyMetrics::figures),
         outbox,
-        replicas: database(&app).and_then(Postgres::replicas),
-        cache: database(&app).and_then(Postgres::cache),
+        replicas: databases(&app).and_then(Shards::replicas),
+        cache: databases(&app).and_then(Shards::cache),
         faults: app.leases.list().into_iter().map(|s| s.fault.name).collect(),
     };
     render::value(if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
@@ -171,15 +178,15 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "watching", summary = "Figures for Prometheus", security(()),
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "In OpenMetrics' text form")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    if let Some(database) = database(&app) {
-        database.read_gauges();
+    if let Some(databases) = databases(&app) {
+        databases.read_gauges(&app.metrics);
     }
     app.metrics.answer(Reading {
         queue_depth: app.bank.health().queue_depth,
         keys: kept(&app).keys,
         under_way: (app.admission.under_way(), app.admission.limit().unwrap_or(usize::MAX)),
         connections: app.connections.load(Relaxed),
-        pool: database(&app).map(Postgres::connections),
+        pool: databases(&app).map(Shards::connections),
         faults: app.leases.list().len(),
         usage: Usage::now(),
     })

@@ -1,7 +1,8 @@
 //! Whether the books are straight: every entry is read, in one snapshot, while the service goes on.
 
-use deadpool_postgres::{Pool, Transaction};
-use tokio::sync::OwnedSemaphorePermit;
+use std::collections::BTreeMap;
+
+use deadpool_postgres::{Client, Pool, Transaction};
 use tokio_postgres::{IsolationLevel, Row};
 
 use super::Postgres;
@@ -9,19 +10,31 @@ use crate::bank::{Audited, BankError, Sums};
 use crate::store::recount::Recount;
 
 impl Postgres {
-    /// Totals that must hold, and with the permit to `recount` whether every balance, entry and key does.
+    /// Totals that must hold, and with `recount` whether every balance, entry and key does.
     ///
     /// # Errors
     /// When the database gives one.
-    pub async fn audit(&self, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
-        // It goes on when nobody waits any more: the permit tells that it does.
-        let audited = tokio::spawn(read_all(self.pool.clone(), recount));
-        audited.await.map_err(|_| BankError::Row("the audit"))?
+    pub async fn audit(&self, recount: bool) -> Result<Audited, BankError> {
+        read_all(&self.pool, recount).await
     }
 }
 
-async fn read_all(pool: Pool, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
+async fn read_all(pool: &Pool, recount: bool) -> Result<Audited, BankError> {
     let mut connection = pool.get().await?;
+    let snapshot = snapshot(&mut connection).await?;
+    let mut audited = totals(&snapshot).await?;
+    if recount {
+        audited.recount = Some(count_again(&snapshot, &audited).await?);
+    }
+    snapshot.commit().await?;
+    Ok(audited)
+}
+
+/// What the database holds now, to be read for as long as it takes.
+///
+/// # Errors
+/// When the database gives one.
+pub async fn snapshot(connection: &mut Client) -> Result<Transaction<'_>, BankError> {
     let snapshot = connection
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
@@ -30,18 +43,14 @@ async fn read_all(pool: Pool, recount: Option<OwnedSemaphorePermit>) -> Result<A
         .await?;
     // Reading everything takes its time; the limit of a connection is meant for payments.
     snapshot.batch_execute("SET LOCAL statement_timeout = 0").await?;
-    let mut audited = totals(&snapshot).await?;
-    if recount.is_some() {
-        audited.recount = Some(count_again(&snapshot, &audited).await?);
-    }
-    snapshot.commit().await?;
-    Ok(audited)
+    Ok(snapshot)
 }
 
 async fn totals(snapshot: &Transaction<'_>) -> Result<Audited, BankError> {
     let counts = snapshot
         .query_one(
-            "SELECT (SELECT count(*) FROM payments), (SELECT coalesce(max(seq), 0) FROM payments),
+            "SELECT (SELECT count(*) FROM payments WHERE origin IS NULL),
+                    (SELECT coalesce(max(seq), 0) FROM payments WHERE origin IS NULL),
                     count(*), count(*) FILTER (WHERE decline IS NOT NULL),
                     (SELECT count(*) FROM accounts)
              FROM idempotency_keys",
@@ -64,18 +73,30 @@ async fn totals(snapshot: &Transaction<'_>) -> Result<Audited, BankError> {
             &[],
         )
         .await?;
-    let currencies = currencies.iter().map(|row| {
-        let sums =
-            Sums { debits: sum(row, 1)?, credits: sum(row, 2)?, balances: sum(row, 3)?, world: sum(row, 4)? };
-        Ok((row.try_get(0)?, sums))
-    });
+    let in_transit = snapshot
+        .query(
+            "SELECT p.currency, sum(e.amount)::text
+             FROM entries e JOIN payments p ON p.seq = e.seq AND p.created_at = e.created_at
+             WHERE e.account < 0 GROUP BY p.currency",
+            &[],
+        )
+        .await?;
+    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
+    for row in &currencies {
+        let (debits, credits) = (sum(row, 1)?, sum(row, 2)?);
+        let held = Sums { debits, credits, balances: sum(row, 3)?, world: sum(row, 4)?, in_transit: 0 };
+        sums.insert(row.try_get(0)?, held);
+    }
+    for row in &in_transit {
+        sums.entry(row.try_get(0)?).or_default().in_transit = sum(row, 1)?;
+    }
     Ok(Audited {
         payments: count(&counts, 0)?,
         highest_seq: count(&counts, 1)?,
         keys: count(&counts, 2)?,
         declines: count(&counts, 3)?,
         accounts: usize::try_from(count(&counts, 4)?).unwrap_or(usize::MAX),
-        currencies: currencies.collect::<Result<_, BankError>>()?,
+        currencies: sums,
         recount: None,
     })
 }
@@ -91,6 +112,7 @@ async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Re
                         a.balance, a.last_seq,
                         row_number() OVER (PARTITION BY e.account ORDER BY e.seq DESC) AS from_last
                  FROM entries e LEFT JOIN accounts a ON a.id = e.account
+                 WHERE e.account > 0
              )
              SELECT count(*) FILTER (WHERE from_last = 1 AND (balance IS DISTINCT FROM counted
                                                               OR last_seq IS DISTINCT FROM seq)),
@@ -107,6 +129,8 @@ async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Re
             &[],
         )
         .await?;
+    // One of the two accounts is that of what is on its way, when the other is in another database; of the payments that
+    // begin here that is where the payee would be, of those that end here where the payer would.
     let payments = snapshot
         .query_one(
             "WITH pairs AS (
@@ -118,7 +142,10 @@ async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Re
              SELECT count(*) FILTER (WHERE p.seq IS NULL),
                     count(*) FILTER (WHERE p.seq IS NOT NULL AND
                         (e.entries, e.sum, e.payer, e.payee, e.amount)
-                        IS DISTINCT FROM (2::bigint, 0::numeric, p.payer, p.payee, p.amount))
+                        IS DISTINCT FROM (2::bigint, 0::numeric,
+                            CASE WHEN p.origin IS NULL THEN p.payer ELSE least(e.payer, -1) END,
+                            CASE WHEN p.origin IS NULL AND e.payee < 0 THEN e.payee ELSE p.payee END,
+                            p.amount))
              FROM payments p FULL JOIN pairs e USING (seq)",
             &[],
         )
@@ -129,12 +156,17 @@ async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Re
              SELECT count(*) FILTER (WHERE p.seq IS NULL),
                     count(*) FILTER (WHERE k.seq IS NULL AND p.created_at > kept)
              FROM (SELECT seq FROM idempotency_keys WHERE seq IS NOT NULL) k
-                  FULL JOIN payments p USING (seq) CROSS JOIN oldest",
+                  FULL JOIN (SELECT seq, created_at FROM payments WHERE origin IS NULL) p USING (seq)
+                  CROSS JOIN oldest",
             &[],
         )
         .await?;
     let twice = snapshot
-        .query_one("SELECT count(*) - count(DISTINCT seq) FROM idempotency_keys WHERE seq IS NOT NULL", &[])
+        .query_one(
+            "SELECT (SELECT count(*) - count(DISTINCT seq) FROM idempotency_keys WHERE seq IS NOT NULL),
+                    (SELECT count(origin) - count(DISTINCT origin) FROM payments)",
+            &[],
+        )
         .await?;
     let mut found = Recount {
         payments: audited.payments,
@@ -145,10 +177,11 @@ async fn count_again(snapshot: &Transaction<'_>, audited: &Audited) -> Result<Re
         wrong_balances: count(&entries, 0)? + count(&untouched, 0)?,
         overdrawn_accounts: count(&entries, 1)?,
         broken_links: count(&entries, 2)?,
-        wrong_volumes: audited.currencies.values().filter(|s| s.debits != s.credits).count() as u64,
-        impossible_payments: count(&payments, 1)?,
+        wrong_volumes: audited.currencies.values().filter(|sums| !sums.hold()).count() as u64,
+        impossible_payments: count(&payments, 1)? + count(&twice, 1)?,
         stray_keys: count(&keys, 0)? + count(&twice, 0)?,
         missing_keys: count(&keys, 1)?,
+        unmatched_transfers: 0,
         sound: false,
     };
     found.judge();

@@ -7,7 +7,10 @@
 //! * [`schema`]: tables, and how they come to be.
 //! * [`database`]: where it is.
 //! * `pool`: connections.
-//! * [`commit`]: one transaction.
+//! * `committer`, [`job`]: who commits, and what they are asked.
+//! * [`commit`], `books`: one transaction.
+//! * [`transfers`], [`layout`]: what is on its way to another database, and which of several this is.
+//! * `chores`: what goes on beside payments.
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`logins`], [`methods`]: refresh tokens' logins, payment methods.
@@ -17,9 +20,14 @@
 //! * [`rows`]: rows as nouns.
 
 pub mod audit;
+mod books;
+mod chores;
 pub mod commit;
+mod committer;
 pub mod database;
+pub mod job;
 mod known;
+pub mod layout;
 pub mod logins;
 pub mod methods;
 pub mod notices;
@@ -30,6 +38,7 @@ pub mod relay;
 pub mod replicas;
 pub mod rows;
 pub mod schema;
+pub mod transfers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -45,24 +54,16 @@ use crate::bank::{Asked, BankError, NotOpened, Refused, Settled, StoreHealth};
 use crate::cache::{self, Cache, CacheHealth, Keeper, epoch};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
-use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH, SIDE_CONNECTIONS};
+use crate::limits::{MAX_ACCOUNTS, MAX_AMOUNT, MAX_BATCH, NUMBERS_DRAWN, OPENED_AT_ONCE, SIDE_CONNECTIONS};
 use crate::metrics::{Metrics, PoolReading};
 use crate::money::Currency;
-use crate::record::Verdict;
-use commit::{Committed, Outcome};
+use crate::shards::map::Place;
+use committer::Committer;
 use database::Database;
-use notices::{Notices, Relaying, Told};
+use job::{Credit, Job, Registration};
+use notices::{Notices, Relaying};
 use pool::PoolSettings;
 use replicas::{Recent, ReplicaHealth, Replicas};
-
-/// How often a batch is tried while others are in its way.
-const TRIES: u32 = 5;
-/// How often the database is asked whether it is there.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How often expired keys are removed and tables of months to come made.
-const CHORES_EVERY: Duration = Duration::from_secs(60);
-/// Expired keys that are removed in one transaction.
-const EXPIRE_AT_ONCE: i64 = 10_000;
 
 /// How payments become transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -76,6 +77,8 @@ pub enum Strategy {
 /// How the database is used.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Which of how many it is.
+    pub place: Place,
     /// Where it is.
     pub database: Database,
     /// The connections.
@@ -110,8 +113,9 @@ pub struct Opening {
 /// The way to the database.
 #[derive(Debug)]
 pub struct Postgres {
+    place: Place,
     pool: Pool,
-    orders: mpsc::Sender<Waiting>,
+    jobs: mpsc::Sender<Job>,
     queue_limit: usize,
     state: Arc<State>,
     reading: Option<Reading>,
@@ -135,12 +139,6 @@ struct State {
     declines: AtomicU64,
     accounts: AtomicUsize,
     last_commit_us: AtomicU64,
-}
-
-/// An order and who waits for it, if anybody still does.
-struct Waiting {
-    asked: Asked,
-    reply: oneshot::Sender<Outcome>,
 }
 
 /// What goes on behind the orders.
@@ -194,7 +192,7 @@ pub async fn start(
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
     let mut connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
-    prepare(&mut connection, opening, &state).await.context("failed to prepare the database")?;
+    prepare(&mut connection, settings.place, opening, &state).await?;
     if let (Notices::Process(_), held) = (&notices, outbox::look(&connection).await?)
         && held.rows > 0
     {
@@ -219,7 +217,7 @@ pub async fn start(
     let cache = Arc::new(Cache::new(settings.cache, side, &epoch, metrics.cache.clone()));
     let keeper = Keeper::start(&cache, pool.clone()).await;
 
-    let (orders, queued) = mpsc::channel(settings.queue_limit);
+    let (jobs, queued) = mpsc::channel(settings.queue_limit);
     let (ending, ended) = watch::channel(false);
     let queued = Arc::new(Mutex::new(queued));
     let told = Arc::new(told);
@@ -231,6 +229,7 @@ pub async fn start(
         let committer = Committer {
             queued: Arc::clone(&queued),
             ended: ended.clone(),
+            place: settings.place,
             pool: pool.clone(),
             state: Arc::clone(&state),
             told: Arc::clone(&told),
@@ -246,50 +245,101 @@ pub async fn start(
     let committers = (0..settings.committers).map(committer).collect();
     let mut others = vec![
         tokio::spawn(pool::look_after(pool.clone(), settings.pool)),
-        tokio::spawn(probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
-        tokio::spawn(do_chores(pool.clone(), settings.key_window)),
+        tokio::spawn(chores::probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
+        tokio::spawn(chores::do_chores(pool.clone(), settings.key_window)),
     ];
     others.extend(watching);
-    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state, reading, cache, metrics };
+    let bank = Postgres {
+        place: settings.place,
+        pool,
+        jobs,
+        queue_limit: settings.queue_limit,
+        state,
+        reading,
+        cache,
+        metrics,
+    };
     Ok((bank, Tasks { committers, others, ending, relay, keeper }))
 }
 
-async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
-    schema::migrate(connection).await?;
-    // Numbers of accounts have no gaps here, so that scenarios can name them.
-    let accounts = i32::try_from(opening.accounts).unwrap_or(i32::MAX);
-    let opened = connection
-        .query_one(
-            "WITH opened AS (
-                 INSERT INTO accounts (id, currency, opening, balance)
-                 SELECT id, $2, $3, $3 FROM generate_series(1, $1) AS id
-                 ON CONFLICT (id) DO NOTHING RETURNING 1
-             ) SELECT count(*) FROM opened",
-            &[&accounts, &opening.currency.code(), &opening.balance],
-        )
-        .await?;
-    let opened: i64 = opened.get(0);
+async fn prepare(
+    connection: &mut Object,
+    place: Place,
+    opening: Opening,
+    state: &State,
+) -> anyhow::Result<()> {
+    const WHAT: &str = "failed to prepare the database";
+    schema::migrate(connection).await.context(WHAT)?;
+    layout::adopt(connection, place).await.context(WHAT)?;
+    let opened = open_missing(connection, place, opening).await.context(WHAT)?;
     let row = connection
         .query_one(
             "SELECT setval('account_ids', greatest(coalesce(max(id), 0), 1), max(id) IS NOT NULL), count(*)
              FROM accounts",
             &[],
         )
-        .await?;
+        .await
+        .map_err(BankError::from)
+        .context(WHAT)?;
     let all: i64 = row.get(1);
     state.accounts.store(usize::try_from(all).unwrap_or(0), Relaxed);
     tracing::info!(accounts = all, opened, "database ready");
     Ok(())
 }
 
+/// Opens those of the first accounts that are missing here; how many that were. Their numbers have no gaps, so that
+/// scenarios can name them.
+async fn open_missing(connection: &Object, place: Place, opening: Opening) -> Result<u64, BankError> {
+    let own = (1..=opening.accounts).map(AccountId).filter(|account| place.holds(*account)).map(rows::id);
+    let mut own = own.peekable();
+    let mut opened = 0;
+    while own.peek().is_some() {
+        let ids: Vec<i32> = own.by_ref().take(OPENED_AT_ONCE).collect();
+        opened += connection
+            .execute(
+                "INSERT INTO accounts (id, currency, opening, balance)
+                 SELECT id, $2, $3, $3 FROM unnest($1::int[]) AS id ON CONFLICT (id) DO NOTHING",
+                &[&ids, &opening.currency.code(), &opening.balance],
+            )
+            .await?;
+    }
+    Ok(opened)
+}
+
 impl Postgres {
-    /// Settles an order; waits until it is durable.
+    /// Settles an order; waits until it is durable. Of one whose payee is in another database, the payer's side.
     ///
     /// # Errors
     /// [`Refused`]
     pub async fn settle(&self, asked: Asked) -> Result<Settled, Refused> {
+        self.ask(|reply| Job::Settle(asked, reply)).await
+    }
+
+    /// Notes that a key is one payer's, durably.
+    ///
+    /// # Errors
+    /// [`Refused::KeyReused`] when it is another's; else as an order.
+    pub async fn register(&self, registration: Registration) -> Result<(), Refused> {
+        self.ask(|reply| Job::Register(registration, reply)).await
+    }
+
+    /// Gives a payee here what was paid in another database, once; waits until it is durable. It waits for room in the
+    /// queue: the payment is made.
+    ///
+    /// # Errors
+    /// [`Refused::Failed`] when the database has, or the payee cannot hold more.
+    pub async fn credit(&self, credit: Credit) -> Result<(), Refused> {
         let (reply, replied) = oneshot::channel();
-        self.orders.try_send(Waiting { asked, reply }).map_err(|e| match e {
+        self.jobs.send(Job::Credit(credit, reply)).await.map_err(|_| Refused::Failed)?;
+        replied.await.unwrap_or(Err(Refused::Failed))
+    }
+
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Job,
+    ) -> Result<T, Refused> {
+        let (reply, replied) = oneshot::channel();
+        self.jobs.try_send(job(reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Refused::Full,
             mpsc::error::TrySendError::Closed(_) => Refused::Failed,
         })?;
@@ -309,14 +359,14 @@ impl Postgres {
         }
         let opened = async {
             let connection = self.pool.get().await?;
+            let number = draw(&connection, self.place).await?;
             let insert = connection
                 .prepare_cached(
-                    "INSERT INTO accounts (id, currency, opening, balance)
-                     VALUES (nextval('account_ids'), $1, $2, $2) RETURNING id",
+                    "INSERT INTO accounts (id, currency, opening, balance) VALUES ($1, $2, $3, $3)",
                 )
                 .await?;
-            let row = connection.query_one(&insert, &[&currency.code(), &opening]).await?;
-            Ok::<_, BankError>(rows::account(row.try_get(0)?))
+            connection.execute(&insert, &[&number, &currency.code(), &opening]).await?;
+            Ok::<_, BankError>(rows::account(number))
         };
         let id = opened.await.map_err(|error| {
             tracing::error!(%error, "no account was opened");
@@ -324,6 +374,12 @@ impl Postgres {
         })?;
         self.state.accounts.fetch_add(1, Relaxed);
         Ok((id, Account { currency, opening, balance: opening, last_seq: 0 }))
+    }
+
+    /// Which of how many it is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// The connections, for what is kept beside the payments.
@@ -351,12 +407,11 @@ impl Postgres {
         self.cache.health()
     }
 
-    /// Has the gauges of replicas and cache say what is now.
+    /// Has the gauges of replicas say what is now.
     pub fn read_gauges(&self) {
         if let Some(reading) = &self.reading {
             reading.replicas.read_gauges();
         }
-        self.cache.read_gauges();
     }
 
     /// Whether it takes orders, and in figures.
@@ -365,7 +420,7 @@ impl Postgres {
         let state = &self.state;
         StoreHealth {
             ok: state.healthy.load(Relaxed),
-            queue_depth: self.queue_limit - self.orders.capacity(),
+            queue_depth: self.queue_limit - self.jobs.capacity(),
             queue_limit: self.queue_limit,
             commits: state.commits.load(Relaxed),
             payments: state.payments.load(Relaxed),
@@ -376,193 +431,18 @@ impl Postgres {
     }
 }
 
-/// Takes what has arrived and commits it, again and again.
-struct Committer {
-    queued: Arc<Mutex<mpsc::Receiver<Waiting>>>,
-    ended: watch::Receiver<bool>,
-    pool: Pool,
-    state: Arc<State>,
-    told: Arc<Told>,
-    recent: Option<Arc<Recent>>,
-    cache: Arc<Cache>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    /// Orders of one transaction.
-    most: usize,
-    time_limit: Duration,
-}
-
-impl Committer {
-    async fn run(mut self) {
-        let mut taken = Vec::new();
-        while self.take(&mut taken).await > 0 {
-            let (asked, replies): (Vec<Asked>, Vec<_>) = taken.drain(..).map(|w| (w.asked, w.reply)).unzip();
-            let began_ns = self.clock.now_ns();
-            match self.settle(&asked).await {
-                Ok(outcomes) => {
-                    let took_ns = self.clock.now_ns() - began_ns;
-                    self.count(&asked, &outcomes, took_ns);
-                    for trace in asked.iter().filter_map(|asked| asked.trace.as_deref()) {
-                        trace.committed(asked.len(), took_ns);
-                    }
-                    for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                        // Whoever has hung up does not want to know.
-                        let _ = reply.send(outcome);
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, orders = asked.len(), "orders were not settled");
-                    for reply in replies {
-                        let _ = reply.send(Err(Refused::Failed));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes what has arrived, or waits for it; nothing when the end has come.
-    async fn take(&mut self, taken: &mut Vec<Waiting>) -> usize {
-        let mut queued = self.queued.lock().await;
-        tokio::select! {
-            biased;
-            n = queued.recv_many(taken, self.most) => return n,
-            _ = self.ended.wait_for(|ended| *ended) => {}
-        }
-        // What is in the queue is still given out.
-        queued.close();
-        queued.recv_many(taken, self.most).await
-    }
-
-    /// Settles all of `asked`. What it returns may be acknowledged: nobody will be shown what was before.
-    async fn settle(&self, asked: &[Asked]) -> Result<Vec<Outcome>, BankError> {
-        let committed = self.commit(asked).await.inspect_err(|error| {
-            // Without a connection nothing was begun; else the commit's answer may be what was lost.
-            if !matches!(error, BankError::Pool(_)) {
-                self.cache.doubt();
-            }
-        })?;
-        if let Some(recent) = &self.recent {
-            recent.note(committed.changes.iter().map(|change| (change.account, change.seq)));
-        }
-        let seen = committed.cache.ok_or(BankError::Row("cache_epoch"))?;
-        self.cache.tell(&seen, &committed.changes).await?;
-        Ok(committed.outcomes)
-    }
-
-    /// Commits all of `asked` in one transaction, whatever is in its way at first.
-    async fn commit(&self, asked: &[Asked]) -> Result<Committed, BankError> {
-        let notices = self.told.by_outbox();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let connection = self.pool.get().await?;
-            let committed =
-                tokio::time::timeout(self.time_limit, commit::commit(&connection, asked, notices)).await;
-            match committed {
-                Ok(Ok(committed)) => return Ok(committed),
-                Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
-                    // Its transaction is over or has to be.
-                    if connection.batch_execute("ROLLBACK").await.is_err() {
-                        drop(Object::take(connection));
-                    }
-                }
-                Ok(Err(e)) => {
-                    drop(Object::take(connection));
-                    return Err(e.into());
-                }
-                Err(_) => {
-                    drop(Object::take(connection));
-                    return Err(BankError::Slow(self.time_limit));
-                }
-            }
-        }
-    }
-
-    fn count(&self, asked: &[Asked], outcomes: &[Outcome], took_ns: u64) {
-        let mut fresh = 0;
-        for (asked, settled) in asked.iter().zip(outcomes).filter_map(|(a, o)| Some((a, o.ok()?))) {
-            if settled.replayed {
-                continue;
-            }
-            fresh += 1;
-            self.metrics.settled(&settled.record);
-            match settled.record.verdict {
-                Verdict::Succeeded { .. } => {
-                    self.state.payments.fetch_add(1, Relaxed);
-                    self.told.settled(&settled.record, asked.request_id);
-                }
-                Verdict::Declined { .. } => {
-                    self.state.declines.fetch_add(1, Relaxed);
-                }
-            }
-        }
-        self.state.healthy.store(true, Relaxed);
-        if fresh == 0 {
-            // Nothing was written.
-            return;
-        }
-        self.told.committed();
-        self.state.commits.fetch_add(1, Relaxed);
-        self.state.last_commit_us.store(took_ns / 1000, Relaxed);
-        self.metrics.committed(fresh, took_ns, 0);
-    }
-}
-
-/// Asks the database whether it is there, until the pool is closed.
-async fn probe(pool: Pool, state: Arc<State>, time_limit: Duration) {
+/// The number of the next account of the database at `place`. All databases draw from all numbers, and each takes its own:
+/// so none has to ask another one.
+async fn draw(connection: &Object, place: Place) -> Result<i32, BankError> {
+    let at_once = if place.has_others() { NUMBERS_DRAWN } else { 1 };
+    let draw =
+        connection.prepare_cached("SELECT nextval('account_ids')::int FROM generate_series(1, $1)").await?;
     loop {
-        let asked = async {
-            let connection = pool.get().await?;
-            let row = connection.query_one("SELECT max(id) FROM accounts", &[]).await?;
-            Ok::<Option<i32>, BankError>(row.try_get(0)?)
-        };
-        let healthy = match tokio::time::timeout(time_limit, asked).await {
-            Ok(Ok(highest)) => {
-                let accounts = highest.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-                state.accounts.store(accounts, Relaxed);
-                true
+        for row in connection.query(&draw, &[&at_once]).await? {
+            let number = row.try_get(0)?;
+            if place.holds(rows::account(number)) {
+                return Ok(number);
             }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the database does not answer");
-                false
-            }
-            Err(_) => {
-                tracing::warn!("the database does not answer in time");
-                false
-            }
-        };
-        state.healthy.store(healthy, Relaxed);
-        tokio::time::sleep(PROBE_EVERY).await;
-    }
-}
-
-/// Removes keys that are over and makes the tables of months to come.
-async fn do_chores(pool: Pool, key_window: Duration) {
-    loop {
-        if let Err(error) = chores(&pool, key_window).await {
-            tracing::warn!(%error, "chores in the database were not done");
-        }
-        tokio::time::sleep(CHORES_EVERY).await;
-    }
-}
-
-async fn chores(pool: &Pool, key_window: Duration) -> Result<(), BankError> {
-    let connection = pool.get().await?;
-    schema::make_months(&connection).await?;
-    let window_s = key_window.as_secs_f64();
-    loop {
-        // Those that another process is removing are its business.
-        let removed = connection
-            .execute(
-                "DELETE FROM idempotency_keys WHERE key IN (
-                     SELECT key FROM idempotency_keys
-                     WHERE created_at < now() - make_interval(secs => $1)
-                     LIMIT $2 FOR UPDATE SKIP LOCKED)",
-                &[&window_s, &EXPIRE_AT_ONCE],
-            )
-            .await?;
-        if removed < EXPIRE_AT_ONCE.unsigned_abs() {
-            return Ok(());
         }
     }
 }

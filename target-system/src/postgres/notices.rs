@@ -11,13 +11,12 @@ use super::pool::{self, PoolSettings};
 use super::relay::{Destination, Relay};
 use crate::queue::event::Notice;
 use crate::queue::local;
-use crate::record::Record;
 
 /// How long the relay may take at the end; what it leaves is relayed by others, or after the next start.
 const LAST_RELAY: Duration = Duration::from_secs(2);
 
 /// Where notices of payments go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Notices {
     /// To the queue of this process.
     Process(local::Sender),
@@ -54,7 +53,7 @@ impl Notices {
         let bell = Arc::new(Notify::new());
         let own = pool::build(settings.database.clone(), PoolSettings { min: 0, max: 1, ..settings.pool })?;
         let (ending, ended) = watch::channel(false);
-        let task = tokio::spawn(Relay::new(own, *to, Arc::clone(&bell)).run(ended));
+        let task = tokio::spawn(Relay::new(settings.place.own, own, *to, Arc::clone(&bell)).run(ended));
         Ok((Told::Relay(bell), Some(Relaying { task, ending })))
     }
 }
@@ -66,9 +65,9 @@ impl Told {
         matches!(self, Told::Relay(_))
     }
 
-    /// `record` is committed, and is no repetition.
-    pub fn settled(&self, record: &Record, request_id: u64) {
-        if let (Told::Process(queue), Some(notice)) = (self, Notice::of(record, request_id)) {
+    /// The payment of `notice` is committed, and is no repetition.
+    pub fn paid(&self, notice: Notice) {
+        if let Told::Process(queue) = self {
             queue.offer(notice);
         }
     }

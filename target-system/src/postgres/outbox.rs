@@ -13,6 +13,13 @@ pub const INSERT: &str = "
     INSERT INTO outbox (seq, payer, payee, amount, currency, created_at)
     SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[])";
 
+/// The same for payments that came from another database: under their numbers and times there.
+pub const INSERT_CREDITED: &str = "
+    INSERT INTO outbox (seq, payer, payee, amount, currency, origin, created_at)
+    SELECT seq, payer, payee, amount, currency, origin, 'epoch'::timestamptz + made_ms * interval '1 millisecond'
+    FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
+        AS v (seq, payer, payee, amount, currency, origin, made_ms)";
+
 /// The lock of the process that empties the outbox: `outbox` in a number of its own.
 const TURN: i64 = 0x6f75_7462_6f78;
 
@@ -58,15 +65,16 @@ pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError>
     Ok(turn?.try_get(0)?)
 }
 
-/// The oldest notices, `most` at most. Those of one account are in the order of its payments: numbers are
+/// The oldest notices, `most` at most, with the numbers of their rows. Those of one account are in the order of its payments: numbers are
 /// taken while the account is locked, so a lower one of the same account is committed first.
 ///
 /// # Errors
 /// When the database gives one.
-pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<Notice>, BankError> {
+pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<(i64, Notice)>, BankError> {
     let oldest = transaction
         .prepare_cached(
-            "SELECT seq, payer, payee, amount, currency, created_at FROM outbox ORDER BY seq LIMIT $1",
+            "SELECT seq, payer, payee, amount, currency, created_at, coalesce(origin, seq)
+             FROM outbox ORDER BY seq LIMIT $1",
         )
         .await?;
     let mut notices = Vec::new();
@@ -78,13 +86,14 @@ pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<Noti
             amount: row.try_get(3)?,
             currency,
         };
-        let seq: i64 = row.try_get(0)?;
-        notices.push(Notice { seq: seq.unsigned_abs(), order, created_ms: instant(&row, 5)?, request_id: 0 });
+        let seq = row.try_get::<_, i64>(6)?.unsigned_abs();
+        let notice = Notice { seq, order, created_ms: instant(&row, 5)?, request_id: 0 };
+        notices.push((row.try_get(0)?, notice));
     }
     Ok(notices)
 }
 
-/// Removes the notices of the payments `seqs`.
+/// Removes the rows `seqs`.
 ///
 /// # Errors
 /// When the database gives one.

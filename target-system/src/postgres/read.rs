@@ -16,15 +16,23 @@ use crate::ledger::Account;
 use crate::money::Currency;
 use crate::record::Record;
 
-/// What [`rows::record`] reads of a payment.
+/// What [`rows::record`] reads of a payment, under the number and time that everybody knows it by, and its number here.
 macro_rules! payment {
     ($rest:literal) => {
         concat!(
-            "SELECT p.payer, p.payee, p.amount, p.currency, p.created_at, p.seq, NULL::smallint FROM ",
+            "SELECT p.payer, p.payee, p.amount, p.currency, coalesce(p.made_at, p.created_at),
+                    coalesce(p.origin, p.seq), NULL::smallint, p.seq FROM ",
             $rest
         )
     };
 }
+
+/// The number here of a payment that is one of an account's.
+const ON_LIST: &str = "SELECT seq FROM entries WHERE account = $1 AND seq = $2";
+/// The same of one that was made in another database.
+const CREDIT_ON_LIST: &str = "
+    SELECT p.seq FROM payments p JOIN entries e ON e.seq = p.seq AND e.created_at = p.created_at
+    WHERE e.account = $1 AND p.origin = $2";
 
 impl Postgres {
     /// The account `id`, if it was opened, with payment `seen` at least when it is one of its.
@@ -89,15 +97,38 @@ impl Postgres {
         if let Some(replica) = self.lend().await {
             // What lies behind a payment does not change any more.
             let least = if after.is_some() { 0 } else { self.least(account, seen) };
-            let fresh = |page: &Option<Page>| {
-                let newest = |page: &Page| page.records.first().and_then(Record::seq).unwrap_or(0);
-                page.as_ref().is_some_and(|page| newest(page) >= least)
-            };
-            if let Some(page) = replica.ask(list(&replica, account, after, limit), fresh).await {
-                return Ok(page);
+            let fresh = |listed: &Option<Listed>| listed.as_ref().is_some_and(|l| l.newest >= least);
+            if let Some(listed) = replica.ask(self.look(&replica, account, after, limit), fresh).await {
+                return Ok(listed.map(|listed| listed.page));
             }
         }
-        list(&self.primary().await?, account, after, limit).await
+        let listed = self.look(&self.primary().await?, account, after, limit).await?;
+        Ok(listed.map(|listed| listed.page))
+    }
+
+    /// [`list`](Self::list) as `client` has it.
+    async fn look(
+        &self,
+        client: &Client,
+        account: AccountId,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Option<Listed>, BankError> {
+        let account = rows::id(account);
+        let before = match after {
+            None => i64::MAX,
+            Some(after) => {
+                // One from another database has another number here.
+                let elsewhere = self.place.map.of_number(after) != Some(self.place.own);
+                let find = if elsewhere { CREDIT_ON_LIST } else { ON_LIST };
+                let find = client.prepare_cached(find).await?;
+                match client.query_opt(&find, &[&account, &rows::number(after)]).await? {
+                    Some(row) => row.try_get(0)?,
+                    None => return Ok(None),
+                }
+            }
+        };
+        list(client, account, before, limit).await.map(Some)
     }
 
     async fn lend(&self) -> Option<Lent<'_>> {
@@ -131,7 +162,7 @@ pub async fn account(client: &Client, id: AccountId) -> Result<Option<Held>, Ban
 }
 
 async fn payment(client: &Client, seq: i64) -> Result<Option<Record>, BankError> {
-    let select = client.prepare_cached(payment!("payments p WHERE p.seq = $1")).await?;
+    let select = client.prepare_cached(payment!("payments p WHERE p.seq = $1 AND p.origin IS NULL")).await?;
     client.query_opt(&select, &[&seq]).await?.as_ref().map(sound).transpose()
 }
 
@@ -145,25 +176,14 @@ async fn by_key(client: &Client, key: &ScopedKey) -> Result<Option<Record>, Bank
     client.query_opt(&select, &[&key.as_bytes()]).await?.as_ref().map(sound).transpose()
 }
 
-async fn list(
-    client: &Client,
-    account: AccountId,
-    after: Option<u64>,
-    limit: usize,
-) -> Result<Option<Page>, BankError> {
-    let account = rows::id(account);
-    let before = match after {
-        None => i64::MAX,
-        Some(after) => {
-            let after = i64::try_from(after).unwrap_or(i64::MAX);
-            let on_list =
-                client.prepare_cached("SELECT 1 FROM entries WHERE account = $1 AND seq = $2").await?;
-            if client.query_opt(&on_list, &[&account, &after]).await?.is_none() {
-                return Ok(None);
-            }
-            after
-        }
-    };
+/// A page, and the number here of its newest payment.
+struct Listed {
+    page: Page,
+    newest: u64,
+}
+
+/// The payments of `account` from the one with the number `before` here on.
+async fn list(client: &Client, account: i32, before: i64, limit: usize) -> Result<Listed, BankError> {
     let select = client
         .prepare_cached(payment!(
             "entries e JOIN payments p ON p.seq = e.seq AND p.created_at = e.created_at
@@ -174,7 +194,8 @@ async fn list(
     let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let found = client.query(&select, &[&account, &before, &most]).await?;
     let records = found.iter().take(limit).map(sound).collect::<Result<_, _>>()?;
-    Ok(Some(Page { records, has_more: found.len() > limit }))
+    let newest = found.first().map_or(Ok(0), |row| row.try_get::<_, i64>(7))?.unsigned_abs();
+    Ok(Listed { page: Page { records, has_more: found.len() > limit }, newest })
 }
 
 fn sound(row: &Row) -> Result<Record, BankError> {

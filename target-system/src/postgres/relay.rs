@@ -10,8 +10,9 @@
 //! fast enough: the server takes a thousand at a time. The turn ends with each round, so a process that dies
 //! keeps nobody waiting.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
@@ -44,6 +45,8 @@ const COUNT_EVERY_NS: u64 = 1_000_000_000;
 pub struct OutboxMetrics {
     rows: Gauge,
     oldest: Gauge<f64, AtomicU64>,
+    /// Of the outbox of each database.
+    held: Arc<Mutex<BTreeMap<usize, outbox::Held>>>,
     relayed: Counter,
     repeated: Counter,
     connected: Gauge,
@@ -77,6 +80,15 @@ impl OutboxMetrics {
         r.register("queue_connected", "Whether the queue's server is there", self.connected.clone());
     }
 
+    /// The outbox of the database `shard` holds so much.
+    fn note(&self, shard: usize, held: outbox::Held) {
+        // One insertion leaves the map whole, whoever panicked before.
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(shard, held);
+        self.rows.set(all.values().map(|held| held.rows).sum());
+        self.oldest.set(all.values().map(|held| held.oldest_s).fold(0.0, f64::max));
+    }
+
     /// As of now.
     #[must_use]
     pub fn health(&self, limit: u32) -> OutboxHealth {
@@ -104,6 +116,8 @@ pub struct Destination {
 
 /// Empties the outbox into the queue.
 pub struct Relay {
+    /// Which database's outbox it is.
+    shard: usize,
     /// Of one connection: a server that is slow must not take those of payments.
     pool: Pool,
     to: Destination,
@@ -137,10 +151,10 @@ enum Round {
 }
 
 impl Relay {
-    /// A relay over `pool` that is woken by `bell`.
+    /// A relay over `pool`, to the database `shard`, that is woken by `bell`.
     #[must_use]
-    pub fn new(pool: Pool, to: Destination, bell: Arc<Notify>) -> Self {
-        Self { pool, to, bell, clock: Clock::start(), count_at_ns: 0, connection: 0 }
+    pub fn new(shard: usize, pool: Pool, to: Destination, bell: Arc<Notify>) -> Self {
+        Self { shard, pool, to, bell, clock: Clock::start(), count_at_ns: 0, connection: 0 }
     }
 
     /// Relays until `ending`, and then what is there.
@@ -206,10 +220,10 @@ impl Relay {
         let full = notices.len() == PUBLISH_AT_ONCE;
         let mut publishing = Vec::with_capacity(notices.len());
         let mut failed = None;
-        for notice in &notices {
+        for (row, notice) in &notices {
             let priority = self.to.thresholds.of(notice.order.amount);
             match self.to.nats.publish(priority, Event::of(notice)).await {
-                Ok(stored) => publishing.push((notice.seq.cast_signed(), stored)),
+                Ok(stored) => publishing.push((*row, stored)),
                 Err(e) => {
                     failed = Some(e);
                     break;
@@ -217,10 +231,10 @@ impl Relay {
             }
         }
         let mut relayed = Vec::with_capacity(publishing.len());
-        for (seq, stored) in publishing {
+        for (row, stored) in publishing {
             match stored.stored().await {
                 Ok(repeated) => {
-                    relayed.push(seq);
+                    relayed.push(row);
                     self.to.metrics.repeated.inc_by(u64::from(repeated));
                 }
                 // Those behind it are published again, and dropped where they have arrived.
@@ -246,8 +260,7 @@ impl Relay {
     async fn count(&mut self, client: &Object) -> Result<(), BankError> {
         if self.clock.now_ns() >= self.count_at_ns {
             let held = outbox::look(client).await?;
-            self.to.metrics.rows.set(held.rows);
-            self.to.metrics.oldest.set(held.oldest_s);
+            self.to.metrics.note(self.shard, held);
             self.count_at_ns = self.clock.now_ns() + COUNT_EVERY_NS;
         }
         Ok(())

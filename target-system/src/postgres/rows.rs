@@ -44,3 +44,13 @@ pub fn record(row: &Row) -> Result<Option<Record>, Error> {
     };
     Ok(Some(Record { order, verdict, created_ms: instant(row, 4)? }))
 }
+
+/// A payment's number as columns hold it.
+pub fn number(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// The account of what is on its way between this database and `other`.
+pub fn clearing(other: usize) -> i32 {
+    -i32::try_from(other).map_or(i32::MAX, |n| n.saturating_add(1))
+}

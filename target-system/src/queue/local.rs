@@ -23,7 +23,7 @@ use crate::limits::{DEAD_LETTERS, NOTIFY_QUEUE, NOTIFY_RETRIES};
 type Waiting = (Notice, u32);
 
 /// The way of the store to the queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sender {
     lanes: [mpsc::Sender<Waiting>; 3],
     thresholds: Thresholds,

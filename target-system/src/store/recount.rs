@@ -48,6 +48,8 @@ pub struct Recount {
     pub stray_keys: u64,
     /// Payments or declines within the window without a key, or two with the same.
     pub missing_keys: u64,
+    /// Payments between databases that only one of the two knows, or that are not the same in both.
+    pub unmatched_transfers: u64,
     /// Whether nothing was found wrong.
     pub sound: bool,
 }
@@ -64,8 +66,27 @@ impl Recount {
             self.impossible_payments,
             self.stray_keys,
             self.missing_keys,
+            self.unmatched_transfers,
         ];
-        self.sound = wrong == [0; 8];
+        self.sound = wrong == [0; 9];
+    }
+
+    /// This and what `other` has found, in another database.
+    pub fn add(&mut self, other: &Recount) {
+        self.payments += other.payments;
+        self.highest_seq = self.highest_seq.max(other.highest_seq);
+        self.keys += other.keys;
+        self.accounts += other.accounts;
+        self.missing_payments += other.missing_payments;
+        self.wrong_balances += other.wrong_balances;
+        self.overdrawn_accounts += other.overdrawn_accounts;
+        self.broken_links += other.broken_links;
+        self.wrong_volumes += other.wrong_volumes;
+        self.impossible_payments += other.impossible_payments;
+        self.stray_keys += other.stray_keys;
+        self.missing_keys += other.missing_keys;
+        self.unmatched_transfers += other.unmatched_transfers;
+        self.judge();
     }
 }
 

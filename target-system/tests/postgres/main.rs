@@ -32,6 +32,7 @@ mod roles;
 mod secrets;
 mod security;
 mod server;
+mod shards;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;

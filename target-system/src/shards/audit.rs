@@ -1,0 +1,41 @@
+//! Whether the books of all databases are straight. Each is read in a snapshot of its own, all at once; what was on its way
+//! meanwhile is counted as that, and matched one by one when everything is counted again.
+
+use futures_util::future::try_join_all;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Shards, reconcile};
+use crate::bank::{Audited, BankError};
+
+impl Shards {
+    /// Totals that must hold, and with the permit to `recount` whether every balance, entry, key and transfer does.
+    ///
+    /// # Errors
+    /// When a database gives one.
+    pub async fn audit(&self, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
+        // It goes on when nobody waits any more: the permit tells that it does.
+        let shards = self.clone();
+        let audited = tokio::spawn(async move {
+            let audited = shards.read_all(recount.is_some()).await;
+            drop(recount);
+            audited
+        });
+        audited.await.map_err(|_| BankError::Row("the audit"))?
+    }
+
+    async fn read_all(&self, recount: bool) -> Result<Audited, BankError> {
+        let read = try_join_all(self.inner.all.iter().map(|database| database.audit(recount))).await?;
+        let mut together = Audited::default();
+        for audited in &read {
+            together.add(audited);
+        }
+        if let Some(found) = &mut together.recount
+            && self.only().is_none()
+        {
+            let pools: Vec<_> = self.inner.all.iter().map(|database| database.pool()).collect();
+            found.unmatched_transfers = reconcile::unmatched(&pools).await?;
+            found.judge();
+        }
+        Ok(together)
+    }
+}

@@ -1,0 +1,514 @@
+//! Accounts divided among several databases: what clients see is what they see with one, no payment is lost or doubled
+//! between two, and a database that is away takes its own accounts with it and no others.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::nats::Nats;
+use crate::own::{assert_sound, command, server};
+use crate::receiver::Receiver;
+use crate::replicas::figure;
+use crate::server::Server;
+use crate::support::{Client, Reply, Service, wait_for};
+
+/// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
+struct Pair {
+    servers: [Server; 2],
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Pair {
+    fn start() -> Self {
+        let [(a, first), (b, second)] = [server(), server()];
+        Self { servers: [first, second], _folders: [a, b] }
+    }
+
+    fn urls(&self) -> String {
+        self.servers.each_ref().map(Server::url).join(",")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        self.divided("modulo", args)
+    }
+
+    fn divided(&self, by: &str, args: &[&str]) -> Command {
+        let mut c = command(&self.servers[0]);
+        c.env("PAYMENTS_POSTGRES", self.urls()).args(["--shard-by", by]).args(args);
+        c
+    }
+
+    fn serve(&self, args: &[&str]) -> Service {
+        Service::launch(&mut self.command(args))
+    }
+
+    /// What each database says to `statement`.
+    fn sql(&self, statement: &str) -> [String; 2] {
+        self.servers.each_ref().map(|server| server.sql(statement).unwrap())
+    }
+
+    /// Whether nothing is on its way any more.
+    fn is_settled(&self) -> bool {
+        self.sql("SELECT count(*) FROM transfers") == ["0", "0"]
+    }
+
+    /// Has `account` locked for `seconds`, from when this returns on.
+    fn hold<'s>(&'s self, s: &'s std::thread::Scope<'s, '_>, account: u32, seconds: u32) {
+        let server = &self.servers[account as usize % 2];
+        let hold = format!(
+            "BEGIN; SELECT 1 FROM accounts WHERE id = {account} FOR UPDATE; SELECT pg_sleep({seconds}); ROLLBACK"
+        );
+        s.spawn(move || server.sql(&hold).unwrap());
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait_for("the account is locked", || server.sql(waits).as_deref() == Some("1"));
+    }
+}
+
+fn balance(client: &mut Client, account: u32) -> i64 {
+    let reply = client.get(&format!("/v1/accounts/acc_{account:08}/balance"));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    reply.json()["balance"].as_i64().unwrap()
+}
+
+fn listed(client: &mut Client, account: u32, query: &str) -> Vec<String> {
+    let reply = client.get(&format!("/v1/accounts/acc_{account:08}/payments?{query}"));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let json = reply.json();
+    json["data"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn id(reply: &Reply) -> String {
+    assert_eq!(reply.status, 201, "{}", reply.body);
+    reply.json()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_payment_between_databases_is_like_any_other() {
+    let pair = Pair::start();
+    let services = [pair.serve(&[]), pair.serve(&["--strategy", "naive"])];
+    assert_eq!(
+        pair.sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM accounts"),
+        ["2 4 6 8 10", "1 3 5 7 9"]
+    );
+    let [mut here, mut there] = services.each_ref().map(Service::client);
+    let across = here.pay("across", 1, 2, 1000);
+    let back = there.pay("back", 2, 1, 300);
+    let within = here.pay("within", 1, 3, 50);
+    let more = there.pay("more", 3, 2, 7);
+    for client in [&mut here, &mut there] {
+        assert_eq!([1, 2, 3].map(|n| balance(client, n)), [999_250, 1_000_707, 1_000_043]);
+        for (key, paid) in [("across", &across), ("back", &back), ("within", &within), ("more", &more)] {
+            assert_eq!(client.get(&format!("/v1/payments/{}", id(paid))).body, paid.body, "{key}");
+            assert_eq!(client.get(&format!("/v1/payments?idempotency_key={key}")).body, paid.body, "{key}");
+        }
+        // The payee's list has the payment as everybody knows it, to the letter, and goes on behind it.
+        let all = client.get("/v1/accounts/acc_00000002/payments");
+        let shown = all.json()["data"].as_array().unwrap().clone();
+        assert_eq!(shown, [&more, &back, &across].map(Reply::json));
+        assert_eq!(listed(client, 2, "limit=1"), [id(&more)]);
+        assert_eq!(listed(client, 2, &format!("starting_after={}", id(&more))), [id(&back), id(&across)]);
+        assert_eq!(listed(client, 2, &format!("starting_after={}", id(&across))), [""; 0]);
+        let none = client.get(&format!("/v1/accounts/acc_00000005/payments?starting_after={}", id(&across)));
+        assert_eq!(none.status, 400);
+    }
+    let again = there.pay("across", 1, 2, 1000);
+    assert_eq!((&again.body, again.header("idempotent-replayed")), (&across.body, Some("true")));
+    assert_eq!(there.pay("across", 1, 2, 1001).status, 422);
+    assert_eq!(here.pay("nobody", 1, 12, 100).param(), "to");
+    assert_eq!(here.pay("nobody", 11, 2, 100).param(), "from");
+    assert_eq!(here.pay("declined", 1, 2, 105).status, 402);
+    assert_eq!(here.pay("poor", 1, 2, 5_000_000).code(), "insufficient_funds");
+    // The number that the payee's side has in its own database is no payment's.
+    let side = pair.servers[0].sql("SELECT min(seq) FROM payments WHERE origin IS NOT NULL").unwrap();
+    assert_eq!(here.get(&format!("/v1/payments/pay_{:016}", side.parse::<u64>().unwrap())).status, 404);
+
+    let books = "SELECT sum(amount), count(*) FILTER (WHERE account < 0) FROM entries";
+    assert_eq!(pair.sql(books), ["0|3", "0|3"], "what is on its way is on the books of both");
+    wait_for("the marks are gone", || pair.is_settled());
+    let audit = services[1].audit();
+    assert_sound(&audit);
+    assert_eq!((audit["payments"].as_u64(), audit["declines"].as_u64()), (Some(4), Some(2)), "{audit}");
+    assert_eq!(audit["currencies"]["EUR"]["in_transit"], 0);
+    let figures = services.each_ref().map(|s| figure(s, "store_transfers_total"));
+    assert_eq!(figures, [1, 2]);
+}
+
+#[test]
+fn accounts_are_opened_in_every_database_and_keep_their_numbers_apart() {
+    let pair = Pair::start();
+    let service = Service::launch(&mut pair.divided("hash", &[]));
+    let mut client = service.client();
+    let mut opened: Vec<u32> = (0..40)
+        .map(|_| {
+            let reply = client.post("/v1/accounts", r#"{"currency":"EUR","opening_balance":500}"#);
+            assert_eq!(reply.status, 201, "{}", reply.body);
+            reply.json()["id"].as_str().unwrap()[4..].parse().unwrap()
+        })
+        .collect();
+    for account in &opened {
+        assert_eq!(balance(&mut client, *account), 500);
+    }
+    for (n, account) in opened.iter().enumerate() {
+        let other = opened[(n + 1) % opened.len()];
+        assert_eq!(client.pay(&format!("k{n}"), *account, other, 100).status, 201);
+    }
+    opened.sort_unstable();
+    opened.dedup();
+    assert_eq!(opened.len(), 40);
+    assert!(opened[0] > 10);
+    let held = pair.sql("SELECT count(*) FROM accounts").map(|n| n.parse::<u32>().unwrap());
+    assert!(held.iter().sum::<u32>() == 50 && held.iter().all(|n| *n > 20), "{held:?}");
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn processes_pay_between_databases_once_for_each_key_while_the_books_are_read() {
+    const PAYMENTS: u32 = 300;
+    let pair = Pair::start();
+    let services =
+        [pair.serve(&[]), pair.serve(&["--strategy", "naive"]), pair.serve(&["--committers", "3"])];
+    let (fresh, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let audits = AtomicU64::new(0);
+    let answers: Vec<HashMap<u32, (u16, String)>> = std::thread::scope(|s| {
+        let paying: Vec<_> = services
+            .iter()
+            .flat_map(|service| [service, service])
+            .map(|service| {
+                s.spawn(|| {
+                    let mut client = service.client();
+                    let pay = |n: u32| {
+                        // Two accounts that many want at once, one in each database; in every direction.
+                        let (from, to) = match n % 4 {
+                            0 => (1, 2),
+                            1 => (2, 1),
+                            2 => (3 + n % 8, 1 + n % 2),
+                            _ => (1 + n % 2, 3 + n % 8),
+                        };
+                        let reply = loop {
+                            let reply = client.pay(&format!("k{n}"), from, to, 100 + i64::from(n % 3));
+                            if reply.status != 409 {
+                                break reply;
+                            }
+                        };
+                        fresh.fetch_add(u64::from(reply.header("idempotent-replayed").is_none()), Relaxed);
+                        (n, (reply.status, reply.body))
+                    };
+                    (0..PAYMENTS).map(pay).collect()
+                })
+            })
+            .collect();
+        s.spawn(|| {
+            while !over.load(Relaxed) {
+                assert_sound(&services[0].audit());
+                audits.fetch_add(1, Relaxed);
+            }
+        });
+        let answers = paying.into_iter().map(|t| t.join().unwrap()).collect();
+        over.store(true, Relaxed);
+        answers
+    });
+    assert!(audits.load(Relaxed) > 0);
+    assert_eq!(fresh.load(Relaxed), u64::from(PAYMENTS));
+    for n in 0..PAYMENTS {
+        for answer in &answers {
+            assert_eq!((answer[&n].0, &answer[&n].1), (201, &answers[0][&n].1), "{n}");
+        }
+    }
+    wait_for("the marks are gone", || pair.is_settled());
+    let audit = services[2].audit();
+    assert_sound(&audit);
+    assert_eq!(audit["payments"], PAYMENTS, "{audit}");
+    assert_eq!(audit["currencies"]["EUR"]["balances"], 10_000_000, "{audit}");
+}
+
+#[test]
+fn a_key_is_one_payers_whichever_database_the_payers_are_in() {
+    let pair = Pair::start();
+    let services = [pair.serve(&[]), pair.serve(&[])];
+    let mut clients = services.each_ref().map(Service::client);
+    let mut firsts = [0, 0];
+    for n in 0..60 {
+        let key = format!("k{n}");
+        clients[0].write_payment(&key, 1, 3, 100);
+        clients[1].write_payment(&key, 2, 4, 100);
+        let statuses = clients.each_mut().map(|c| c.read().unwrap().status);
+        assert!(statuses == [201, 422] || statuses == [422, 201], "{key}: {statuses:?}");
+        firsts[usize::from(statuses[1] == 201)] += 1;
+    }
+    let audit = services[0].audit();
+    assert_sound(&audit);
+    assert_eq!(audit["payments"], 60, "{firsts:?}");
+}
+
+#[test]
+fn a_payment_whose_process_is_killed_half_way_arrives_by_another_one() {
+    let pair = Pair::start();
+    let first = pair.serve(&[]);
+    std::thread::scope(|s| {
+        pair.hold(s, 2, 3);
+        first.client().write_payment("k", 1, 2, 100);
+        wait_for("the payer has paid", || pair.sql("SELECT count(*) FROM transfers") == ["0", "1"]);
+        // Half of it is there, and the books of both are straight.
+        let second = pair.serve(&[]);
+        first.signal(Signal::KILL);
+        let audit = second.audit();
+        assert_sound(&audit);
+        assert_eq!(audit["currencies"]["EUR"]["in_transit"], 100, "{audit}");
+        let mut client = second.client();
+        assert_eq!((balance(&mut client, 1), balance(&mut client, 2)), (999_900, 1_000_000));
+        wait_for("it has arrived", || balance(&mut second.client(), 2) == 1_000_100);
+        wait_for("the mark is gone", || pair.is_settled());
+        assert_eq!(figure(&second, "store_transfers_recovered_total"), 1);
+        let reply = client.pay("k", 1, 2, 100);
+        assert_eq!((reply.status, reply.header("idempotent-replayed")), (201, Some("true")));
+        assert_eq!((balance(&mut client, 1), balance(&mut client, 2)), (999_900, 1_000_100));
+        assert_sound(&second.audit());
+    });
+}
+
+#[test]
+fn whoever_asks_again_for_a_payment_that_is_half_made_is_not_told_before_it_is_whole() {
+    let pair = Pair::start();
+    let service = pair.serve(&["--transaction-ms", "400"]);
+    std::thread::scope(|s| {
+        pair.hold(s, 2, 2);
+        let late = service.client().pay("k", 1, 2, 100);
+        assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
+        assert_eq!(service.client().get("/v1/payments?idempotency_key=k").status, 503);
+        assert_eq!(balance(&mut service.client(), 1), 999_900);
+    });
+    let paid = service.client().pay("k", 1, 2, 100);
+    assert_eq!((paid.status, paid.header("idempotent-replayed")), (201, Some("true")));
+    assert_eq!(balance(&mut service.client(), 2), 1_000_100);
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn kills_of_processes_and_databases_lose_and_double_nothing() {
+    let mut pair = Pair::start();
+    let args = ["--pool-acquire-ms", "500"];
+    let keeps = pair.serve(&args);
+    let (over, acknowledged, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    // Each key is asked for until it is answered, as a client does that wants to know.
+    let pay_on = |connection: u32| -> Vec<(String, String)> {
+        let mut client = keeps.client();
+        let mut seen = Vec::new();
+        for n in 0.. {
+            if over.load(Relaxed) {
+                break;
+            }
+            let (key, from) = (format!("c{connection}-{n}"), (connection + n) % 10 + 1);
+            let to = (connection + 3 * n + 1) % 10 + 1;
+            if from == to {
+                continue;
+            }
+            loop {
+                let reply = client.pay(&key, from, to, 100);
+                match reply.status {
+                    201 => {
+                        seen.push((key, reply.body));
+                        acknowledged.fetch_add(1, Relaxed);
+                        break;
+                    }
+                    503 | 409 => {
+                        refused.fetch_add(1, Relaxed);
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    other => panic!("{other}: {}", reply.body),
+                }
+            }
+        }
+        seen
+    };
+    let more = |than: u64| {
+        let before = acknowledged.load(Relaxed);
+        wait_for("payments go on", || acknowledged.load(Relaxed) > before + than);
+    };
+    let seen: Vec<(String, String)> = std::thread::scope(|s| {
+        let pay_on = &pay_on;
+        let paying: Vec<_> = (0..4).map(|c| s.spawn(move || pay_on(c))).collect();
+        for round in 0..4 {
+            more(100);
+            // A second process, killed in the middle of what it does.
+            let dies = Service::launch(&mut pair.command(&args));
+            let mut client = dies.client();
+            for n in 0..20 {
+                client.write_payment(&format!("dies{round}-{n}"), 1 + n % 10, 1 + (n + 1) % 10, 100);
+            }
+            dies.signal(Signal::KILL);
+            pair.servers[round % 2].kill();
+            wait_for("it is noticed", || keeps.health()["status"] == "degraded");
+            let health = keeps.health();
+            assert_eq!((&health["ready"], &health["shards"][round % 2]["ok"]), (&true.into(), &false.into()));
+            pair.servers[round % 2].restart();
+        }
+        more(100);
+        over.store(true, Relaxed);
+        paying.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    });
+    assert!(refused.load(Relaxed) > 0);
+    wait_for("nothing is on its way", || pair.is_settled());
+    let mut client = keeps.client();
+    for (key, body) in &seen {
+        assert_eq!(&client.get(&format!("/v1/payments?idempotency_key={key}")).body, body, "{key}");
+    }
+    let audit = keeps.audit();
+    assert_sound(&audit);
+    assert_eq!(audit["currencies"]["EUR"]["in_transit"], 0, "{audit}");
+    let payments = audit["payments"].as_u64().unwrap();
+    let acknowledged = seen.len() as u64;
+    assert!((acknowledged..=acknowledged + 4 * 20).contains(&payments), "{acknowledged} {audit}");
+}
+
+#[test]
+fn a_database_that_is_away_takes_its_own_accounts_with_it_and_no_others() {
+    let mut pair = Pair::start();
+    let service = pair.serve(&["--pool-acquire-ms", "300"]);
+    pair.servers[1].kill();
+    wait_for("it is noticed", || service.health()["shards"][1]["ok"] == false);
+    let mut client = service.client();
+    assert_eq!(client.get("/readyz").status, 200);
+    // Keys have homes, too: of twenty some are in the database that is there.
+    let paid = (0..20).filter(|n| client.pay(&format!("k{n}"), 2, 4, 100).status == 201).count();
+    assert!(paid > 0, "{paid}");
+    assert_eq!(balance(&mut client, 4), 1_000_000 + 100 * paid as i64);
+    for (from, to) in [(1, 3), (1, 2), (2, 1)] {
+        let reply = client.pay(&format!("{from}-{to}"), from, to, 100);
+        assert_eq!((reply.status, reply.code().as_str()), (503, "store_unavailable"), "{from} to {to}");
+    }
+    assert_eq!(client.get("/v1/accounts/acc_00000001").status, 503);
+    assert_eq!(client.get("/v1/audit").status, 503);
+    assert_eq!(client.post("/v1/accounts", r#"{"currency":"EUR"}"#).status, 201);
+    assert_eq!(
+        balance(&mut client, 2),
+        1_000_000 - 100 * paid as i64,
+        "what was not to be made was not begun"
+    );
+    assert_eq!(figure(&service, r#"store_shard_up{shard="0"}"#), 1);
+    assert_eq!(figure(&service, r#"store_shard_up{shard="1"}"#), 0);
+    pair.servers[1].restart();
+    service.wait_until("all is well", |h| h["status"] == "ok");
+    assert_eq!(client.pay("2-1", 2, 1, 100).status, 201);
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn an_audit_finds_what_one_database_alone_knows() {
+    // Whole payments, so that each database alone is straight.
+    let lost = "WITH p AS (DELETE FROM payments WHERE origin IS NOT NULL AND payee = 4 RETURNING seq),
+                     e AS (DELETE FROM entries WHERE seq IN (SELECT seq FROM p) RETURNING account)
+                UPDATE accounts SET balance = balance - 100, last_seq = 0 WHERE id = 4";
+    let other_amount =
+        "WITH p AS (UPDATE payments SET amount = amount + 5 WHERE origin IS NOT NULL RETURNING seq),
+                             e AS (UPDATE entries SET amount = amount + 5 * sign(amount),
+                                   balance_after = balance_after + 5 WHERE seq IN (SELECT seq FROM p))
+                        UPDATE accounts SET balance = balance + 5 WHERE id = 1";
+    let twice = "WITH p AS (INSERT INTO payments (seq, created_at, payer, payee, amount, currency, origin, made_at)
+                            SELECT nextval('payment_seqs'), now(), payer, payee, amount, currency, origin, made_at
+                            FROM payments WHERE origin IS NOT NULL RETURNING *),
+                      e AS (INSERT INTO entries SELECT -1, seq, created_at, -100, NULL FROM p
+                            UNION ALL SELECT 1, seq, created_at, 100, 1000200 FROM p)
+                 UPDATE accounts SET balance = balance + 100, last_seq = (SELECT seq FROM p) WHERE id = 1";
+    for (shard, wrong, finding) in [
+        (0, lost, "unmatched_transfers"),
+        (1, other_amount, "unmatched_transfers"),
+        (1, twice, "impossible_payments"),
+    ] {
+        let pair = Pair::start();
+        let service = pair.serve(&[]);
+        let mut client = service.client();
+        assert_eq!(client.pay("a", 3, 4, 100).status, 201);
+        assert_eq!(client.pay("b", 2, 1, 100).status, 201);
+        wait_for("the marks are gone", || pair.is_settled());
+        assert_sound(&service.audit());
+        pair.servers[shard].sql(wrong).unwrap();
+        let audit = service.audit();
+        let found = &audit["recount"];
+        assert_eq!((&audit["balanced"], &found["sound"]), (&false.into(), &false.into()), "{wrong}: {audit}");
+        assert!(found[finding].as_u64() > Some(0), "{wrong}: {audit}");
+        for fine in
+            ["wrong_balances", "broken_links", "wrong_volumes", "missing_payments", "overdrawn_accounts"]
+        {
+            assert_eq!(found[fine], 0, "{wrong}: {audit}");
+        }
+    }
+}
+
+#[test]
+fn a_payee_without_room_is_a_decline_before_anything_is_taken() {
+    let pair = Pair::start();
+    let service = pair.serve(&[]);
+    let room = i64::MAX - 150;
+    pair.servers[0]
+        .sql(&format!("UPDATE accounts SET opening = {room}, balance = {room} WHERE id = 2"))
+        .unwrap();
+    let mut client = service.client();
+    assert_eq!(client.pay("fits", 1, 2, 100).status, 201);
+    let full = client.pay("full", 1, 2, 100);
+    assert_eq!((full.status, full.code().as_str()), (402, "exceeds_limit"));
+    assert_eq!(client.pay("full", 1, 2, 100).header("idempotent-replayed"), Some("true"));
+    assert_eq!(balance(&mut client, 1), 999_900);
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn databases_keep_their_places() {
+    let pair = Pair::start();
+    drop(pair.serve(&[]));
+    let [first, second] = pair.servers.each_ref().map(Server::url);
+    let (_folder, third) = server();
+    drop(Service::launch(&mut command(&third)));
+    let (_other, empty) = server();
+    for (databases, by, why) in [
+        (format!("{second},{first}"), "modulo", "the database is database 2 of 2, divided by modulo"),
+        (format!("{first},{second}"), "hash", "names it as database 1 of 2, divided by hash"),
+        (first.clone(), "modulo", "names it as the only database"),
+        (format!("{first},{second},{}", empty.url()), "modulo", "names it as database 1 of 3"),
+        (format!("{first},{first}"), "modulo", "names it as database 2 of 2"),
+        (format!("{},{}", third.url(), empty.url()), "modulo", "the database is the only database"),
+        (vec![first.clone(); 65].join(","), "modulo", "64 at most"),
+    ] {
+        let ended = pair.divided(by, &[]).env("PAYMENTS_POSTGRES", &databases).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && told.contains(why), "{why}: {told}");
+        assert!(!told.contains(crate::server::PASSWORD), "{told}");
+    }
+    let mut c = pair.command(&[]);
+    let ended = c.env("PAYMENTS_REPLICAS", first).output().unwrap();
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("replicas of 1 databases, and there are 2"));
+}
+
+#[test]
+fn each_payment_between_databases_is_told_once_and_by_the_name_that_everybody_knows() {
+    let pair = Pair::start();
+    let folder = tempfile::tempdir().unwrap();
+    let nats = Nats::start(folder.path());
+    let receiver = Receiver::start();
+    let mut c = pair.command(&["--queue", "nats"]);
+    let service = Service::launch(c.env("PAYMENTS_NATS", nats.url()));
+    let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
+    c.args(["worker", "--announce", "--listen", "127.0.0.1:0", "--deliver-to", &receiver.url()])
+        .env_clear()
+        .env("PAYMENTS_NATS", nats.url())
+        .env("RUST_LOG", "off")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped());
+    let mut worker = c.spawn().unwrap();
+    let mut client = service.client();
+    let mut paid: Vec<Value> = [("a", 1, 2), ("b", 2, 1), ("c", 1, 3), ("d", 4, 6), ("e", 9, 2)]
+        .map(|(key, from, to)| client.pay(key, from, to, 100).json())
+        .into();
+    wait_for("all are told", || receiver.ids() >= 5);
+    let mut told: Vec<Value> = receiver.accepted().into_iter().map(|d| d.event["data"].clone()).collect();
+    let by_id = |p: &Value| p["id"].as_str().unwrap().to_owned();
+    paid.sort_by_key(by_id);
+    told.sort_by_key(by_id);
+    assert_eq!(told, paid);
+    assert_eq!(pair.sql("SELECT count(*) FROM outbox"), ["0", "0"]);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
