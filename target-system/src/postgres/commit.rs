@@ -87,7 +87,15 @@ pub async fn commit(client: &Client, batch: &Batch, place: Place, notices: bool)
                 changes.push(Change { account: credit.order.to, seq: seq.unsigned_abs(), balance: None });
                 Ok(false)
             }
-            None => books.credit(credit, begun.numbers.next().unwrap_or_default()).map(|()| true),
+            None => {
+                let seq = begun.numbers.next().unwrap_or_default();
+                let given = books.credit(credit, seq);
+                if given.is_ok() {
+                    // A client and the recovery may ask for the same one at once.
+                    begun.credited.insert(rows::number(credit.origin), seq);
+                }
+                given.map(|()| true)
+            }
         });
     }
 

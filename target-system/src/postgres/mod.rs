@@ -9,7 +9,7 @@
 //! * `pool`: connections.
 //! * `committer`, [`job`]: who commits, and what they are asked.
 //! * [`commit`], `books`: one transaction.
-//! * [`transfers`], [`layout`]: what is on its way to another database, and which of several this is.
+//! * [`transfers`], [`shard`]: what is on its way to another database, and which of several this is.
 //! * `chores`: what goes on beside payments.
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
@@ -27,7 +27,6 @@ mod committer;
 pub mod database;
 pub mod job;
 mod known;
-pub mod layout;
 pub mod logins;
 pub mod methods;
 pub mod notices;
@@ -38,6 +37,7 @@ pub mod relay;
 pub mod replicas;
 pub mod rows;
 pub mod schema;
+pub mod shard;
 pub mod transfers;
 
 use std::sync::Arc;
@@ -270,7 +270,7 @@ async fn prepare(
 ) -> anyhow::Result<()> {
     const WHAT: &str = "failed to prepare the database";
     schema::migrate(connection).await.context(WHAT)?;
-    layout::adopt(connection, place).await.context(WHAT)?;
+    shard::adopt(connection, place).await.context(WHAT)?;
     let opened = open_missing(connection, place, opening).await.context(WHAT)?;
     let row = connection
         .query_one(

@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::nats::Nats;
 use crate::own::{assert_sound, command, server};
 use crate::receiver::Receiver;
+use crate::redis::Redis;
 use crate::replicas::figure;
 use crate::server::Server;
-use crate::support::{Client, Reply, Service, wait_for};
+use crate::support::{Client, Reply, Service, TOKEN, wait_for};
 
 /// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
 struct Pair {
@@ -63,8 +64,10 @@ impl Pair {
             "BEGIN; SELECT 1 FROM accounts WHERE id = {account} FOR UPDATE; SELECT pg_sleep({seconds}); ROLLBACK"
         );
         s.spawn(move || server.sql(&hold).unwrap());
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-        wait_for("the account is locked", || server.sql(waits).as_deref() == Some("1"));
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%id = {account} FOR%'"
+        );
+        wait_for("the account is locked", || server.sql(&waits).as_deref() == Some("1"));
     }
 }
 
@@ -288,6 +291,32 @@ fn whoever_asks_again_for_a_payment_that_is_half_made_is_not_told_before_it_is_w
 }
 
 #[test]
+fn many_who_ask_at_once_for_a_payment_that_is_half_made_have_it_made_once() {
+    let pair = Pair::start();
+    let (dies, service) = (pair.serve(&[]), pair.serve(&["--committers", "1", "--transaction-ms", "20000"]));
+    let in_transit = || pair.sql("SELECT count(*) FROM transfers")[1].clone();
+    std::thread::scope(|s| {
+        // The only one who commits there waits for another account. What waits behind that will be one transaction.
+        pair.hold(s, 4, 6);
+        service.client().write_payment("other", 1, 4, 100);
+        wait_for("one payment waits", || in_transit() == "1");
+        pair.hold(s, 2, 3);
+        dies.client().write_payment("k", 1, 2, 100);
+        wait_for("so does the other", || in_transit() == "2");
+        dies.signal(Signal::KILL);
+        for _ in 0..8 {
+            s.spawn(|| {
+                let mut client = service.client();
+                while client.get("/v1/payments?idempotency_key=k").status != 200 {}
+            });
+        }
+    });
+    assert_eq!(balance(&mut service.client(), 2), 1_000_100);
+    wait_for("the marks are gone", || pair.is_settled());
+    assert_sound(&service.audit());
+}
+
+#[test]
 fn kills_of_processes_and_databases_lose_and_double_nothing() {
     let mut pair = Pair::start();
     let args = ["--pool-acquire-ms", "500"];
@@ -368,17 +397,22 @@ fn kills_of_processes_and_databases_lose_and_double_nothing() {
 fn a_database_that_is_away_takes_its_own_accounts_with_it_and_no_others() {
     let mut pair = Pair::start();
     let service = pair.serve(&["--pool-acquire-ms", "300"]);
+    let mut client = service.client();
+    // So that the service knows the accounts, and need not ask for them.
+    assert_eq!(client.pay("there", 2, 1, 100).status, 201);
+    assert_eq!(client.pay("back", 1, 2, 100).status, 201);
     pair.servers[1].kill();
     wait_for("it is noticed", || service.health()["shards"][1]["ok"] == false);
-    let mut client = service.client();
     assert_eq!(client.get("/readyz").status, 200);
     // Keys have homes, too: of twenty some are in the database that is there.
     let paid = (0..20).filter(|n| client.pay(&format!("k{n}"), 2, 4, 100).status == 201).count();
     assert!(paid > 0, "{paid}");
     assert_eq!(balance(&mut client, 4), 1_000_000 + 100 * paid as i64);
     for (from, to) in [(1, 3), (1, 2), (2, 1)] {
-        let reply = client.pay(&format!("{from}-{to}"), from, to, 100);
-        assert_eq!((reply.status, reply.code().as_str()), (503, "store_unavailable"), "{from} to {to}");
+        for n in 0..10 {
+            let reply = client.pay(&format!("{from}-{to}-{n}"), from, to, 100);
+            assert_eq!((reply.status, reply.code().as_str()), (503, "store_unavailable"), "{from} to {to}");
+        }
     }
     assert_eq!(client.get("/v1/accounts/acc_00000001").status, 503);
     assert_eq!(client.get("/v1/audit").status, 503);
@@ -508,7 +542,65 @@ fn each_payment_between_databases_is_told_once_and_by_the_name_that_everybody_kn
     paid.sort_by_key(by_id);
     told.sort_by_key(by_id);
     assert_eq!(told, paid);
-    assert_eq!(pair.sql("SELECT count(*) FROM outbox"), ["0", "0"]);
+    wait_for("the outboxes are empty", || pair.sql("SELECT count(*) FROM outbox") == ["0", "0"]);
+    // By the payee's database alone: the payer's tells nobody what has not arrived.
+    assert_eq!(["outbox_relayed_total", "outbox_repeated_total"].map(|name| figure(&service, name)), [5, 0]);
     worker.kill().unwrap();
     worker.wait().unwrap();
+}
+
+#[test]
+fn what_came_from_another_database_is_read_although_the_replica_has_not_got_it() {
+    let pair = Pair::start();
+    let folder = tempfile::tempdir().unwrap();
+    let replica = pair.servers[1].replica(folder.path());
+    // Of the second database alone, whose own numbers are all higher than those of the first. The lag that it may have is longer than the test.
+    let copies = format!(";{}", replica.url());
+    let services = [(); 2].map(|()| {
+        let mut c = pair.command(&["--replica-max-lag-ms", "60000"]);
+        Service::launch(c.env("PAYMENTS_REPLICAS", &copies))
+    });
+    for service in &services {
+        service.wait_until("the replica is used", |h| h["replicas"][0]["used"] == true);
+    }
+    let [mut here, mut there] = services.each_ref().map(Service::client);
+    replica.sql("SELECT pg_wal_replay_pause()").unwrap();
+    let paid = here.pay("k", 2, 1, 1000);
+    assert_eq!(balance(&mut here, 1), 1_001_000);
+    assert_eq!(listed(&mut here, 1, ""), [id(&paid)]);
+    // Another process knows only what it is told, and the payment has another number in the payee's database.
+    assert_eq!(balance(&mut there, 1), 1_000_000);
+    let (auth, seen) = (format!("Bearer {TOKEN}"), paid.json()["seq"].to_string());
+    let headers = [("Authorization", auth.as_str()), ("Min-Seq", seen.as_str())];
+    let fresh = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"");
+    assert_eq!(fresh.json()["balance"], 1_001_000, "{}", fresh.body);
+    let page = there.send("GET", "/v1/accounts/acc_00000001/payments", &headers, b"");
+    assert_eq!(page.json()["data"][0], paid.json(), "{}", page.body);
+    replica.sql("SELECT pg_wal_replay_resume()").unwrap();
+}
+
+#[test]
+fn cached_balances_are_never_older_than_a_payment_from_another_database() {
+    let pair = Pair::start();
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::start(folder.path());
+    let services = [(); 2].map(|()| {
+        let mut c = pair.command(&["--cache-warm", "0"]);
+        Service::launch(c.env("PAYMENTS_REDIS", redis.url()))
+    });
+    for service in &services {
+        service.wait_until("the caches are open", |h| h["cache"]["open"] == true);
+    }
+    let [mut here, mut there] = services.each_ref().map(Service::client);
+    let mut paid = 0;
+    for n in 0..30 {
+        let before = 1_000_000 + 100 * paid;
+        assert_eq!((balance(&mut there, 2), balance(&mut here, 2)), (before, before), "{n}");
+        assert_eq!(here.pay(&format!("k{n}"), 1, 2, 100).status, 201);
+        paid += 1;
+        assert_eq!(here.pay(&format!("k{n}"), 1, 2, 100).header("idempotent-replayed"), Some("true"));
+        assert_eq!(balance(&mut there, 1), 1_000_000 - 100 * paid, "{n}");
+    }
+    let hits = services.each_ref().map(|s| figure(s, r#"cache_hits_total{level="l1"}"#));
+    assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
 }

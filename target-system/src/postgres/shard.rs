@@ -1,6 +1,6 @@
 //! Which of how many databases this one is, as the database itself says.
 //!
-//! Accounts and payments lie where the layout says. A service that is started with another one would not find them and
+//! Accounts and payments lie where that says. A service that is started with another one would not find them and
 //! open accounts a second time, so it is refused.
 
 use anyhow::ensure;
@@ -13,13 +13,13 @@ use crate::shards::map::Place;
 
 /// What a database says.
 #[derive(Debug, PartialEq, Eq)]
-struct Layout {
+struct Shard {
     number: i16,
     of: i16,
     split_by: String,
 }
 
-impl Layout {
+impl Shard {
     fn at(place: Place) -> Self {
         let number = |n: usize| i16::try_from(n).unwrap_or(i16::MAX);
         Self {
@@ -42,7 +42,7 @@ impl Layout {
 /// # Errors
 /// When it is another one already, holds accounts from before it was one of several, or gives an error.
 pub async fn adopt(client: &mut Client, place: Place) -> anyhow::Result<()> {
-    let wanted = Layout::at(place);
+    let wanted = Shard::at(place);
     let transaction = client.transaction().await.map_err(BankError::from)?;
     // Of several processes that start at once the others wait here for the first.
     let made = transaction
@@ -56,7 +56,7 @@ pub async fn adopt(client: &mut Client, place: Place) -> anyhow::Result<()> {
         .query_one("SELECT number, of, split_by, EXISTS (SELECT FROM accounts) FROM shard", &[])
         .await
         .map_err(BankError::from)?;
-    let found = Layout { number: row.get(0), of: row.get(1), split_by: row.get(2) };
+    let found = Shard { number: row.get(0), of: row.get(1), split_by: row.get(2) };
     // How one database is divided is nobody's business.
     let same = found == wanted || (found.of, wanted.of) == (1, 1);
     ensure!(
@@ -89,9 +89,9 @@ mod tests {
     use crate::shards::map::{By, ShardMap};
 
     #[test]
-    fn a_layout_is_told_in_words() {
+    fn a_shard_is_told_in_words() {
         let place = Place { map: ShardMap::new(By::Modulo, 3).unwrap(), own: 1 };
-        assert_eq!(Layout::at(place).told(), "database 2 of 3, divided by modulo");
-        assert_eq!(Layout::at(Place::ALONE).told(), "the only database");
+        assert_eq!(Shard::at(place).told(), "database 2 of 3, divided by modulo");
+        assert_eq!(Shard::at(Place::ALONE).told(), "the only database");
     }
 }
