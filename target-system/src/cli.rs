@@ -255,7 +255,7 @@ pub struct PostgresArgs {
     #[arg(long, value_enum, default_value_t = Strategy::Batched)]
     pub strategy: Strategy,
 
-    /// Transactions at once; 2 when batched, as many as connections when naive.
+    /// Transactions at once; 2 when batched, as many as connections when naive or striped.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub committers: Option<u16>,
 
@@ -308,10 +308,18 @@ impl PostgresArgs {
         let replicas = secret::variable(REPLICAS_VAR, &var)?
             .map(|urls| args.replicas.settings(&urls, pool, |url| self.database(url)))
             .transpose()?;
+        let cache = args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?;
+        if self.strategy == Strategy::Striped {
+            const WHY: &str = "cannot be with --strategy striped: numbers of an account's payments do not rise as \
+                               they are committed, so nobody can tell by them which of two balances is older; \
+                               use --strategy batched";
+            ensure!(replicas.is_none(), "{REPLICAS_VAR} {WHY}");
+            ensure!(cache.strategy == Caching::Off, "{REDIS_VAR} {WHY}, or --cache off");
+        }
         let committers = self.committers.map_or_else(
             || match self.strategy {
                 Strategy::Batched => 2,
-                Strategy::Naive => usize::from(self.pool_max),
+                Strategy::Naive | Strategy::Striped => usize::from(self.pool_max),
             },
             usize::from,
         );
@@ -324,7 +332,7 @@ impl PostgresArgs {
             time_limit: Duration::from_millis(self.transaction_ms),
             key_window: Duration::from_secs(args.key_window_s),
             replicas,
-            cache: args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?,
+            cache,
         })
     }
 

@@ -114,6 +114,11 @@ pub enum BankError {
     /// It has taken longer than a transaction may; whether it was committed is not known.
     #[error("the database has not answered within {0:?}")]
     Slow(std::time::Duration),
+    /// Another process has changed how balances are kept.
+    #[error(
+        "another process has been started with a --strategy that keeps balances in another way: start all with one"
+    )]
+    Layout,
     /// A row that makes no sense.
     #[error("a row of {0} makes no sense")]
     Row(&'static str),

@@ -46,19 +46,19 @@ const LOCK: &str = "
     SELECT id, currency, balance, last_seq FROM accounts
     WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
-const KNOWN: &str = "
+pub(super) const KNOWN: &str = "
     SELECT payer, payee, amount, currency, created_at, seq, decline, key
     FROM idempotency_keys WHERE key = ANY($1)";
 
-const NUMBERS: &str = "
+pub(super) const NUMBERS: &str = "
     SELECT now(), NULL::bigint
     UNION ALL SELECT NULL, nextval('payment_seqs') FROM generate_series(1, $1)";
 
-const KEYS: &str = "
+pub(super) const KEYS: &str = "
     INSERT INTO idempotency_keys (key, payer, payee, amount, currency, seq, decline, created_at)
     SELECT *, now() FROM unnest($1::bytea[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::smallint[])";
 
-const PAYMENTS: &str = "
+pub(super) const PAYMENTS: &str = "
     INSERT INTO payments (seq, payer, payee, amount, currency, created_at)
     SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[])";
 

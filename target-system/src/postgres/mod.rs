@@ -8,6 +8,8 @@
 //! * [`database`]: where it is.
 //! * `pool`: connections.
 //! * [`commit`]: one transaction.
+//! * [`striped`]: one transaction of one payment, where balances are striped.
+//! * [`layout`]: whether they are.
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
 //! * [`logins`], [`methods`]: refresh tokens' logins, payment methods.
@@ -20,6 +22,7 @@ pub mod audit;
 pub mod commit;
 pub mod database;
 mod known;
+pub mod layout;
 pub mod logins;
 pub mod methods;
 pub mod notices;
@@ -30,6 +33,7 @@ pub mod relay;
 pub mod replicas;
 pub mod rows;
 pub mod schema;
+pub mod striped;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -51,6 +55,7 @@ use crate::money::Currency;
 use crate::record::Verdict;
 use commit::{Committed, Outcome};
 use database::Database;
+use layout::Layout;
 use notices::{Notices, Relaying, Told};
 use pool::PoolSettings;
 use replicas::{Recent, ReplicaHealth, Replicas};
@@ -71,6 +76,8 @@ pub enum Strategy {
     Batched,
     /// Each payment is a transaction of its own, and those of one account wait for each other.
     Naive,
+    /// Each payment is a transaction of its own, and takes one of the stripes that an account's balance is divided into.
+    Striped,
 }
 
 /// How the database is used.
@@ -111,6 +118,7 @@ pub struct Opening {
 #[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
+    layout: Layout,
     orders: mpsc::Sender<Waiting>,
     queue_limit: usize,
     state: Arc<State>,
@@ -194,7 +202,8 @@ pub async fn start(
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
     let mut connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
-    prepare(&mut connection, opening, &state).await.context("failed to prepare the database")?;
+    let layout = settings.strategy.layout();
+    prepare(&mut connection, layout, opening, &state).await.context("failed to prepare the database")?;
     if let (Notices::Process(_), held) = (&notices, outbox::look(&connection).await?)
         && held.rows > 0
     {
@@ -225,7 +234,7 @@ pub async fn start(
     let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
-        Strategy::Naive => 1,
+        Strategy::Naive | Strategy::Striped => 1,
     };
     let committer = |_| {
         let committer = Committer {
@@ -239,6 +248,7 @@ pub async fn start(
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
             most,
+            layout,
             time_limit: settings.time_limit,
         };
         tokio::spawn(committer.run())
@@ -246,27 +256,27 @@ pub async fn start(
     let committers = (0..settings.committers).map(committer).collect();
     let mut others = vec![
         tokio::spawn(pool::look_after(pool.clone(), settings.pool)),
-        tokio::spawn(probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
+        tokio::spawn(probe(pool.clone(), layout, Arc::clone(&state), settings.time_limit)),
         tokio::spawn(do_chores(pool.clone(), settings.key_window)),
     ];
     others.extend(watching);
-    let bank = Postgres { pool, orders, queue_limit: settings.queue_limit, state, reading, cache, metrics };
+    let bank =
+        Postgres { pool, layout, orders, queue_limit: settings.queue_limit, state, reading, cache, metrics };
     Ok((bank, Tasks { committers, others, ending, relay, keeper }))
 }
 
-async fn prepare(connection: &mut Object, opening: Opening, state: &State) -> Result<(), BankError> {
+async fn prepare(
+    connection: &mut Object,
+    layout: Layout,
+    opening: Opening,
+    state: &State,
+) -> anyhow::Result<()> {
     schema::migrate(connection).await?;
+    layout::adopt(connection, layout).await?;
     // Numbers of accounts have no gaps here, so that scenarios can name them.
     let accounts = i32::try_from(opening.accounts).unwrap_or(i32::MAX);
     let opened = connection
-        .query_one(
-            "WITH opened AS (
-                 INSERT INTO accounts (id, currency, opening, balance)
-                 SELECT id, $2, $3, $3 FROM generate_series(1, $1) AS id
-                 ON CONFLICT (id) DO NOTHING RETURNING 1
-             ) SELECT count(*) FROM opened",
-            &[&accounts, &opening.currency.code(), &opening.balance],
-        )
+        .query_one(layout.open_missing(), &[&accounts, &opening.currency.code(), &opening.balance])
         .await?;
     let opened: i64 = opened.get(0);
     let row = connection
@@ -309,12 +319,7 @@ impl Postgres {
         }
         let opened = async {
             let connection = self.pool.get().await?;
-            let insert = connection
-                .prepare_cached(
-                    "INSERT INTO accounts (id, currency, opening, balance)
-                     VALUES (nextval('account_ids'), $1, $2, $2) RETURNING id",
-                )
-                .await?;
+            let insert = connection.prepare_cached(self.layout.open_next()).await?;
             let row = connection.query_one(&insert, &[&currency.code(), &opening]).await?;
             Ok::<_, BankError>(rows::account(row.try_get(0)?))
         };
@@ -389,6 +394,7 @@ struct Committer {
     clock: Clock,
     /// Orders of one transaction.
     most: usize,
+    layout: Layout,
     time_limit: Duration,
 }
 
@@ -456,9 +462,13 @@ impl Committer {
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
-            let committed =
-                tokio::time::timeout(self.time_limit, commit::commit(&connection, asked, notices)).await;
-            match committed {
+            let committing = async {
+                match (self.layout, asked) {
+                    (Layout::Striped, [asked]) => striped::commit(&connection, asked, notices).await,
+                    _ => commit::commit(&connection, asked, notices).await,
+                }
+            };
+            match tokio::time::timeout(self.time_limit, committing).await {
                 Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
                     // Its transaction is over or has to be.
@@ -509,11 +519,14 @@ impl Committer {
 }
 
 /// Asks the database whether it is there, until the pool is closed.
-async fn probe(pool: Pool, state: Arc<State>, time_limit: Duration) {
+async fn probe(pool: Pool, layout: Layout, state: Arc<State>, time_limit: Duration) {
     loop {
         let asked = async {
             let connection = pool.get().await?;
             let row = connection.query_one("SELECT max(id) FROM accounts", &[]).await?;
+            if layout::read(&connection).await? != layout {
+                return Err(BankError::Layout);
+            }
             Ok::<Option<i32>, BankError>(row.try_get(0)?)
         };
         let healthy = match tokio::time::timeout(time_limit, asked).await {
@@ -521,6 +534,10 @@ async fn probe(pool: Pool, state: Arc<State>, time_limit: Duration) {
                 let accounts = highest.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
                 state.accounts.store(accounts, Relaxed);
                 true
+            }
+            Ok(Err(error @ BankError::Layout)) => {
+                tracing::error!(%error, "the database is not used any more");
+                false
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the database does not answer");

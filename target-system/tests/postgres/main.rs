@@ -32,6 +32,7 @@ mod roles;
 mod secrets;
 mod security;
 mod server;
+mod striped;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
