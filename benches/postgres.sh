@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Payments on Postgres beside pgbench's TPC-B-like transactions: the same server with its usual durability, the
-# same number of connections, in turn. Uniform accounts, then hot ones (Zipf 2.0).
+# same number of connections, in turn. Uniform accounts, then hot ones (Zipf 2.0). Every strategy on one database: a
+# start with `striped` divides its accounts, the next one with another strategy folds them back.
 #
 #   benches/postgres.sh [ROUNDS] [CONNECTIONS] [SECONDS]      default: 5 rounds, 16 connections, 8 s a run
 #
@@ -68,13 +69,13 @@ row() {
 for round in $(seq "$rounds"); do
   tps=$("$programs/pgbench" -n -M prepared -c "$connections" -j 2 -T "$seconds" "$server/pgbench" 2>/dev/null | awk '/^tps/ {printf "%.0f", $3}')
   row "$round" pgbench "$tps"
-  for strategy in batched naive; do row "$round" "$strategy" "$(payments $strategy)"; done
-  for strategy in batched naive; do
+  for strategy in batched striped naive; do row "$round" "$strategy" "$(payments $strategy)"; done
+  for strategy in batched striped naive; do
     row "$round" "$strategy, Zipf 2.0" "$(payments $strategy --set data.pick=zipf --set data.exponent=2.0)"
   done
 done
 echo
 # shellcheck disable=SC2086
-for what in pgbench batched naive 'batched, Zipf 2.0' 'naive, Zipf 2.0'; do
+for what in pgbench batched striped naive 'batched, Zipf 2.0' 'striped, Zipf 2.0' 'naive, Zipf 2.0'; do
   printf 'median  %-24s %14s\n' "$what" "$(median ${all[$what]})"
 done

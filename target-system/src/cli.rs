@@ -263,7 +263,7 @@ pub struct PostgresArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value_t = By::Hash)]
     pub shard_by: By,
 
-    /// Transactions at once; 2 when batched, as many as connections when naive.
+    /// Transactions at once; 2 when batched, as many as connections when naive or striped.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub committers: Option<u16>,
 
@@ -318,14 +318,26 @@ impl PostgresArgs {
             Some(urls) => copies(urls, databases.len()).with_context(|| REPLICAS_VAR.to_owned())?,
             None => vec![None; databases.len()],
         };
+        let mut cache = args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?;
+        if self.strategy == Strategy::Striped {
+            const WHY: &str = "cannot be with --strategy striped: numbers of an account's payments do not rise as \
+                               they are committed, so nobody can tell by them which of two balances is older; \
+                               use --strategy batched";
+            ensure!(copies_of.is_none(), "{REPLICAS_VAR} {WHY}");
+            ensure!(cache.strategy == Caching::Off, "{REDIS_VAR} {WHY}, or --cache off");
+            ensure!(
+                databases.len() == 1,
+                "{POSTGRES_VAR} names {} databases, and --strategy striped divides the accounts of one: use --strategy batched",
+                databases.len()
+            );
+        }
         let committers = self.committers.map_or_else(
             || match self.strategy {
                 Strategy::Batched => 2,
-                Strategy::Naive => usize::from(self.pool_max),
+                Strategy::Naive | Strategy::Striped => usize::from(self.pool_max),
             },
             usize::from,
         );
-        let mut cache = args.cache.settings(secret::variable(REDIS_VAR, &var)?.as_deref())?;
         cache.entries = cache.entries.div_ceil(databases.len() as u64);
         let settings = |((place, url), replicas): ((Place, &str), Option<&str>)| {
             let replicas = replicas

@@ -27,6 +27,16 @@ pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// The most payments of one commit.
 pub const MAX_BATCH: usize = 4096;
+/// Parts of an account that are locked one by one, where balances are striped: its own row and others. As many as
+/// a service has connections, nearly, so that payments of one account seldom wait for each other; and few enough to be
+/// taken all at once.
+pub const STRIPES: usize = 16;
+/// What one of them may hold after it was paid alone: so far below an `i64` that all of them together fit in one.
+pub const STRIPE_MOST: i64 = i64::MAX / (2 * STRIPES as i64);
+/// How long a start that changes how a database keeps balances waits until no other process uses it.
+pub const LAYOUT_WAIT: Duration = Duration::from_secs(3);
+/// How often it looks meanwhile.
+pub const LAYOUT_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Orders that may wait under the naive profile: more than memory should be asked to hold.
 pub const NAIVE_QUEUE: u32 = 1_000_000;
 /// Calls to a dependency at once under the naive profile.

@@ -117,6 +117,11 @@ pub enum BankError {
     /// A payment whose payee does not have it yet, and cannot be given it.
     #[error("a payment is on its way to its payee's database, which does not answer")]
     Halfway,
+    /// Another process has changed how balances are kept.
+    #[error(
+        "another process has been started with a --strategy that keeps balances in another way: start all with one"
+    )]
+    Layout,
     /// A row that makes no sense.
     #[error("a row of {0} makes no sense")]
     Row(&'static str),

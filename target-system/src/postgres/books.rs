@@ -17,11 +17,11 @@ use crate::money::Currency;
 use crate::record::{Order, Verdict};
 use crate::shards::map::Place;
 
-const KEYS: &str = "
+pub(super) const KEYS: &str = "
     INSERT INTO idempotency_keys (key, payer, payee, amount, currency, seq, decline, created_at)
     SELECT *, now() FROM unnest($1::bytea[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::smallint[])";
 
-const PAYMENTS: &str = "
+pub(super) const PAYMENTS: &str = "
     INSERT INTO payments (seq, payer, payee, amount, currency, created_at)
     SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[])";
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 
+use super::layout::{self, Layout};
 use super::{State, schema};
 use crate::bank::BankError;
 
@@ -17,11 +18,14 @@ const CHORES_EVERY: Duration = Duration::from_secs(60);
 const EXPIRE_AT_ONCE: i64 = 10_000;
 
 /// Asks the database whether it is there, until the pool is closed.
-pub(super) async fn probe(pool: Pool, state: Arc<State>, time_limit: Duration) {
+pub(super) async fn probe(pool: Pool, layout: Layout, state: Arc<State>, time_limit: Duration) {
     loop {
         let asked = async {
             let connection = pool.get().await?;
             let row = connection.query_one("SELECT max(id) FROM accounts", &[]).await?;
+            if layout::read(&connection).await? != layout {
+                return Err(BankError::Layout);
+            }
             Ok::<Option<i32>, BankError>(row.try_get(0)?)
         };
         let healthy = match tokio::time::timeout(time_limit, asked).await {
@@ -29,6 +33,10 @@ pub(super) async fn probe(pool: Pool, state: Arc<State>, time_limit: Duration) {
                 let accounts = highest.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
                 state.accounts.store(accounts, Relaxed);
                 true
+            }
+            Ok(Err(error @ BankError::Layout)) => {
+                tracing::error!(%error, "the database is not used any more");
+                false
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the database does not answer");

@@ -51,14 +51,14 @@ const LOCK: &str = "
     SELECT id, currency, balance, last_seq FROM accounts
     WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
-const KNOWN: &str = "
+pub(super) const KNOWN: &str = "
     SELECT payer, payee, amount, currency, created_at, seq, decline, key
     FROM idempotency_keys WHERE key = ANY($1)";
 
 /// Credits that were given before. Behind the lock on their payees, so nobody gives one meanwhile.
 const CREDITED: &str = "SELECT origin, seq FROM payments WHERE origin = ANY($1)";
 
-const NUMBERS: &str = "
+pub(super) const NUMBERS: &str = "
     SELECT now(), NULL::bigint
     UNION ALL SELECT NULL, nextval('payment_seqs') FROM generate_series(1, $1)";
 

@@ -8,11 +8,12 @@ use deadpool_postgres::{Object, Pool};
 use squall_record::clock::Clock;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::State;
 use super::commit::{self, Committed};
 use super::job::{Batch, Job, gather};
+use super::layout::Layout;
 use super::notices::Told;
 use super::replicas::Recent;
+use super::{State, striped};
 use crate::bank::BankError;
 use crate::cache::Cache;
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ pub(super) struct Committer {
     pub(super) clock: Clock,
     /// Jobs of one transaction.
     pub(super) most: usize,
+    pub(super) layout: Layout,
     pub(super) time_limit: Duration,
 }
 
@@ -104,8 +106,13 @@ impl Committer {
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
-            let committed = commit::commit(&connection, batch, self.place, notices);
-            match tokio::time::timeout(self.time_limit, committed).await {
+            let committing = async {
+                match (self.layout, &batch.asked[..]) {
+                    (Layout::Striped, [asked]) => striped::commit(&connection, asked, notices).await,
+                    _ => commit::commit(&connection, batch, self.place, notices).await,
+                }
+            };
+            match tokio::time::timeout(self.time_limit, committing).await {
                 Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(e)) if commit::was_in_the_way(&e) && tries < TRIES => {
                     // Its transaction is over or has to be.

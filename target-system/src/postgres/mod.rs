@@ -10,6 +10,8 @@
 //! * `committer`, [`job`]: who commits, and what they are asked.
 //! * [`commit`], `books`: one transaction.
 //! * [`transfers`], [`shard`]: what is on its way to another database, and which of several this is.
+//! * [`striped`]: one transaction of one payment, where balances are striped.
+//! * [`layout`]: whether they are.
 //! * `chores`: what goes on beside payments.
 //! * `known`: what is known of an order before it.
 //! * [`notices`], [`outbox`], [`relay`]: notices of payments, and their way to the queue.
@@ -27,6 +29,7 @@ mod committer;
 pub mod database;
 pub mod job;
 mod known;
+pub mod layout;
 pub mod logins;
 pub mod methods;
 pub mod notices;
@@ -38,6 +41,7 @@ pub mod replicas;
 pub mod rows;
 pub mod schema;
 pub mod shard;
+pub mod striped;
 pub mod transfers;
 
 use std::sync::Arc;
@@ -61,6 +65,7 @@ use crate::shards::map::Place;
 use committer::Committer;
 use database::Database;
 use job::{Credit, Job, Registration};
+use layout::Layout;
 use notices::{Notices, Relaying};
 use pool::PoolSettings;
 use replicas::{Recent, ReplicaHealth, Replicas};
@@ -72,6 +77,8 @@ pub enum Strategy {
     Batched,
     /// Each payment is a transaction of its own, and those of one account wait for each other.
     Naive,
+    /// Each payment is a transaction of its own, and takes one of the stripes that an account's balance is divided into.
+    Striped,
 }
 
 /// How the database is used.
@@ -115,6 +122,7 @@ pub struct Opening {
 pub struct Postgres {
     place: Place,
     pool: Pool,
+    layout: Layout,
     jobs: mpsc::Sender<Job>,
     queue_limit: usize,
     state: Arc<State>,
@@ -192,7 +200,10 @@ pub async fn start(
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
     let mut connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
-    prepare(&mut connection, settings.place, opening, &state).await?;
+    let layout = settings.strategy.layout();
+    prepare(&mut connection, settings.place, layout, opening, &state)
+        .await
+        .context("failed to prepare the database")?;
     if let (Notices::Process(_), held) = (&notices, outbox::look(&connection).await?)
         && held.rows > 0
     {
@@ -223,7 +234,7 @@ pub async fn start(
     let told = Arc::new(told);
     let most = match settings.strategy {
         Strategy::Batched => MAX_BATCH,
-        Strategy::Naive => 1,
+        Strategy::Naive | Strategy::Striped => 1,
     };
     let committer = |_| {
         let committer = Committer {
@@ -238,6 +249,7 @@ pub async fn start(
             metrics: Arc::clone(&metrics),
             clock: Clock::start(),
             most,
+            layout,
             time_limit: settings.time_limit,
         };
         tokio::spawn(committer.run())
@@ -245,13 +257,14 @@ pub async fn start(
     let committers = (0..settings.committers).map(committer).collect();
     let mut others = vec![
         tokio::spawn(pool::look_after(pool.clone(), settings.pool)),
-        tokio::spawn(chores::probe(pool.clone(), Arc::clone(&state), settings.time_limit)),
+        tokio::spawn(chores::probe(pool.clone(), layout, Arc::clone(&state), settings.time_limit)),
         tokio::spawn(chores::do_chores(pool.clone(), settings.key_window)),
     ];
     others.extend(watching);
     let bank = Postgres {
         place: settings.place,
         pool,
+        layout,
         jobs,
         queue_limit: settings.queue_limit,
         state,
@@ -265,13 +278,14 @@ pub async fn start(
 async fn prepare(
     connection: &mut Object,
     place: Place,
+    layout: Layout,
     opening: Opening,
     state: &State,
 ) -> anyhow::Result<()> {
-    const WHAT: &str = "failed to prepare the database";
-    schema::migrate(connection).await.context(WHAT)?;
-    shard::adopt(connection, place).await.context(WHAT)?;
-    let opened = open_missing(connection, place, opening).await.context(WHAT)?;
+    schema::migrate(connection).await?;
+    shard::adopt(connection, place).await?;
+    layout::adopt(connection, layout).await?;
+    let opened = open_missing(connection, place, layout, opening).await?;
     let row = connection
         .query_one(
             "SELECT setval('account_ids', greatest(coalesce(max(id), 0), 1), max(id) IS NOT NULL), count(*)
@@ -279,8 +293,7 @@ async fn prepare(
             &[],
         )
         .await
-        .map_err(BankError::from)
-        .context(WHAT)?;
+        .map_err(BankError::from)?;
     let all: i64 = row.get(1);
     state.accounts.store(usize::try_from(all).unwrap_or(0), Relaxed);
     tracing::info!(accounts = all, opened, "database ready");
@@ -289,19 +302,19 @@ async fn prepare(
 
 /// Opens those of the first accounts that are missing here; how many that were. Their numbers have no gaps, so that
 /// scenarios can name them.
-async fn open_missing(connection: &Object, place: Place, opening: Opening) -> Result<u64, BankError> {
+async fn open_missing(
+    connection: &Object,
+    place: Place,
+    layout: Layout,
+    opening: Opening,
+) -> Result<u64, BankError> {
     let own = (1..=opening.accounts).map(AccountId).filter(|account| place.holds(*account)).map(rows::id);
     let mut own = own.peekable();
     let mut opened = 0;
     while own.peek().is_some() {
         let ids: Vec<i32> = own.by_ref().take(OPENED_AT_ONCE).collect();
-        opened += connection
-            .execute(
-                "INSERT INTO accounts (id, currency, opening, balance)
-                 SELECT id, $2, $3, $3 FROM unnest($1::int[]) AS id ON CONFLICT (id) DO NOTHING",
-                &[&ids, &opening.currency.code(), &opening.balance],
-            )
-            .await?;
+        let (currency, balance) = (opening.currency.code(), opening.balance);
+        opened += connection.execute(layout.open(), &[&ids, &currency, &balance]).await?;
     }
     Ok(opened)
 }
@@ -360,12 +373,8 @@ impl Postgres {
         let opened = async {
             let connection = self.pool.get().await?;
             let number = draw(&connection, self.place).await?;
-            let insert = connection
-                .prepare_cached(
-                    "INSERT INTO accounts (id, currency, opening, balance) VALUES ($1, $2, $3, $3)",
-                )
-                .await?;
-            connection.execute(&insert, &[&number, &currency.code(), &opening]).await?;
+            let insert = connection.prepare_cached(self.layout.open()).await?;
+            connection.execute(&insert, &[&&[number][..], &currency.code(), &opening]).await?;
             Ok::<_, BankError>(rows::account(number))
         };
         let id = opened.await.map_err(|error| {

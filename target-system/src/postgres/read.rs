@@ -152,7 +152,7 @@ impl Postgres {
 /// When the database gives one.
 pub async fn account(client: &Client, id: AccountId) -> Result<Option<Held>, BankError> {
     let select = client
-        .prepare_cached("SELECT currency, opening, balance, last_seq FROM accounts WHERE id = $1")
+        .prepare_cached("SELECT currency, opening, balance, last_seq FROM account_balances WHERE id = $1")
         .await?;
     let Some(row) = client.query_opt(&select, &[&rows::id(id)]).await? else { return Ok(None) };
     let currency = Currency::parse(row.try_get(0)?).ok_or(BankError::Row("accounts"))?;

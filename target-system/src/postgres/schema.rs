@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (3, include_str!("schema/003_cache.sql")),
     (4, include_str!("schema/004_refresh_tokens.sql")),
     (5, include_str!("schema/005_shards.sql")),
+    (6, include_str!("schema/006_stripes.sql")),
 ];
 
 /// Months for which tables are made ahead, besides the one that is now.
@@ -26,11 +27,22 @@ pub const MONTHS_AHEAD: i32 = 2;
 /// # Errors
 /// When the database refuses; nothing is half applied.
 pub async fn migrate(client: &mut Client) -> Result<(), BankError> {
+    take_turn(client).await?;
+    let migrated = apply(client).await;
+    end_turn(client).await?;
+    migrated
+}
+
+/// Waits until no other process changes tables, and keeps others from it until [`end_turn`].
+pub(super) async fn take_turn(client: &Client) -> Result<(), BankError> {
     // Of the session, so that it ends with the connection at the latest.
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-    let migrated = apply(client).await;
+    Ok(())
+}
+
+pub(super) async fn end_turn(client: &Client) -> Result<(), BankError> {
     client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
-    migrated
+    Ok(())
 }
 
 async fn apply(client: &mut Client) -> Result<(), BankError> {

@@ -33,6 +33,7 @@ mod secrets;
 mod security;
 mod server;
 mod shards;
+mod striped;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;

@@ -231,6 +231,11 @@ fn a_transaction_that_takes_too_long_is_given_up_and_its_connection_with_it() {
 fn a_database_that_is_killed_loses_no_acknowledged_payment_and_comes_back_to_the_same_service() {
     let (_folder, mut server) = server();
     let service = beside(&server, &["--pool-acquire-ms", "500"]);
+    outlast_kills(&mut server, &service, |n| (n % 10 + 1, (n + 1) % 10 + 1));
+}
+
+/// Kills the database three times while accounts pay each other as `order` says.
+pub fn outlast_kills(server: &mut Server, service: &Service, order: impl Fn(u32) -> (u32, u32) + Sync) {
     let (over, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
     let pay_on = |connection: u32| -> Vec<(String, String)> {
         let mut client = service.client();
@@ -240,7 +245,7 @@ fn a_database_that_is_killed_loses_no_acknowledged_payment_and_comes_back_to_the
                 break;
             }
             let key = format!("c{connection}-{n}");
-            let (from, to) = ((connection + n) % 10 + 1, (connection + n + 1) % 10 + 1);
+            let (from, to) = order(connection + n);
             let reply = client.pay(&key, from, to, 100);
             match reply.status {
                 201 => {

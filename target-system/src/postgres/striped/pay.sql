@@ -1,0 +1,63 @@
+-- One payment, whole, out of one stripe and into one that nobody holds: key $1, payer $2, payee $3, amount $4, currency
+-- $5, whether to write a notice $6, what the payee's stripe may hold before $7.
+--
+-- It waits for no stripe, so nobody who waits for it is waited for. Without a stripe on either side it writes nothing, and
+-- says what it has seen. A row that is locked is seen as it is now, not as it was when the statement began. The number is
+-- taken once both stripes are held: within a stripe numbers rise as payments are committed.
+WITH known AS MATERIALIZED (
+    SELECT payer, payee, amount, currency, created_at, seq, decline FROM idempotency_keys WHERE key = $1
+), able AS MATERIALIZED (
+    SELECT FROM accounts a, accounts b
+    WHERE a.id = $2 AND b.id = $3 AND a.currency = $5 AND b.currency = $5 AND NOT EXISTS (SELECT FROM known)
+), payer_main AS (
+    SELECT 0::smallint AS stripe, main_balance AS balance FROM accounts
+    WHERE id = $2 AND main_balance >= $4 AND EXISTS (SELECT FROM able)
+    FOR NO KEY UPDATE SKIP LOCKED
+), payer_stripe AS (
+    SELECT stripe, balance FROM account_stripes
+    WHERE account = $2 AND balance >= $4 AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM payer_main)
+    ORDER BY stripe LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+), payer AS MATERIALIZED (
+    SELECT * FROM payer_main UNION ALL SELECT * FROM payer_stripe
+), payee_main AS (
+    SELECT 0::smallint AS stripe, main_balance AS balance FROM accounts
+    WHERE id = $3 AND main_balance <= $7 AND EXISTS (SELECT FROM able)
+    FOR NO KEY UPDATE SKIP LOCKED
+), payee_stripe AS (
+    SELECT stripe, balance FROM account_stripes
+    WHERE account = $3 AND balance <= $7 AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM payee_main)
+    ORDER BY stripe LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+), payee AS MATERIALIZED (
+    SELECT * FROM payee_main UNION ALL SELECT * FROM payee_stripe
+), paid AS MATERIALIZED (
+    SELECT nextval('payment_seqs') AS seq, payer.stripe AS payer_stripe, payer.balance - $4 AS payer_balance,
+           payee.stripe AS payee_stripe, payee.balance + $4 AS payee_balance
+    FROM payer, payee
+), lines AS MATERIALIZED (
+    SELECT $2::int AS account, payer_stripe AS stripe, seq, -$4::bigint AS amount, payer_balance AS balance FROM paid
+    UNION ALL
+    SELECT $3, payee_stripe, seq, $4, payee_balance FROM paid
+), key AS (
+    INSERT INTO idempotency_keys (key, payer, payee, amount, currency, seq, created_at)
+    SELECT $1, $2, $3, $4, $5, seq, now() FROM paid
+), payment AS (
+    INSERT INTO payments (seq, payer, payee, amount, currency, created_at)
+    SELECT seq, $2, $3, $4, $5, now() FROM paid
+), entry AS (
+    INSERT INTO entries (account, seq, amount, balance_after, created_at, stripe)
+    SELECT account, seq, amount, balance, now(), stripe FROM lines
+), main AS (
+    UPDATE accounts a SET main_balance = l.balance, last_seq = l.seq FROM lines l
+    WHERE a.id = l.account AND l.stripe = 0
+), part AS (
+    UPDATE account_stripes s SET balance = l.balance, last_seq = l.seq FROM lines l
+    WHERE s.account = l.account AND s.stripe = l.stripe AND l.stripe > 0
+), notice AS (
+    INSERT INTO outbox (seq, payer, payee, amount, currency, created_at)
+    SELECT seq, $2, $3, $4, $5, now() FROM paid WHERE $6
+)
+SELECT k.payer, k.payee, k.amount, k.currency, k.created_at, k.seq, k.decline, p.seq, now(),
+       (SELECT stripe FROM payer), (SELECT stripe FROM payee),
+       CASE WHEN p.seq IS NULL THEN ARRAY(SELECT stripe FROM account_stripes WHERE account = $2 AND balance >= $4) END,
+       CASE WHEN p.seq IS NULL THEN ARRAY(SELECT stripe FROM account_stripes WHERE account = $3 AND balance <= $7) END
+FROM (SELECT) AS one LEFT JOIN paid p ON true LEFT JOIN known k ON true
