@@ -12,11 +12,13 @@ mod cache;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+mod lapses;
 #[path = "../service/logins.rs"]
 mod logins;
 #[path = "../service/methods.rs"]
 mod methods;
 mod nats;
+mod outage;
 mod own;
 #[path = "../service/ownership.rs"]
 mod ownership;
