@@ -34,6 +34,7 @@ mod roles;
 mod secrets;
 mod security;
 mod server;
+mod stack;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
