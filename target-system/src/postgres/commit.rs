@@ -27,6 +27,7 @@ use crate::decline::Decline;
 use crate::ids::AccountId;
 use crate::money::Currency;
 use crate::record::{Order, Record, Verdict};
+use crate::trace::span::Trace;
 
 /// What an order came to.
 pub type Outcome = Result<Settled, Refused>;
@@ -169,6 +170,8 @@ struct Books<'a> {
     accounts: HashMap<i32, Held>,
     keys: Vec<KeyRow<'a>>,
     payments: Vec<(i64, Order)>,
+    /// Where the spans of each payment's notice belong, as the outbox has it: nowhere, unless it is sampled.
+    traces: Vec<Option<String>>,
     entries: Vec<EntryRow>,
 }
 
@@ -195,6 +198,9 @@ impl<'a> Books<'a> {
             Some(why) => Err(why),
             None => self.transfer(&order, seq),
         };
+        if moved.is_ok() {
+            self.traces.push(asked.trace.as_deref().and_then(Trace::written));
+        }
         let (verdict, seq, decline) = match moved {
             Ok(()) => (Verdict::Succeeded { seq: seq.unsigned_abs() }, Some(seq), None),
             Err(why) => (Verdict::Declined { why }, None, Some(i16::from(why as u8))),
@@ -286,7 +292,7 @@ impl<'a> Books<'a> {
             async { client.execute(&update_balances, &[&changed_id, &changed_balance, &changed_seq]).await },
             async {
                 match &insert_notices {
-                    Some(insert) => client.execute(insert, &[&paid_seq, &paid_payer, &paid_payee, &paid_amount, &paid_currency]).await,
+                    Some(insert) => client.execute(insert, &[&paid_seq, &paid_payer, &paid_payee, &paid_amount, &paid_currency, &self.traces]).await,
                     None => Ok(0),
                 }
             },

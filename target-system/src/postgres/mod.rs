@@ -489,7 +489,7 @@ impl Committer {
             match settled.record.verdict {
                 Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);
-                    self.told.settled(&settled.record, asked.request_id);
+                    self.told.settled(&settled.record, asked);
                 }
                 Verdict::Declined { .. } => {
                     self.state.declines.fetch_add(1, Relaxed);

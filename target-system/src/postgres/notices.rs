@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::Settings;
 use super::pool::{self, PoolSettings};
 use super::relay::{Destination, Relay};
+use crate::bank::Asked;
 use crate::queue::event::Notice;
 use crate::queue::local;
 use crate::record::Record;
@@ -66,9 +67,11 @@ impl Told {
         matches!(self, Told::Relay(_))
     }
 
-    /// `record` is committed, and is no repetition.
-    pub fn settled(&self, record: &Record, request_id: u64) {
-        if let (Told::Process(queue), Some(notice)) = (self, Notice::of(record, request_id)) {
+    /// `record` of what was asked is committed, and is no repetition.
+    pub fn settled(&self, record: &Record, asked: &Asked) {
+        // The outbox has it from the transaction.
+        let Told::Process(queue) = self else { return };
+        if let Some(notice) = Notice::of(record, asked.request_id, asked.trace.clone()) {
             queue.offer(notice);
         }
     }

@@ -7,11 +7,13 @@ use crate::bank::BankError;
 use crate::money::Currency;
 use crate::queue::event::Notice;
 use crate::record::Order;
+use crate::trace::span::Trace;
 
-/// Writes the notices of payments, in their transaction: with the columns of `payments`.
+/// Writes the notices of payments, in their transaction: with the columns of `payments`, and where
+/// their spans belong.
 pub const INSERT: &str = "
-    INSERT INTO outbox (seq, payer, payee, amount, currency, created_at)
-    SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[])";
+    INSERT INTO outbox (seq, payer, payee, amount, currency, trace, created_at)
+    SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::text[])";
 
 /// The lock of the process that empties the outbox: `outbox` in a number of its own.
 const TURN: i64 = 0x6f75_7462_6f78;
@@ -66,7 +68,7 @@ pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError>
 pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<Notice>, BankError> {
     let oldest = transaction
         .prepare_cached(
-            "SELECT seq, payer, payee, amount, currency, created_at FROM outbox ORDER BY seq LIMIT $1",
+            "SELECT seq, payer, payee, amount, currency, created_at, trace FROM outbox ORDER BY seq LIMIT $1",
         )
         .await?;
     let mut notices = Vec::new();
@@ -79,7 +81,9 @@ pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<Noti
             currency,
         };
         let seq: i64 = row.try_get(0)?;
-        notices.push(Notice { seq: seq.unsigned_abs(), order, created_ms: instant(&row, 5)?, request_id: 0 });
+        let trace = row.try_get::<_, Option<&str>>(6)?.and_then(Trace::read).map(Box::new);
+        let created_ms = instant(&row, 5)?;
+        notices.push(Notice { seq: seq.unsigned_abs(), order, created_ms, request_id: 0, trace });
     }
     Ok(notices)
 }

@@ -208,7 +208,7 @@ impl Relay {
         let mut failed = None;
         for notice in &notices {
             let priority = self.to.thresholds.of(notice.order.amount);
-            match self.to.nats.publish(priority, Event::of(notice)).await {
+            match self.to.nats.publish(priority, Event::of(notice), notice.trace.as_deref()).await {
                 Ok(stored) => publishing.push((notice.seq.cast_signed(), stored)),
                 Err(e) => {
                     failed = Some(e);

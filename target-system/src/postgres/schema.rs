@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (2, include_str!("schema/002_outbox.sql")),
     (3, include_str!("schema/003_cache.sql")),
     (4, include_str!("schema/004_refresh_tokens.sql")),
+    (7, include_str!("schema/007_trace.sql")),
 ];
 
 /// Months for which tables are made ahead, besides the one that is now.

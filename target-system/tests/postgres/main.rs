@@ -9,6 +9,8 @@
 mod api;
 mod authorized;
 mod cache;
+#[path = "../service/collector.rs"]
+mod collector;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
@@ -38,6 +40,7 @@ mod stack;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
+mod traced;
 #[path = "../service/users.rs"]
 mod users;
 mod watched;
