@@ -138,12 +138,13 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         if let Some(dependencies) = &app.dependencies {
             dependencies.end().await;
         }
-        if let Some(exporter) = exporter {
-            exporter.end(LAST_SPANS).await;
-        }
         watching.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(crew) = crew {
             crew.end(LAST_NOTICES).await;
+        }
+        // The last deliveries are steps, too.
+        if let Some(exporter) = exporter {
+            exporter.end(LAST_SPANS).await;
         }
         drained
     });
@@ -200,7 +201,7 @@ impl Telling {
                 let metrics = metrics.notify.clone().unwrap_or_default();
                 let (sender, queue) = local::queue(thresholds, &metrics.lost);
                 let queue = NoticeQueue::Local(queue);
-                let delivery = Delivery::new(queue, &settings, Some(Arc::clone(leases)), metrics);
+                let delivery = Delivery::new(queue, &settings, Some(Arc::clone(leases)), metrics, None);
                 Ok((Notices::Process(sender), Some(Crew::start(delivery, &settings))))
             }
             Telling::Nats(address) => {

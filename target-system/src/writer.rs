@@ -64,7 +64,7 @@ pub struct Pay {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
-    /// Where its commit is told, when the request is sampled.
+    /// Where its commit and its notice's deliveries are told, when the request is sampled.
     pub trace: Option<Box<Trace>>,
     /// Who waits, if anybody still does. It is dropped without an answer when the store fails:
     /// whether the payment was executed is not known then.
@@ -451,7 +451,7 @@ impl Writer {
     fn answer(&mut self, answers: Answers) {
         for (pay, record) in answers.paid {
             self.metrics.settled(&record);
-            if let Some(notice) = Notice::of(&record, pay.request_id) {
+            if let Some(notice) = Notice::of(&record, pay.request_id, pay.trace) {
                 self.notices.offer(notice);
             }
             // The key is free before the client knows, so that its retry finds the record.

@@ -52,7 +52,7 @@ pub struct Asked {
     pub claim: Claim,
     /// For fault decisions about the notification.
     pub request_id: u64,
-    /// Where its commit is told, when the request is sampled.
+    /// Where its commit and its notice's deliveries are told, when the request is sampled.
     pub trace: Option<Box<Trace>>,
 }
 

@@ -19,13 +19,18 @@ impl Default for Flights {
 /// The right to ask, until it is dropped.
 pub struct Flight<'a> {
     waited: bool,
-    _turn: Option<MutexGuard<'a, ()>>,
+    turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl Flight<'_> {
     /// Whether somebody else has asked meanwhile.
     pub fn waited(&self) -> bool {
         self.waited
+    }
+
+    /// Whether it is this one's turn to ask; who has waited in vain asks beside somebody else.
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
     }
 }
 
@@ -34,9 +39,9 @@ impl Flights {
     pub async fn board(&self, id: AccountId) -> Flight<'_> {
         let lock = &self.0[id.0 as usize % self.0.len()];
         match lock.try_lock() {
-            Ok(turn) => Flight { waited: false, _turn: Some(turn) },
+            Ok(turn) => Flight { waited: false, turn: Some(turn) },
             Err(_) => {
-                Flight { waited: true, _turn: tokio::time::timeout(FLIGHT_WAIT, lock.lock()).await.ok() }
+                Flight { waited: true, turn: tokio::time::timeout(FLIGHT_WAIT, lock.lock()).await.ok() }
             }
         }
     }
@@ -52,8 +57,8 @@ mod tests {
         let first = flights.board(AccountId(1)).await;
         assert!(!first.waited() && !flights.board(AccountId(2)).await.waited());
         let (second, ()) = tokio::join!(flights.board(AccountId(1)), async { drop(first) });
-        assert!(second.waited() && second._turn.is_some());
+        assert!(second.waited() && second.has_turn());
         let impatient = flights.board(AccountId(1)).await;
-        assert!(impatient.waited() && impatient._turn.is_none());
+        assert!(impatient.waited() && !impatient.has_turn());
     }
 }

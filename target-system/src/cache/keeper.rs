@@ -109,6 +109,7 @@ async fn take_part(
         Ok(true) => {
             cache.lease.renew(asked_ns);
             cache.session.send_replace(Some(Arc::clone(&session)));
+            cache.metrics.opened.inc();
             tracing::info!("the cache is open");
             stay(cache, &session, closing).await
         }

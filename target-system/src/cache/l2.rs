@@ -60,7 +60,9 @@ pub enum Looked {
     Found(Held),
     /// Nothing; whoever has found that may put it there.
     Fill(String),
-    /// Nothing, and somebody else is about to put it there, or Redis does not answer.
+    /// Nothing: somebody else is about to put it there, and takes long.
+    Awaited,
+    /// Redis does not answer, or what it has makes no sense.
     Nothing,
 }
 
@@ -96,16 +98,24 @@ pub async fn look(session: &Session, id: AccountId) -> Looked {
             None => return Looked::Nothing,
         }
     }
-    Looked::Nothing
+    Looked::Awaited
 }
 
-/// Puts what was read of the account `id` there for `ttl`, if the right to is still good.
-pub async fn fill(session: &Session, id: AccountId, found: Option<&Held>, right: &str, ttl: Duration) {
+/// Puts what was read of the account `id` there for `ttl`, if the right to is still good: `Some(false)` when it is not,
+/// nothing when Redis does not answer.
+pub async fn fill(
+    session: &Session,
+    id: AccountId,
+    found: Option<&Held>,
+    right: &str,
+    ttl: Duration,
+) -> Option<bool> {
     let text = found.map(text).unwrap_or_default();
     let mut fill = FILL.key(key(session, id));
     fill.arg(right).arg(text).arg(millis(ttl));
     let mut redis = session.link.connection();
-    let _: Option<u8> = session.link.ask(fill.invoke_async(&mut redis)).await;
+    let filled: Option<u8> = session.link.ask(fill.invoke_async(&mut redis)).await;
+    filled.map(|keys| keys == 1)
 }
 
 /// Has what is there of `changes` show them, and publishes `message` on `channel`: how many will get it. `None` when

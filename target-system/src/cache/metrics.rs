@@ -25,6 +25,8 @@ pub struct Level {
     pub hits: Counter,
     /// It had not.
     pub misses: Counter,
+    /// Another read was about to put it there, and took longer than this one waits.
+    pub in_vain: Counter,
 }
 
 /// The counters and gauges. Copies are the same figures.
@@ -50,6 +52,8 @@ pub struct CacheMetrics {
     pub waits: Counter,
     /// Epochs that this process has ended.
     pub epochs_ended: Counter,
+    /// Times that this process has begun to take part in an epoch.
+    pub opened: Counter,
     /// 1 when the cache answers.
     pub open: Gauge,
     /// Accounts in the process.
@@ -61,10 +65,12 @@ impl CacheMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let hits = Family::<OfLevel, Counter>::default();
         let misses = Family::<OfLevel, Counter>::default();
+        let in_vain = Family::<OfLevel, Counter>::default();
         let invalidations = Family::<Did, Counter>::default();
         let level = |level| Level {
             hits: hits.get_or_create(&OfLevel { level }).clone(),
             misses: misses.get_or_create(&OfLevel { level }).clone(),
+            in_vain: in_vain.get_or_create(&OfLevel { level }).clone(),
         };
         let did = |did| invalidations.get_or_create(&Did { did }).clone();
         let metrics = Self {
@@ -76,6 +82,8 @@ impl CacheMetrics {
         };
         registry.register("cache_hits", "Balances found, by level", hits);
         registry.register("cache_misses", "Balances not found, by level", misses);
+        let help = "Reads that have waited in vain for what another one was to put there, by level";
+        registry.register("cache_waits_in_vain", help, in_vain);
         registry.register(
             "cache_invalidations",
             "Entries of the process that a payment has changed",
@@ -96,6 +104,7 @@ impl CacheMetrics {
                 "Times that this process has made all caches begin anew",
                 &metrics.epochs_ended,
             ),
+            ("cache_opened", "Times that this process has begun to answer from the cache", &metrics.opened),
         ] {
             registry.register(name, help, counter.clone());
         }

@@ -180,21 +180,32 @@ impl Cache {
                 self.metrics.l1.hits.inc();
                 return Ok(Some(held));
             }
+            if !flight.has_turn() {
+                self.metrics.l1.in_vain.inc();
+            }
         }
         self.metrics.l1.misses.inc();
         let mark = self.l1.mark(id, session.turn).await;
         let looked = l2::look(&session, id).await;
-        if let Looked::Found(held) = looked
-            && self.lease.holds(session.turn)
-        {
-            self.metrics.l2.hits.inc();
-            self.l1.put(id, held, mark).await;
-            return Ok(Some(held));
+        if let Looked::Found(held) = looked {
+            if self.lease.holds(session.turn) {
+                self.metrics.l2.hits.inc();
+                self.l1.put(id, held, mark).await;
+                return Ok(Some(held));
+            }
+            // It was open when this began.
+            self.metrics.bypassed.inc();
+        } else {
+            self.metrics.l2.misses.inc();
         }
-        self.metrics.l2.misses.inc();
+        if looked == Looked::Awaited {
+            self.metrics.l2.in_vain.inc();
+        }
         let found = store.await?;
-        if let Looked::Fill(right) = looked {
-            l2::fill(&session, id, found.as_ref(), &right, self.settings.shared_ttl).await;
+        if let Looked::Fill(right) = looked
+            && l2::fill(&session, id, found.as_ref(), &right, self.settings.shared_ttl).await == Some(false)
+        {
+            self.metrics.stale_refused.inc();
         }
         if let Some(held) = found {
             self.l1.put(id, held, mark).await;

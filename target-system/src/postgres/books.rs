@@ -16,6 +16,7 @@ use crate::ids::AccountId;
 use crate::money::Currency;
 use crate::record::{Order, Verdict};
 use crate::shards::map::Place;
+use crate::trace::span::Trace;
 
 pub(super) const KEYS: &str = "
     INSERT INTO idempotency_keys (key, payer, payee, amount, currency, seq, decline, created_at)
@@ -70,7 +71,7 @@ pub struct Books<'a> {
     keys: Vec<KeyRow<'a>>,
     payments: Vec<PaymentRow>,
     /// With their numbers here.
-    credits: Vec<(i64, Credit)>,
+    credits: Vec<(i64, &'a Credit)>,
     entries: Vec<EntryRow>,
 }
 
@@ -86,6 +87,8 @@ struct PaymentRow {
     order: Order,
     /// The database that the payee is in, when that is another one.
     to: Option<i16>,
+    /// Where its notice's spans belong, as the outbox has it: nowhere, unless it is sampled.
+    trace: Option<String>,
 }
 
 struct EntryRow {
@@ -112,7 +115,7 @@ impl<'a> Books<'a> {
         }
         let moved = match asked.declined {
             Some(why) => Err(why),
-            None => self.transfer(&order, seq),
+            None => self.transfer(asked, seq),
         };
         let (verdict, seq, decline) = match moved {
             Ok(()) => (Verdict::Succeeded { seq: seq.unsigned_abs() }, Some(seq), None),
@@ -135,7 +138,8 @@ impl<'a> Books<'a> {
         self.accounts.get(&account).map_or(0, |held| held.balance)
     }
 
-    fn transfer(&mut self, order: &Order, seq: i64) -> Result<(), Decline> {
+    fn transfer(&mut self, asked: &Asked, seq: i64) -> Result<(), Decline> {
+        let order = asked.order;
         let (from, to) = (rows::id(order.from), rows::id(order.to));
         let debited = self.balance(from).checked_sub(order.amount).filter(|b| *b >= 0);
         let debited = debited.ok_or(Decline::InsufficientFunds)?;
@@ -150,12 +154,13 @@ impl<'a> Books<'a> {
             self.send_away(other, seq, order.amount);
             Some(i16::try_from(other).unwrap_or(i16::MAX))
         };
-        self.payments.push(PaymentRow { seq, order: *order, to });
+        let trace = asked.trace.as_deref().and_then(Trace::written);
+        self.payments.push(PaymentRow { seq, order, to, trace });
         Ok(())
     }
 
     /// Gives a payee what was paid in another database, under the number `seq` of this one.
-    pub fn credit(&mut self, credit: &Credit, seq: i64) -> Result<(), Refused> {
+    pub fn credit(&mut self, credit: &'a Credit, seq: i64) -> Result<(), Refused> {
         let (order, payee) = (credit.order, rows::id(credit.order.to));
         let other = self.place.map.of(order.from);
         let held = self.accounts.get(&payee).filter(|held| held.currency == order.currency);
@@ -163,7 +168,7 @@ impl<'a> Books<'a> {
         let credited = held.and_then(|held| held.balance.checked_add(order.amount)).ok_or(Refused::Failed)?;
         self.send_away(other, seq, -order.amount);
         self.enter(payee, seq, order.amount, credited);
-        self.credits.push((seq, *credit));
+        self.credits.push((seq, credit));
         Ok(())
     }
 
@@ -250,15 +255,20 @@ impl<'a> Books<'a> {
         let Some((insert, insert_notices)) = &with.payments else { return Ok(()) };
         let paid = Columns::of(self.payments.iter().map(|p| (p.seq, p.order)));
         // Those to another database are told of there, once the payee has them.
-        let told = Columns::of(self.payments.iter().filter(|p| p.to.is_none()).map(|p| (p.seq, p.order)));
+        let told: Vec<&PaymentRow> = self.payments.iter().filter(|p| p.to.is_none()).collect();
+        let traces = column(&told, |p| p.trace.as_deref());
+        let told = Columns::of(told.iter().map(|p| (p.seq, p.order)));
         let (paid_currency, told_currency) = (paid.currency(), told.currency());
-        let (paid, told) = (paid.params(&paid_currency), told.params(&told_currency));
+        let paid = paid.params(&paid_currency);
+        let [seq, payer, payee, amount, currency] = told.params(&told_currency);
         let (inserted, noticed) = tokio::join!(
             biased;
             async { client.execute(insert, &paid).await },
             async {
                 match insert_notices {
-                    Some(insert) => client.execute(insert, &told).await,
+                    Some(insert) => {
+                        client.execute(insert, &[seq, payer, payee, amount, currency, &traces]).await
+                    }
                     None => Ok(0),
                 }
             },
@@ -305,13 +315,16 @@ impl<'a> Books<'a> {
         let [seq, payer, payee, amount, currency] = rows.params(&currency);
         let origin = column(&self.credits, |(_, credit)| rows::number(credit.origin));
         let made_ms = column(&self.credits, |(_, credit)| rows::number(credit.made_ms));
+        let traces = column(&self.credits, |(_, credit)| credit.trace.as_deref().and_then(Trace::written));
         let params = [seq, payer, payee, amount, currency, &origin, &made_ms];
+        let with_traces: [&(dyn ToSql + Sync); 8] =
+            [seq, payer, payee, amount, currency, &origin, &made_ms, &traces];
         let (inserted, noticed) = tokio::join!(
             biased;
             async { client.execute(insert, &params).await },
             async {
                 match insert_notices {
-                    Some(insert) => client.execute(insert, &params).await,
+                    Some(insert) => client.execute(insert, &with_traces).await,
                     None => Ok(0),
                 }
             },

@@ -142,10 +142,8 @@ impl Committer {
                 Verdict::Succeeded { .. } => {
                     self.state.payments.fetch_add(1, Relaxed);
                     // What goes to another database is told of there, once the payee has it.
-                    if self.place.holds(asked.order.to)
-                        && let Some(notice) = Notice::of(&settled.record, asked.request_id)
-                    {
-                        self.told.paid(notice);
+                    if self.place.holds(asked.order.to) {
+                        self.told.paid(|| Notice::of(&settled.record, asked.request_id, asked.trace.clone()));
                     }
                 }
                 Verdict::Declined { .. } => {
@@ -157,8 +155,11 @@ impl Committer {
             batch.credits.iter().zip(&committed.credited).filter(|(_, given)| **given == Ok(true))
         {
             fresh += 1;
-            let (seq, order, created_ms) = (credit.origin, credit.order, credit.made_ms);
-            self.told.paid(Notice { seq, order, created_ms, request_id: credit.request_id });
+            self.told.paid(|| {
+                let (seq, order, created_ms) = (credit.origin, credit.order, credit.made_ms);
+                let (request_id, trace) = (credit.request_id, credit.trace.clone());
+                Some(Notice { seq, order, created_ms, request_id, trace })
+            });
         }
         self.state.healthy.store(true, Relaxed);
         if fresh == 0 {

@@ -6,11 +6,12 @@ use crate::bank::{Asked, Refused};
 use crate::idempotency::ScopedKey;
 use crate::ids::AccountId;
 use crate::record::Order;
+use crate::trace::span::Trace;
 
 use super::commit::{Committed, Outcome};
 
 /// To give a payee what a payer in another database has paid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Credit {
     /// The payment's number there.
     pub origin: u64,
@@ -20,6 +21,8 @@ pub struct Credit {
     pub made_ms: u64,
     /// For fault decisions about the notification; 0 when nobody knows any more.
     pub request_id: u64,
+    /// Where the notification's deliveries are told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// To note that a key is one payer's.

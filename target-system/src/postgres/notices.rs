@@ -65,9 +65,11 @@ impl Told {
         matches!(self, Told::Relay(_))
     }
 
-    /// The payment of `notice` is committed, and is no repetition.
-    pub fn paid(&self, notice: Notice) {
-        if let Told::Process(queue) = self {
+    /// The payment of a notice is committed, and is no repetition.
+    pub fn paid(&self, notice: impl FnOnce() -> Option<Notice>) {
+        // The outbox has it from the transaction.
+        let Told::Process(queue) = self else { return };
+        if let Some(notice) = notice() {
             queue.offer(notice);
         }
     }

@@ -7,18 +7,21 @@ use crate::bank::BankError;
 use crate::money::Currency;
 use crate::queue::event::Notice;
 use crate::record::Order;
+use crate::trace::span::Trace;
 
-/// Writes the notices of payments, in their transaction: with the columns of `payments`.
+/// Writes the notices of payments, in their transaction: with the columns of `payments`, and where
+/// their spans belong.
 pub const INSERT: &str = "
-    INSERT INTO outbox (seq, payer, payee, amount, currency, created_at)
-    SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[])";
+    INSERT INTO outbox (seq, payer, payee, amount, currency, trace, created_at)
+    SELECT *, now() FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::text[])";
 
 /// The same for payments that came from another database: under their numbers and times there.
 pub const INSERT_CREDITED: &str = "
-    INSERT INTO outbox (seq, payer, payee, amount, currency, origin, created_at)
-    SELECT seq, payer, payee, amount, currency, origin, 'epoch'::timestamptz + made_ms * interval '1 millisecond'
-    FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
-        AS v (seq, payer, payee, amount, currency, origin, made_ms)";
+    INSERT INTO outbox (seq, payer, payee, amount, currency, origin, trace, created_at)
+    SELECT seq, payer, payee, amount, currency, origin, trace,
+           'epoch'::timestamptz + made_ms * interval '1 millisecond'
+    FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])
+        AS v (seq, payer, payee, amount, currency, origin, made_ms, trace)";
 
 /// The lock of the process that empties the outbox: `outbox` in a number of its own.
 const TURN: i64 = 0x6f75_7462_6f78;
@@ -73,7 +76,7 @@ pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError>
 pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<(i64, Notice)>, BankError> {
     let oldest = transaction
         .prepare_cached(
-            "SELECT seq, payer, payee, amount, currency, created_at, coalesce(origin, seq)
+            "SELECT seq, payer, payee, amount, currency, created_at, coalesce(origin, seq), trace
              FROM outbox ORDER BY seq LIMIT $1",
         )
         .await?;
@@ -87,7 +90,8 @@ pub async fn oldest(transaction: &Transaction<'_>, most: i64) -> Result<Vec<(i64
             currency,
         };
         let seq = row.try_get::<_, i64>(6)?.unsigned_abs();
-        let notice = Notice { seq, order, created_ms: instant(&row, 5)?, request_id: 0 };
+        let trace = row.try_get::<_, Option<&str>>(7)?.and_then(Trace::read).map(Box::new);
+        let notice = Notice { seq, order, created_ms: instant(&row, 5)?, request_id: 0, trace };
         notices.push((row.try_get(0)?, notice));
     }
     Ok(notices)

@@ -222,7 +222,7 @@ impl Relay {
         let mut failed = None;
         for (row, notice) in &notices {
             let priority = self.to.thresholds.of(notice.order.amount);
-            match self.to.nats.publish(priority, Event::of(notice)).await {
+            match self.to.nats.publish(priority, Event::of(notice), notice.trace.as_deref()).await {
                 Ok(stored) => publishing.push((*row, stored)),
                 Err(e) => {
                     failed = Some(e);

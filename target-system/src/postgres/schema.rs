@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (4, include_str!("schema/004_refresh_tokens.sql")),
     (5, include_str!("schema/005_shards.sql")),
     (6, include_str!("schema/006_stripes.sql")),
+    (7, include_str!("schema/007_trace.sql")),
 ];
 
 /// Months for which tables are made ahead, besides the one that is now.

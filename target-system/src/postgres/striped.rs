@@ -24,6 +24,7 @@ use crate::cache::epoch::Seen;
 use crate::idempotency::{Hashed, ScopedKey};
 use crate::limits::STRIPE_MOST;
 use crate::record::{Record, Verdict};
+use crate::trace::span::Trace;
 use gather::{Gathered, Way, Ways};
 
 const PAY: &str = include_str!("striped/pay.sql");
@@ -82,6 +83,7 @@ async fn pay(client: &Client, asked: &Asked, notices: bool) -> Result<Paid, Erro
                 &order.currency.code(),
                 &notices,
                 &(STRIPE_MOST - order.amount),
+                &asked.trace.as_deref().and_then(Trace::written),
             ],
         )
         .await?;

@@ -95,7 +95,7 @@ pub async fn stuck(
             currency: Currency::parse(row.try_get(4)?).ok_or(BankError::Row("transfers"))?,
         };
         let origin = row.try_get::<_, i64>(0)?.unsigned_abs();
-        let credit = Credit { origin, order, made_ms: instant(row, 5)?, request_id: 0 };
+        let credit = Credit { origin, order, made_ms: instant(row, 5)?, request_id: 0, trace: None };
         Ok((usize::try_from(row.try_get::<_, i16>(6)?).unwrap_or(usize::MAX), credit))
     };
     rows.iter().map(read).collect()

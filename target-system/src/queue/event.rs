@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use crate::http::render::{self, Wanted};
 use crate::record::{Order, Record, Verdict};
+use crate::trace::span::Trace;
 
 /// One payment to tell about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Notice {
     /// The payment's number.
     pub seq: u64,
@@ -18,14 +19,16 @@ pub struct Notice {
     pub created_ms: u64,
     /// For fault decisions; 0 for one that has left its process.
     pub request_id: u64,
+    /// Where its deliveries are told, when the request is sampled.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl Notice {
     /// The notice of `record`; `None` for a decline, about which nobody is told.
     #[must_use]
-    pub fn of(record: &Record, request_id: u64) -> Option<Self> {
+    pub fn of(record: &Record, request_id: u64, trace: Option<Box<Trace>>) -> Option<Self> {
         let Verdict::Succeeded { seq } = record.verdict else { return None };
-        Some(Self { seq, order: record.order, created_ms: record.created_ms, request_id })
+        Some(Self { seq, order: record.order, created_ms: record.created_ms, request_id, trace })
     }
 
     /// The event's id: the payment's number and time, so that a database that begins anew gives others.
@@ -79,7 +82,7 @@ mod tests {
             currency: Currency::parse("EUR").unwrap(),
         };
         let record = Record { order, verdict: Verdict::Succeeded { seq: 7 }, created_ms: 1_000_000_000_004 };
-        let event = Event::of(&Notice::of(&record, 9).unwrap());
+        let event = Event::of(&Notice::of(&record, 9, None).unwrap());
         assert_eq!(event.id, "evt_0000000000000007_1000000000004");
         let body = std::str::from_utf8(&event.body).unwrap();
         assert_eq!(
@@ -87,6 +90,6 @@ mod tests {
             r#"{"id":"evt_0000000000000007_1000000000004","type":"payment.succeeded","data":{"id":"pay_0000000000000007","status":"succeeded","seq":7,"from":"acc_00000001","to":"acc_00000042","amount":1250,"currency":"EUR","created_at":"2001-09-09T01:46:40.004Z"}}"#
         );
         let declined = Record { verdict: Verdict::Declined { why: Decline::Fraud }, ..record };
-        assert_eq!(Notice::of(&declined, 9), None);
+        assert!(Notice::of(&declined, 9, None).is_none());
     }
 }

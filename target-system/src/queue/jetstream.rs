@@ -23,6 +23,8 @@ use super::event::Event;
 use super::nats::{self, DEAD_STREAM, Nats, STREAM};
 use super::priority::{Priority, Turns};
 use super::{Backlog, Letter, Retired, Taken};
+use crate::trace::context::{Carried, TRACEPARENT, TRACESTATE};
+use crate::trace::span::{Trace, Tracer};
 
 /// How long a question stays open.
 const ASK: Duration = Duration::from_secs(20);
@@ -213,6 +215,9 @@ impl JetStream {
             headers.insert(NATS_MESSAGE_ID, format!("dead_{id}"));
             headers.insert("Notice-Id", id);
         }
+        for (name, value) in trace(message, None).iter().flat_map(Trace::headers) {
+            headers.insert(name, value);
+        }
         headers.insert("Reason", header(reason));
         headers.insert("Deliveries", deliveries.to_string());
         let letter = PublishMessage::build().payload(message.payload.clone()).headers(headers);
@@ -281,6 +286,14 @@ impl JetStream {
 pub fn event(message: &Message) -> Option<Event> {
     let id = message.headers.as_ref()?.get(NATS_MESSAGE_ID)?.as_str().to_owned();
     Some(Event { id, body: message.payload.clone() })
+}
+
+/// Where a message's delivery belongs, when its payment's request is sampled; its steps are told to `tracer`.
+#[must_use]
+pub fn trace(message: &Message, tracer: Option<&Tracer>) -> Option<Trace> {
+    let headers = message.headers.as_ref()?;
+    let value = |name| headers.get(name).map(|value| value.as_str().as_bytes());
+    Trace::carried(Carried { parent: value(TRACEPARENT), state: value(TRACESTATE) }, tracer)
 }
 
 /// Takes a message off the queue.

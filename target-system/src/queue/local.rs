@@ -228,7 +228,7 @@ mod tests {
     fn notice(seq: u64, amount: i64) -> Notice {
         let currency = Currency::parse("EUR").unwrap();
         let order = Order { from: AccountId(1), to: AccountId(2), amount, currency };
-        Notice { seq, order, created_ms: 1, request_id: 0 }
+        Notice { seq, order, created_ms: 1, request_id: 0, trace: None }
     }
 
     fn seqs(taken: &VecDeque<Taken>) -> Vec<(u64, u32)> {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use async_nats::jetstream::Message;
 use tokio::sync::watch;
 
+use crate::trace::span::{Trace, Tracer};
 use event::{Event, Notice};
 use jetstream::JetStream;
 use local::Local;
@@ -66,6 +67,16 @@ impl Letter {
             Letter::Notice(notice) => Some(Event::of(notice)),
             Letter::Message(message) => jetstream::event(message),
         }
+    }
+
+    /// Where its delivery belongs, when its payment's request is sampled; steps of a message are told to `tracer`.
+    #[must_use]
+    pub fn trace(&self, tracer: Option<&Tracer>) -> Trace {
+        let trace = match self {
+            Letter::Notice(notice) => notice.trace.as_deref().cloned(),
+            Letter::Message(message) => jetstream::trace(message, tracer),
+        };
+        trace.unwrap_or_default()
     }
 }
 
@@ -151,6 +162,15 @@ impl Queue {
     pub async fn keep(&self, taken: &Taken) {
         if let Letter::Message(message) = &taken.letter {
             jetstream::keep(message).await;
+        }
+    }
+
+    /// What the queue is, and where in it notices of `priority` wait: as spans name it.
+    #[must_use]
+    pub fn place(&self, priority: Priority) -> (&'static str, String) {
+        match self {
+            Queue::Local(_) => ("process", format!("notices.{}", priority.name())),
+            Queue::JetStream(_) => ("nats", nats::subject(priority)),
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::priority::Priority;
+use crate::trace::span::Trace;
 
 /// Notices that are not delivered yet, one subject for each priority.
 pub const STREAM: &str = "PAYMENTS";
@@ -226,12 +227,19 @@ impl Nats {
         Ok(())
     }
 
-    /// Publishes `event`; the server drops it when it knows its id.
+    /// Publishes `event` with its place in a trace, if it has one; the server drops it when it knows its id.
     ///
     /// # Errors
     /// When there are too many on their way, or no connection.
-    pub async fn publish(&self, priority: Priority, event: Event) -> Result<Publishing, NotPublished> {
+    pub async fn publish(
+        &self,
+        priority: Priority,
+        event: Event,
+        trace: Option<&Trace>,
+    ) -> Result<Publishing, NotPublished> {
         let message = PublishMessage::build().payload(event.body).message_id(&event.id);
+        let headers = trace.into_iter().flat_map(Trace::headers);
+        let message = headers.fold(message, |message, (name, value)| message.header(name, value));
         let sent = self.jetstream.send_publish(subject(priority), message).await;
         sent.map(Publishing).map_err(|e| NotPublished(told(&e)))
     }

@@ -48,6 +48,7 @@ use crate::postgres::notices::Notices;
 use crate::postgres::replicas::ReplicaHealth;
 use crate::postgres::{self, Opening, Postgres, Settings, transfers};
 use crate::record::{Order, Record, Verdict};
+use crate::trace::span::Trace;
 use facts::Facts;
 use map::ShardMap;
 use metrics::{ShardHealth, ShardMetrics};
@@ -158,7 +159,7 @@ impl Shards {
         // Whether another payer has the key is asked when it is settled.
         match self.of(order.from).by_key(key).await.map_err(unreadable)? {
             Some(record) if record.order == *order => {
-                self.finish(&record, 0).await?;
+                self.finish(&record, 0, None).await?;
                 return Ok(Some(record));
             }
             Some(_) => return Err(Refused::KeyReused),
@@ -188,7 +189,7 @@ impl Shards {
     }
 
     async fn settle_between(&self, mut asked: Asked) -> Result<Settled, Refused> {
-        let (order, request_id) = (asked.order, asked.request_id);
+        let (order, request_id, trace) = (asked.order, asked.request_id, asked.trace.clone());
         let (from, to) = (self.of(order.from), self.of(order.to));
         if !to.health().ok {
             // It would be made and then wait for a database that is away: better not made at all.
@@ -201,20 +202,25 @@ impl Shards {
         let home = &self.inner.all[self.inner.map.home(key.as_bytes())];
         home.register(Registration { key, payer: order.from }).await?;
         let settled = from.settle(asked).await?;
-        if self.finish(&settled.record, request_id).await? && !settled.replayed {
+        if self.finish(&settled.record, request_id, trace).await? && !settled.replayed {
             self.inner.metrics.transfers.inc();
         }
         Ok(settled)
     }
 
     /// Sees that the payee of `record` has it, when that is in another database than the payer: whether it is.
-    async fn finish(&self, record: &Record, request_id: u64) -> Result<bool, Refused> {
+    async fn finish(
+        &self,
+        record: &Record,
+        request_id: u64,
+        trace: Option<Box<Trace>>,
+    ) -> Result<bool, Refused> {
         let (order, Verdict::Succeeded { seq }) = (record.order, record.verdict) else { return Ok(false) };
         let (from, to) = (self.inner.map.of(order.from), self.inner.map.of(order.to));
         if from == to {
             return Ok(false);
         }
-        let credit = Credit { origin: seq, order, made_ms: record.created_ms, request_id };
+        let credit = Credit { origin: seq, order, made_ms: record.created_ms, request_id, trace };
         self.inner.all[to].credit(credit).await?;
         // With no room the mark stays, and the recovery finds it.
         let _ = self.inner.finished[from].try_send(seq);
@@ -271,7 +277,7 @@ impl Shards {
         for found in join_all(self.inner.all.iter().map(|database| database.by_key(key))).await {
             match found {
                 Ok(Some(record)) => {
-                    self.finish(&record, 0).await.map_err(|_| BankError::Halfway)?;
+                    self.finish(&record, 0, None).await.map_err(|_| BankError::Halfway)?;
                     return Ok(Some(record));
                 }
                 Ok(None) => {}

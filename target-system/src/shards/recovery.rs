@@ -46,7 +46,7 @@ async fn carry_on(shards: &Shards, connection: &mut Object) -> Result<u64, BankE
         return Ok(transaction.rollback().await.map(|()| 0)?);
     }
     let stuck = transfers::stuck(&transaction, &there).await?;
-    let given = join_all(stuck.iter().map(|(to, credit)| inner.all[*to].credit(*credit))).await;
+    let given = join_all(stuck.iter().map(|(to, credit)| inner.all[*to].credit(credit.clone()))).await;
     let arrived = stuck.iter().zip(given).filter(|(_, given)| given.is_ok());
     let seqs: Vec<i64> = arrived.map(|((_, credit), _)| rows::number(credit.origin)).collect();
     if !seqs.is_empty() {

@@ -92,10 +92,12 @@ impl<'a> Carried<'a> {
         Self { parent: value(TRACEPARENT), state: value(TRACESTATE) }
     }
 
-    /// The state, where it is short enough to be passed on.
+    /// The state, where it is short enough to be passed on, and made of what it may be made of: it goes into headers and
+    /// a column of the database.
     #[must_use]
     pub fn state(&self) -> Option<Arc<str>> {
-        let state = self.state.filter(|state| state.len() <= MAX_STATE_BYTES)?;
+        let fits = |state: &&[u8]| (1..=MAX_STATE_BYTES).contains(&state.len());
+        let state = self.state.filter(fits).filter(|state| state.iter().all(|c| matches!(c, b' '..=b'~')))?;
         std::str::from_utf8(state).ok().map(Into::into)
     }
 }
@@ -138,6 +140,15 @@ mod tests {
         assert!(TraceContext::parse(later.as_bytes()).is_some());
         assert!(TraceContext::parse(format!("{later}-more").as_bytes()).is_some());
         assert_eq!(TraceContext::parse(format!("{later}.more").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_state_that_is_none_is_not_passed_on() {
+        let state = |bytes: &[u8]| Carried { parent: None, state: Some(bytes) }.state();
+        assert_eq!(state(b"vendor=kept,other=1").as_deref(), Some("vendor=kept,other=1"));
+        for bad in [&b""[..], b"a=\0", b"a=\r\nb: c", "a=\u{e9}".as_bytes(), &[b'x'; MAX_STATE_BYTES + 1]] {
+            assert_eq!(state(bad), None, "{bad:?}");
+        }
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! Which request the code works for: its id, and the place in a trace where its further spans belong.
 //!
 //! Both are kept beside the task that works for the request, so that a line of the log has them and a call to another
-//! service carries them without every function handing them on. Tracing is off unless a collector is named; then
+//! service carries them without every function handing them on. A notice carries the place along itself: it outlives its
+//! request. Tracing is off unless a collector is named; then
 //! all of this is a number that is taken along.
 //!
 //! # Layout

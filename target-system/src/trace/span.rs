@@ -89,13 +89,43 @@ impl Trace {
         self.context
     }
 
+    /// The place that `carried` names, when it is sampled: its steps are told to `tracer`, if to anybody.
+    #[must_use]
+    pub fn carried(carried: Carried<'_>, tracer: Option<&Tracer>) -> Option<Self> {
+        let context = carried.parent.and_then(TraceContext::parse).filter(|context| context.sampled)?;
+        Some(Self { context: Some(context), state: carried.state(), tracer: tracer.cloned() })
+    }
+
+    /// The same as one text: what [`written`](Self::written) has made of a place.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (parent, state) = text.split_once(' ').unwrap_or((text, ""));
+        Self::carried(Carried { parent: Some(parent.as_bytes()), state: Some(state.as_bytes()) }, None)
+    }
+
+    /// As one text: the `traceparent`, and behind a space the `tracestate`.
+    #[must_use]
+    pub fn written(&self) -> Option<String> {
+        let context = self.context?;
+        Some(match &self.state {
+            Some(state) => format!("{context} {state}"),
+            None => context.to_string(),
+        })
+    }
+
+    /// The headers that say it: their names and values.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let parent = self.context.map(|context| (TRACEPARENT, context.to_string()));
+        let state = self.context.and(self.state.as_deref()).map(|state| (TRACESTATE, state.to_owned()));
+        parent.into_iter().chain(state)
+    }
+
     /// Says it in the headers of a call.
     pub fn carry(&self, headers: &mut HeaderMap) {
-        let Some(context) = self.context else { return };
-        let value = HeaderValue::try_from(context.to_string());
-        headers.insert(TRACEPARENT, value.expect("hexadecimal is a header"));
-        if let Some(state) = self.state.as_deref().and_then(|state| HeaderValue::try_from(state).ok()) {
-            headers.insert(TRACESTATE, state);
+        for (name, value) in self.headers() {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
     }
 
@@ -256,4 +286,29 @@ impl IntoValue for i64 {
 fn now_unix_ns() -> u64 {
     let since = clock::wall_now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_place_reads_as_it_is_written(trace in 1u128.., span in 1u64.., state in "([!-~][ -~]{0,60})?") {
+            let context =
+                TraceContext { trace_id: trace.to_be_bytes(), span_id: span.to_be_bytes(), sampled: true };
+            let state = Carried { parent: None, state: Some(state.as_bytes()) }.state();
+            let place = Trace { context: Some(context), state, tracer: None };
+            let read = Trace::read(&place.written().unwrap()).unwrap();
+            prop_assert_eq!((read.context, &read.state), (place.context, &place.state));
+            let unsampled = Trace { context: Some(TraceContext { sampled: false, ..context }), ..place };
+            prop_assert!(Trace::read(&unsampled.written().unwrap()).is_none());
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,80}") {
+            let _ = Trace::read(&text);
+        }
+    }
 }

@@ -32,11 +32,12 @@ use squall_record::fault::FaultPoint;
 
 use crate::limits::{NOTIFY_AT_ONCE, SEEN_NOTICES};
 use crate::queue::{Letter, Queue, Taken};
+use crate::trace::span::{Span, SpanKind, Tracer};
 use args::Settings;
 use metrics::NotifyMetrics;
 use retry::Retries;
 use seen::Seen;
-use sink::Sink;
+use sink::{NotDelivered, Sink};
 
 /// How much work a worker takes at once: little enough to leave the rest to others.
 const TAKE: Duration = Duration::from_millis(100);
@@ -54,6 +55,8 @@ pub struct Delivery {
     retries: Retries,
     /// The faults in force, inside of the service.
     leases: Option<Arc<Leases>>,
+    /// Makes the spans of notices that come from elsewhere.
+    tracer: Option<Tracer>,
     /// What was delivered, where notices may come again.
     seen: Option<Mutex<Seen>>,
     /// What a delivery takes on average, in nanoseconds; 0 before the first.
@@ -62,13 +65,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Delivers from `queue` as `settings` say. Notices of this process pass the `notify` point of `leases`.
+    /// Delivers from `queue` as `settings` say. Notices of this process pass the `notify` point of `leases`, and have the
+    /// tracer of their requests.
     #[must_use]
     pub fn new(
         queue: Queue,
         settings: &Settings,
         leases: Option<Arc<Leases>>,
         metrics: NotifyMetrics,
+        tracer: Option<Tracer>,
     ) -> Self {
         let seen = queue.ack_wait().map(|_| Mutex::new(Seen::new(SEEN_NOTICES)));
         Self {
@@ -77,6 +82,7 @@ impl Delivery {
             sink: Sink::new(settings.receiver.clone(), settings.time_limit, settings.bounds.max),
             retries: settings.retries,
             leases,
+            tracer,
             seen,
             each_ns: AtomicU64::new(0),
             clock: Clock::start(),
@@ -128,11 +134,13 @@ impl Delivery {
     /// Delivers a notice, or sees to it that it is tried again or is a dead letter.
     async fn settle(&self, taken: Taken) {
         let most = self.retries.max_deliveries;
+        let mut span = self.step(&taken);
         let failed = match taken.deliveries > most {
             // It was given out as often as that and never answered for.
-            true => "the workers that had it have ended".to_owned(),
-            false => match self.attempt(&taken).await {
+            true => Failed::NeverAnswered,
+            false => match self.attempt(&taken, &mut span).await {
                 Ok(()) => {
+                    span.end();
                     self.queue.done(taken).await;
                     return;
                 }
@@ -142,6 +150,12 @@ impl Delivery {
                 }
             },
         };
+        if span.is_sampled() {
+            span.fail(failed.kind());
+            span.set("payments.notify.outcome", if taken.deliveries >= most { "dead" } else { "retried" });
+            span.end();
+        }
+        let failed = failed.to_string();
         if taken.deliveries >= most {
             tracing::warn!(deliveries = taken.deliveries, reason = failed, "a notice is given up");
             if self.queue.bury(taken, failed).await {
@@ -156,31 +170,77 @@ impl Delivery {
         self.queue.retry(taken, pause).await;
     }
 
+    /// A delivery as a step of its payment's request.
+    fn step(&self, taken: &Taken) -> Span {
+        let mut span = taken.letter.trace(self.tracer.as_ref()).span("notify", SpanKind::Consumer);
+        if span.is_sampled() {
+            let (system, destination) = self.queue.place(taken.priority);
+            span.set("messaging.system", system);
+            span.set("messaging.operation.name", "notify");
+            span.set("messaging.operation.type", "process");
+            span.set("messaging.destination.name", destination);
+            span.set("payments.notify.delivery", i64::from(taken.deliveries));
+        }
+        span
+    }
+
     /// Delivers a notice, unless that was done before.
-    async fn attempt(&self, taken: &Taken) -> Result<(), String> {
+    async fn attempt(&self, taken: &Taken, span: &mut Span) -> Result<(), Failed> {
         if let (Some(leases), Letter::Notice(notice)) = (&self.leases, &taken.letter) {
             let passed = leases.pass(FaultPoint::Notify, notice.request_id, taken.deliveries - 1).await;
-            passed.map_err(|injected| format!("fault {}", injected.fault))?;
+            passed.map_err(|injected| Failed::Fault(injected.fault))?;
         }
-        if let (Sink::Counter, None) = (&self.sink, &self.seen) {
+        if let (Sink::Counter, None, false) = (&self.sink, &self.seen, span.is_sampled()) {
             self.metrics.sent.inc();
             return Ok(());
         }
-        let event = taken.letter.event().ok_or("it has no id")?;
+        let event = taken.letter.event().ok_or(Failed::NoId)?;
+        if span.is_sampled() {
+            span.set("messaging.message.id", event.id.clone());
+        }
         let seen = || self.seen.as_ref().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
         if seen().is_some_and(|seen| seen.contains(&event.id)) {
             self.metrics.duplicates.inc();
+            span.set("payments.notify.outcome", "duplicate");
             return Ok(());
         }
         let id = event.id.clone();
         if let Sink::Http(receiver) = &self.sink {
-            receiver.deliver(event).await.map_err(|e| e.to_string())?;
+            receiver.deliver(event, span.trace()).await?;
         }
         self.metrics.sent.inc();
+        span.set("payments.notify.outcome", "delivered");
         if let Some(mut seen) = seen() {
             seen.insert(&id);
         }
         Ok(())
+    }
+}
+
+/// Why a notice was not delivered.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("fault {0}")]
+    Fault(String),
+    #[error("it has no id")]
+    NoId,
+    #[error("the workers that had it have ended")]
+    NeverAnswered,
+    #[error(transparent)]
+    Receiver(#[from] NotDelivered),
+}
+
+impl Failed {
+    /// One of a small set, as spans have it.
+    fn kind(&self) -> String {
+        match self {
+            Failed::Fault(_) => "fault".to_owned(),
+            Failed::NoId => "no_id".to_owned(),
+            Failed::NeverAnswered => "never_answered".to_owned(),
+            Failed::Receiver(NotDelivered::Status(status)) => status.to_string(),
+            Failed::Receiver(NotDelivered::Unreachable(_)) => "no_answer".to_owned(),
+            Failed::Receiver(NotDelivered::Slow(_)) => "timeout".to_owned(),
+        }
     }
 }
 
@@ -202,7 +262,7 @@ mod tests {
     fn notice(seq: u64) -> Notice {
         let currency = Currency::parse("EUR").unwrap();
         let order = Order { from: AccountId(1), to: AccountId(2), amount: 100, currency };
-        Notice { seq, order, created_ms: 1, request_id: seq }
+        Notice { seq, order, created_ms: 1, request_id: seq, trace: None }
     }
 
     /// Two workers on a queue of this process that try three times.
@@ -216,7 +276,7 @@ mod tests {
             bounds: Bounds { min: 2, max: 4, drain_target: S, steady: S },
             scale_every: 60 * S,
         };
-        let delivery = Delivery::new(Queue::Local(queue), &settings, leases, metrics.clone());
+        let delivery = Delivery::new(Queue::Local(queue), &settings, leases, metrics.clone(), None);
         (sender, Crew::start(delivery, &settings), metrics)
     }
 

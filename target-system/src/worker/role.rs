@@ -26,12 +26,13 @@ use super::crew::Crew;
 use super::metrics::NotifyMetrics;
 use crate::http::accept::{Drain, Listener, listen};
 use crate::http::render;
-use crate::limits::MAX_ADMIN_CONNECTIONS;
+use crate::limits::{LAST_SPANS, MAX_ADMIN_CONNECTIONS};
 use crate::metrics;
 use crate::queue::jetstream::JetStream;
 use crate::queue::{Queue, args, nats};
 use crate::role::Announcement;
 use crate::serve::{announce, drain_on_signals};
+use crate::trace::args::TraceArgs;
 
 /// How long a connection that sends nothing is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,6 +55,10 @@ pub struct WorkerArgs {
     /// How notices are delivered.
     #[command(flatten)]
     pub notify: NotifyArgs,
+
+    /// Where spans go.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 
     /// After how long another worker gets a notice that one has not answered for: at least twice
     /// `--deliver-timeout-ms`.
@@ -103,12 +108,17 @@ pub fn work(args: WorkerArgs) -> anyhow::Result<()> {
         let metrics = NotifyMetrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
+        let tracing = args.trace.start("payments-worker", &mut registry);
+        let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let queue = Queue::JetStream(JetStream::new(nats::connect(address).await?, ack_wait));
-        let crew = Crew::start(Delivery::new(queue, &settings, None, metrics), &settings);
+        let crew = Crew::start(Delivery::new(queue, &settings, None, metrics, tracer), &settings);
         let delivery = Arc::clone(crew.delivery());
         let watched = Arc::new(Watched { delivery, registry, drain: Drain::new() });
         let served = serve(&args, &watched).await;
         crew.end(Duration::from_millis(args.drain_timeout_ms)).await;
+        if let Some(exporter) = exporter {
+            exporter.end(LAST_SPANS).await;
+        }
         served
     });
     runtime.shutdown_timeout(LAST_WAIT);

@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::queue::event::Event;
+use crate::trace::span::Trace;
 
 /// How much of an answer is read, so that its connection can be used again.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -93,17 +94,17 @@ impl Sink {
 }
 
 impl Http {
-    /// Delivers `event`: the receiver has answered 2xx.
+    /// Delivers `event` with its place in a trace, if it has one: the receiver has answered 2xx.
     ///
     /// # Errors
     /// [`NotDelivered`]; whether the receiver has it is not known unless it said so.
-    pub async fn deliver(&self, event: Event) -> Result<(), NotDelivered> {
-        tokio::time::timeout(self.time_limit, self.post(event))
+    pub async fn deliver(&self, event: Event, trace: &Trace) -> Result<(), NotDelivered> {
+        tokio::time::timeout(self.time_limit, self.post(event, trace))
             .await
             .unwrap_or(Err(NotDelivered::Slow(self.time_limit)))
     }
 
-    async fn post(&self, event: Event) -> Result<(), NotDelivered> {
+    async fn post(&self, event: Event, trace: &Trace) -> Result<(), NotDelivered> {
         let mut request = Request::new(Full::new(event.body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.receiver.0.clone();
@@ -113,6 +114,7 @@ impl Http {
         if let Ok(id) = HeaderValue::try_from(event.id) {
             headers.insert("webhook-id", id);
         }
+        trace.carry(headers);
         let (head, body) = self.client.request(request).await?.into_parts();
         // What it says does not matter; a long answer costs its connection.
         let _ = Limited::new(body, MAX_ANSWER_BYTES).collect().await;

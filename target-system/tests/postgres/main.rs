@@ -9,14 +9,18 @@
 mod api;
 mod authorized;
 mod cache;
+#[path = "../service/collector.rs"]
+mod collector;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod keeping;
+mod lapses;
 #[path = "../service/logins.rs"]
 mod logins;
 #[path = "../service/methods.rs"]
 mod methods;
 mod nats;
+mod outage;
 mod own;
 #[path = "../service/ownership.rs"]
 mod ownership;
@@ -33,10 +37,12 @@ mod secrets;
 mod security;
 mod server;
 mod shards;
+mod stack;
 mod striped;
 #[path = "../service/support.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
+mod traced;
 #[path = "../service/users.rs"]
 mod users;
 mod watched;

@@ -209,17 +209,12 @@ fn of_two_orders_with_one_key_in_two_processes_one_is_paid_and_the_other_refused
 #[test]
 fn a_transaction_that_takes_too_long_is_given_up_and_its_connection_with_it() {
     let (_folder, server) = server();
-    let service = beside(&server, &["--transaction-ms", "300", "--pool-max", "2"]);
-    std::thread::scope(|s| {
-        let hold = "BEGIN; SELECT 1 FROM accounts WHERE id = 1 FOR UPDATE; SELECT pg_sleep(2); ROLLBACK";
-        let holding = s.spawn(|| server.sql(hold).unwrap());
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)%' AND wait_event = 'PgSleep'";
-        wait_for("the account is locked", || server.sql(waits).as_deref() == Some("1"));
-        let late = service.client().pay("k", 1, 2, 100);
-        assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
-        assert_eq!(service.client().pay("other", 3, 4, 100).status, 201);
-        holding.join().unwrap();
-    });
+    let service = beside(&server, &["--transaction-ms", "1500", "--pool-max", "2"]);
+    let held = server.hold("SELECT 1 FROM accounts WHERE id = 1 FOR UPDATE");
+    let late = service.client().pay("k", 1, 2, 100);
+    assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
+    assert_eq!(service.client().pay("other", 3, 4, 100).status, 201);
+    drop(held);
     for n in 0..4 {
         assert_eq!(service.client().pay(&format!("k{n}"), 1, 2, 100).status, 201);
     }

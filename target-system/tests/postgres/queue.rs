@@ -1,178 +1,19 @@
 //! Notices of payments on their way through the outbox, a NATS server and workers.
 
 use std::collections::HashSet;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream;
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use squall_record::clock::Clock;
 
 use crate::keeping::point;
-use crate::nats::Nats;
+use crate::lapses::TRIES;
 use crate::receiver::{Delivery, Receiver};
-use crate::server::Server;
-use crate::support::{ADMIN_TOKEN, Client, Service, TOKEN, wait_for};
-
-/// Everything that a notice goes through, and the folder of its files.
-struct Stack {
-    server: Server,
-    nats: Nats,
-    receiver: Receiver,
-    _folder: tempfile::TempDir,
-}
-
-impl Stack {
-    fn start(receiver: Receiver) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path());
-        let nats = Nats::start(folder.path());
-        Self { server, nats, receiver, _folder: folder }
-    }
-
-    fn command(&self, role: &str, args: &[&str]) -> Command {
-        let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
-        c.args([role, "--announce", "--listen", "127.0.0.1:0"])
-            .args(args)
-            .env_clear()
-            .env("PAYMENTS_NATS", self.nats.url())
-            .env("RUST_LOG", "off")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        c
-    }
-
-    /// A process that takes payments.
-    fn serve(&self, args: &[&str]) -> Service {
-        let mut c = self.command("serve", &["--admin", "127.0.0.1:0", "--accounts", "10"]);
-        c.args(["--opening-balance", "1000000000", "--fraud-limit", "1000000000"]).args(args);
-        c.env("PAYMENTS_TOKEN", TOKEN).env("PAYMENTS_ADMIN_TOKEN", ADMIN_TOKEN);
-        point(&mut c, &self.server);
-        Service::launch(&mut c)
-    }
-
-    /// A process of workers.
-    fn work(&self, args: &[&str]) -> Worker {
-        let mut c = self.command("worker", &["--deliver-timeout-ms", "200", "--ack-wait-ms", "1000"]);
-        c.args(["--retry-base-ms", "20", "--deliver-to", &self.receiver.url()]).args(args);
-        Worker::launch(&mut c)
-    }
-
-    /// Asks JetStream.
-    fn ask<T>(&self, asks: impl AsyncFnOnce(jetstream::Context) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let options = async_nats::ConnectOptions::new()
-                .user_and_password("payments".to_owned(), "hunter2@nats".to_owned());
-            let url = self.nats.url();
-            let host = url.rsplit_once('@').unwrap().1;
-            asks(jetstream::new(options.connect(host).await.unwrap())).await
-        })
-    }
-
-    fn in_outbox(&self) -> u64 {
-        self.server.sql("SELECT count(*) FROM outbox").unwrap().parse().unwrap()
-    }
-
-    /// Every payment of the ledger was delivered at least once, and each under one id.
-    fn assert_all_delivered(&self) {
-        let seqs = self.server.sql("SELECT seq FROM payments").unwrap();
-        let paid: HashSet<String> =
-            seqs.lines().map(|seq| format!("pay_{:016}", seq.parse::<u64>().unwrap())).collect();
-        wait_for("all payments are delivered", || self.receiver.ids() >= paid.len());
-        let accepted = self.receiver.accepted();
-        let ids: HashSet<_> = accepted.iter().map(|d| &d.id).collect();
-        let told: HashSet<String> = accepted.iter().map(Delivery::payment).collect();
-        assert_eq!((ids.len(), told), (paid.len(), paid));
-        wait_for("the outbox is empty", || self.in_outbox() == 0);
-    }
-}
-
-/// A running `payments worker`. Killed when dropped.
-struct Worker {
-    child: Child,
-    listening: std::net::SocketAddr,
-}
-
-impl Worker {
-    fn launch(command: &mut Command) -> Self {
-        use std::io::BufRead;
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).expect("the announcement is one JSON line");
-        Self { child, listening: said["listening"].as_str().unwrap().parse().unwrap() }
-    }
-
-    fn health(&self) -> Value {
-        Client::connect(self.listening).get("/health").json()
-    }
-
-    fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        wait_for(what, || holds(&self.health()["notifications"]));
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// SIGTERM; the exit code.
-    fn drain(&mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const NATS: &[&str] = &["--queue", "nats"];
-
-/// Pays `n` times, under keys of `name`.
-fn pay(service: &Service, name: &str, n: u32, amount: i64) {
-    let mut client = service.client();
-    for i in 0..n {
-        let reply = client.pay(&format!("{name}-{i}"), 1 + i % 5, 6 + i % 5, amount);
-        assert_eq!(reply.status, 201, "{}", reply.body);
-    }
-}
-
-/// Pays over four connections until told to stop; 503 and broken connections are tried again.
-fn pay_until(over: &AtomicBool, paid: &AtomicU32, service: impl Fn() -> std::net::SocketAddr + Sync) {
-    std::thread::scope(|s| {
-        for c in 0..4_u32 {
-            let service = &service;
-            s.spawn(move || {
-                let mut n = 0;
-                while !over.load(Relaxed) {
-                    let mut client = Client::connect(service());
-                    while !over.load(Relaxed) {
-                        let key = format!("c{c}-{n}");
-                        let (from, to) = ((c + n) % 10 + 1, (c + n + 1) % 10 + 1);
-                        if client.try_write_payment(&key, from, to, 100).is_err() {
-                            break;
-                        }
-                        match client.read() {
-                            Ok(reply) if reply.status == 201 => {
-                                n += 1;
-                                paid.fetch_add(1, Relaxed);
-                            }
-                            _ => break,
-                        }
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                }
-            });
-        }
-    });
-}
+use crate::stack::{Gate, NATS, Stack, Worker, pay, pay_until};
+use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
 
 #[test]
 fn every_payment_is_told_once_and_nothing_stays_behind() {
@@ -203,7 +44,7 @@ fn every_payment_is_told_once_and_nothing_stays_behind() {
 fn payments_go_on_while_nats_is_away_and_all_of_them_are_told_afterwards() {
     let mut stack = Stack::start(Receiver::start());
     let service = stack.serve(&[NATS, &["--outbox-limit", "50"]].concat());
-    let worker = stack.work(&[]);
+    let worker = stack.work_hastily(&[]);
     let (over, paid) = (AtomicBool::new(false), AtomicU32::new(0));
     let more = |n: u32| {
         let before = paid.load(Relaxed);
@@ -235,7 +76,7 @@ fn payments_go_on_while_nats_is_away_and_all_of_them_are_told_afterwards() {
 fn a_queue_that_stands_still_and_a_database_that_is_killed_lose_no_notice() {
     let mut stack = Stack::start(Receiver::start());
     let service = stack.serve(&[NATS, &["--pool-acquire-ms", "500"]].concat());
-    let _worker = stack.work(&[]);
+    let _worker = stack.work_hastily(&[]);
     let (over, paid) = (AtomicBool::new(false), AtomicU32::new(0));
     let more = |n: u32| {
         let before = paid.load(Relaxed);
@@ -265,7 +106,7 @@ fn a_service_killed_between_publishing_and_deleting_loses_no_notice() {
     let stack = Stack::start(Receiver::start());
     let _worker = stack.work(&[]);
     let (over, paid) = (AtomicBool::new(false), AtomicU32::new(0));
-    let service = std::sync::Mutex::new(Some(stack.serve(NATS)));
+    let service = Mutex::new(Some(stack.serve(NATS)));
     let listening = || service.lock().unwrap().as_ref().unwrap().listening;
     let mut repeated = 0;
     std::thread::scope(|s| {
@@ -333,45 +174,88 @@ fn what_the_server_refuses_stays_in_the_outbox() {
 
 #[test]
 fn what_a_killed_worker_had_in_hand_comes_to_another() {
-    let stack = Stack::start(Receiver::that(|_| (Duration::from_millis(20), 200)));
+    let (gate, first_ten) = (Arc::new(Gate::default()), Mutex::new(HashSet::new()));
+    let passed = Arc::clone(&gate);
+    let stack = Stack::start(Receiver::that(move |delivery| {
+        let mut known = first_ten.lock().unwrap();
+        if known.len() < 10 {
+            known.insert(delivery.id.clone());
+        }
+        let is_held = !known.contains(&delivery.id);
+        drop(known);
+        if is_held {
+            passed.pass();
+        }
+        (Duration::ZERO, 200)
+    }));
     let service = stack.serve(NATS);
-    let mut first = stack.work(&[]);
+    let mut first = stack.work_hastily(&[]);
     pay(&service, "k", 100, 100_000);
-    wait_for("some are delivered", || stack.receiver.ids() > 10);
+    wait_for("some are delivered", || stack.receiver.ids() == 10);
     first.kill();
-    assert!(stack.receiver.ids() < 100);
-    let _second = stack.work(&[]);
+    gate.open();
+    let _second = stack.work_hastily(&[]);
     stack.assert_all_delivered();
 }
 
-#[test]
-fn what_a_worker_holds_for_long_is_not_given_to_another() {
-    let stack = Stack::start(Receiver::that(|delivery| match delivery.amount() {
-        100_000 => (Duration::from_millis(20), 200),
-        _ => (Duration::ZERO, 200),
+/// What a worker holds for longer than the ack wait is delivered once, although another has nothing to do. The longest
+/// pause between two deliveries, in nanoseconds.
+fn hold_for_long() -> u64 {
+    let (clock, last, longest) = (Clock::start(), AtomicU64::new(u64::MAX), Arc::new(AtomicU64::new(0)));
+    let pause = Arc::clone(&longest);
+    let stack = Stack::start(Receiver::that(move |delivery| {
+        if delivery.amount() != 100_000 {
+            return (Duration::ZERO, 200);
+        }
+        let now_ns = clock.now_ns();
+        pause.fetch_max(now_ns.saturating_sub(last.swap(now_ns, Relaxed)), Relaxed);
+        (Duration::from_millis(20), 200)
     }));
     let service = stack.serve(NATS);
     // The quick ones come first, so that the others are taken by many: more than an ack wait's work.
     pay(&service, "quick", 200, 10_000_000);
     pay(&service, "slow", 200, 100_000);
     wait_for("all are relayed", || stack.in_outbox() == 0);
-    let _first = stack.work(&["--notify-min", "1", "--notify-max", "1"]);
+    let _first = stack.work_hastily(&["--notify-min", "1", "--notify-max", "1"]);
     wait_for("the slow ones are taken", || stack.receiver.ids() > 205);
-    let _second = stack.work(&[]);
+    let _second = stack.work_hastily(&[]);
     stack.assert_all_delivered();
-    assert_eq!(stack.receiver.accepted().len(), 400, "nothing twice");
+    let longest_ns = longest.load(Relaxed);
+    if longest_ns < PUNCTUAL_NS {
+        assert_eq!(stack.receiver.accepted().len(), 400, "nothing twice");
+    }
+    longest_ns
+}
+
+/// A worker that the machine has not kept from its work for so long has said in time that it holds what it has: it says
+/// so every third of the ack wait, which is a second.
+const PUNCTUAL_NS: u64 = 300_000_000;
+
+#[test]
+fn what_a_worker_holds_for_long_is_not_given_to_another() {
+    assert!((0..TRIES).any(|_| hold_for_long() < PUNCTUAL_NS), "not left alone once in {TRIES} tries");
 }
 
 #[test]
 fn a_drain_finishes_what_is_in_hand_and_leaves_the_rest() {
-    let stack = Stack::start(Receiver::that(|_| (Duration::from_millis(50), 200)));
+    let (gate, asked) = (Arc::new(Gate::default()), AtomicU32::new(0));
+    let passed = Arc::clone(&gate);
+    let stack = Stack::start(Receiver::that(move |_| {
+        // What is in hand then is so until the end has begun.
+        if asked.fetch_add(1, Relaxed) >= 4 {
+            passed.pass();
+        }
+        (Duration::from_millis(50), 200)
+    }));
     let service = stack.serve(NATS);
     let mut first = stack.work(&["--notify-min", "1", "--notify-max", "1"]);
     pay(&service, "k", 60, 100_000);
     wait_for("all are relayed", || stack.in_outbox() == 0 && stack.receiver.ids() > 3);
-    assert_eq!(first.drain(), Some(0));
+    first.terminate();
+    gate.open();
+    assert_eq!(first.exit_code(), Some(0));
     let delivered = stack.receiver.ids();
-    assert!(delivered < 60, "{delivered}");
+    assert!((5..60).contains(&delivered), "{delivered}");
     // All that the server does not have back was answered for: no ack wait has to pass.
     let unanswered = stack.ask(async |jetstream| {
         let stream = jetstream.get_stream("PAYMENTS").await.unwrap();
@@ -386,7 +270,7 @@ fn a_drain_finishes_what_is_in_hand_and_leaves_the_rest() {
 
 #[test]
 fn a_failure_is_tried_again_and_poison_becomes_a_dead_letter() {
-    let failures = std::sync::Mutex::new(std::collections::HashMap::<String, u32>::new());
+    let failures = Mutex::new(std::collections::HashMap::<String, u32>::new());
     let stack = Stack::start(Receiver::that(move |delivery| {
         let mut failures = failures.lock().unwrap();
         let failed = failures.entry(delivery.id.clone()).or_default();
@@ -395,12 +279,12 @@ fn a_failure_is_tried_again_and_poison_becomes_a_dead_letter() {
             // Never, only the third time, too late the first time, at once.
             666_666 => (Duration::ZERO, 418),
             333_333 if *failed < 3 => (Duration::ZERO, 500),
-            222_222 if *failed < 2 => (Duration::from_millis(600), 500),
+            222_222 if *failed < 2 => (Duration::from_secs(3), 500),
             _ => (Duration::ZERO, 200),
         }
     }));
     let service = stack.serve(NATS);
-    let worker = stack.work(&["--max-deliveries", "4"]);
+    let worker = stack.work(&["--max-deliveries", "4", "--deliver-timeout-ms", "2000"]);
     for (n, amount) in [666_666, 333_333, 222_222, 100_000].into_iter().enumerate() {
         pay(&service, &format!("k{n}"), 1, amount);
     }
@@ -440,7 +324,15 @@ fn great_amounts_are_told_first_and_small_ones_are_not_forgotten() {
 
 #[test]
 fn more_workers_come_for_a_backlog() {
-    let stack = Stack::start(Receiver::that(|_| (Duration::from_millis(50), 200)));
+    let (gate, asked) = (Arc::new(Gate::default()), AtomicU32::new(0));
+    let passed = Arc::clone(&gate);
+    let stack = Stack::start(Receiver::that(move |_| {
+        // What a delivery takes is known then; the backlog stays until all workers are seen.
+        if asked.fetch_add(1, Relaxed) >= 10 {
+            passed.pass();
+        }
+        (Duration::from_millis(50), 200)
+    }));
     let service = stack.serve(NATS);
     pay(&service, "k", 200, 100_000);
     service.wait_until("all are relayed", |h| h["outbox"]["relayed"] == 200);
@@ -448,6 +340,7 @@ fn more_workers_come_for_a_backlog() {
     let scaling = ["--scale-every-ms", "100", "--drain-target-s", "1", "--notify-max", "6"];
     let worker = stack.work(&[&scaling[..], &["--scale-down-ms", "0"]].concat());
     worker.wait_until("all workers are there", |n| n["workers"] == 6);
+    gate.open();
     stack.assert_all_delivered();
     worker.wait_until("they go", |n| n["workers"] == 2);
 }

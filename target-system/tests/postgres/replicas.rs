@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::lapses::undisturbed;
 use crate::own::{assert_sound, command, server};
 use crate::server::Server;
 use crate::support::{Client, Service, TOKEN, wait_for};
@@ -51,11 +52,14 @@ fn a_replica_that_is_behind_is_left_out_until_it_has_caught_up() {
     let service = Service::launch(&mut reading(&primary, &[&replica], "300"));
     service.wait_until("the replica is used", |h| used(h) == [true]);
     let mut c = service.client();
-    let before = figure(&service, FROM_REPLICA);
-    for _ in 0..20 {
-        assert_eq!(c.get("/v1/accounts/acc_00000001").status, 200);
-    }
-    assert!(figure(&service, FROM_REPLICA) >= before + 10, "{}", c.get("/metrics").body);
+    let asked = undisturbed(&[&service], |_| {
+        let before = figure(&service, FROM_REPLICA);
+        for _ in 0..20 {
+            assert_eq!(c.get("/v1/accounts/acc_00000001").status, 200);
+        }
+        figure(&service, FROM_REPLICA) - before
+    });
+    assert_eq!(asked, 20, "{}", c.get("/metrics").body);
 
     replica.sql("SELECT pg_wal_replay_pause()").unwrap();
     let paid = c.pay("k", 1, 2, 1000).json();
@@ -76,43 +80,53 @@ fn a_replica_that_is_behind_is_left_out_until_it_has_caught_up() {
     service.wait_until("it is used again", |h| {
         used(h) == [true] && h["replicas"][0]["lag_ms"].as_f64() < Some(300.0)
     });
-    let from_replica = figure(&service, FROM_REPLICA);
-    assert_eq!(c.get("/v1/accounts/acc_00000002/balance").json()["as_of_seq"], paid["seq"]);
-    assert_eq!(figure(&service, FROM_REPLICA), from_replica + 1);
+    let asked = undisturbed(&[&service], |_| {
+        let before = figure(&service, FROM_REPLICA);
+        assert_eq!(c.get("/v1/accounts/acc_00000002/balance").json()["as_of_seq"], paid["seq"]);
+        figure(&service, FROM_REPLICA) - before
+    });
+    assert_eq!(asked, 1);
     let text = c.get("/metrics").body;
     assert!(text.contains("store_replica_lag_seconds{replica=\"127.0.0.1:"), "{text}");
 }
 
-#[test]
-fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
-    let (_folders, primary, [replica]) = replicated();
-    // The lag that it may have is longer than the test.
-    let services = [(); 2].map(|()| Service::launch(&mut reading(&primary, &[&replica], "60000")));
-    for service in &services {
+/// What a replica that stands still does not have is read where it was paid, and elsewhere by who asks for it. Whether the
+/// replica was asked elsewhere: on a busy machine it may have taken too long.
+fn pay_while_it_stands_still(services: &[Service; 2], replica: &Server, round: u32) -> bool {
+    for service in services {
         service.wait_until("the replica is used", |h| used(h) == [true]);
     }
+    let left_out = || {
+        let reasons =
+            ["none_fit", "error"].map(|r| format!(r#"store_replica_fallbacks_total{{reason="{r}"}}"#));
+        reasons.map(|reason| figure(&services[1], &reason))
+    };
+    let (before, from) = (left_out(), 2 * round + 1);
     let [mut here, mut there] = services.each_ref().map(Service::client);
-    let old = here.pay("old", 1, 2, 1000).json();
+    let old = here.pay(&format!("old{round}"), from, from + 1, 1000).json();
     wait_for("it is replicated", || {
-        replica.sql("SELECT last_seq FROM accounts WHERE id = 1") == Some(old["seq"].to_string())
+        replica.sql(&format!("SELECT last_seq FROM accounts WHERE id = {from}"))
+            == Some(old["seq"].to_string())
     });
     replica.sql("SELECT pg_wal_replay_pause()").unwrap();
-    let paid = here.pay("k", 1, 2, 1000);
+    let key = format!("k{round}");
+    let paid = here.pay(&key, from, from + 1, 1000);
     let (body, seq) = (paid.body.clone(), paid.json()["seq"].clone());
     let id = paid.json()["id"].as_str().unwrap().to_owned();
+    let account = |id: u32| format!("/v1/accounts/acc_{id:08}");
 
-    assert_eq!(here.get("/v1/accounts/acc_00000001").json()["balance"], 998_000);
-    for account in ["acc_00000001", "acc_00000002"] {
-        assert_eq!(here.get(&format!("/v1/accounts/{account}/balance")).json()["as_of_seq"], seq);
+    assert_eq!(here.get(&account(from)).json()["balance"], 998_000);
+    for id in [from, from + 1] {
+        assert_eq!(here.get(&format!("{}/balance", account(id))).json()["as_of_seq"], seq);
     }
     for client in [&mut here, &mut there] {
         assert_eq!(client.get(&format!("/v1/payments/{id}")).body, body);
-        assert_eq!(client.get("/v1/payments?idempotency_key=k").body, body);
+        assert_eq!(client.get(&format!("/v1/payments?idempotency_key={key}")).body, body);
         assert_eq!(client.get("/v1/payments/pay_0000000000000099").status, 404);
         assert_eq!(client.get("/v1/accounts/acc_00000099").status, 404);
     }
     let list = |client: &mut Client, query: &str| {
-        let page = client.get(&format!("/v1/accounts/acc_00000001/payments{query}")).json();
+        let page = client.get(&format!("{}/payments{query}", account(from))).json();
         page["data"].as_array().unwrap().iter().map(|p| p["seq"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(list(&mut here, ""), [seq.clone(), old["seq"].clone()]);
@@ -120,25 +134,39 @@ fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
     assert_eq!(list(&mut here, &format!("?starting_after={id}")), [old["seq"].clone()]);
 
     // Another process knows only what it is told.
-    assert_eq!(list(&mut there, ""), [old["seq"].clone()]);
-    assert_eq!(there.get("/v1/accounts/acc_00000001/balance").json()["as_of_seq"], old["seq"]);
+    let balance = format!("{}/balance", account(from));
+    let shown = (list(&mut there, ""), there.get(&balance).json()["as_of_seq"].clone());
+    let was_asked = left_out() == before;
+    if was_asked {
+        assert_eq!(shown, (vec![old["seq"].clone()], old["seq"].clone()));
+    }
     let auth = format!("Bearer {TOKEN}");
     let seen = seq.to_string();
     let headers = [("Authorization", auth.as_str()), ("Min-Seq", seen.as_str())];
-    let balance = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"").json();
-    assert_eq!(balance["as_of_seq"], seq);
-    let page = there.send("GET", "/v1/accounts/acc_00000001/payments", &headers, b"").json();
+    assert_eq!(there.send("GET", &balance, &headers, b"").json()["as_of_seq"], seq);
+    let page = there.send("GET", &format!("{}/payments", account(from)), &headers, b"").json();
     assert_eq!(page["data"][0]["seq"], seq);
+    // A payment that is asked for again is as new as one that is made.
+    assert_eq!(there.pay(&key, from, from + 1, 1000).body, body);
+    assert_eq!(there.get(&balance).json()["as_of_seq"], seq);
+    replica.sql("SELECT pg_wal_replay_resume()").unwrap();
+    was_asked
+}
+
+#[test]
+fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
+    let (_folders, primary, [replica]) = replicated();
+    // The lag that it may have is longer than the test.
+    let services = [(); 2].map(|()| Service::launch(&mut reading(&primary, &[&replica], "60000")));
+    let mut rounds = 0..5;
+    assert!(rounds.any(|round| pay_while_it_stands_still(&services, &replica, round)));
+    let (auth, mut there) = (format!("Bearer {TOKEN}"), services[1].client());
     for wrong in ["", "-1", "x", "99999999999999999999"] {
         let headers = [("Authorization", auth.as_str()), ("Min-Seq", wrong)];
         let refused = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"");
         assert_eq!((refused.status, refused.param().as_str()), (400, "Min-Seq"), "{wrong}");
     }
     assert!(figure(&services[0], r#"store_replica_fallbacks_total{reason="behind"}"#) > 0);
-    // A payment that is asked for again is as new as one that is made.
-    assert_eq!(there.pay("k", 1, 2, 1000).body, body);
-    assert_eq!(there.get("/v1/accounts/acc_00000001/balance").json()["as_of_seq"], seq);
-    replica.sql("SELECT pg_wal_replay_resume()").unwrap();
     assert_sound(&services[1].audit());
 }
 

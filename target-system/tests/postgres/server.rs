@@ -1,5 +1,6 @@
 //! A Postgres server of a test's own.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -129,6 +130,23 @@ impl Server {
         panic!("the server on {} does not start", self.data.display());
     }
 
+    /// A transaction that has done `statement`, and stays open until what this returns is dropped.
+    pub fn hold(&self, statement: &str) -> Held {
+        let mut psql = Command::new(binary("psql"))
+            .args([&self.url(), "-X", "-q"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It goes on as long as its input is open, and its transaction with it.
+        writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {statement};").unwrap();
+        let done = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND query = '{statement};'"
+        );
+        crate::support::wait_for(statement, || self.sql(&done).as_deref() == Some("1"));
+        Held(psql)
+    }
+
     /// What `psql` says to `statement`; `None` when it fails.
     pub fn sql(&self, statement: &str) -> Option<String> {
         let psql = Command::new(binary("psql"))
@@ -137,6 +155,16 @@ impl Server {
             .output()
             .unwrap();
         psql.status.success().then(|| String::from_utf8(psql.stdout).unwrap().trim().to_owned())
+    }
+}
+
+/// A transaction that is left open, with what it has locked.
+pub struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

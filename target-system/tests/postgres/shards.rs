@@ -15,6 +15,7 @@ use crate::receiver::Receiver;
 use crate::redis::Redis;
 use crate::replicas::figure;
 use crate::server::Server;
+use crate::stack::Worker;
 use crate::support::{Client, Reply, Service, TOKEN, wait_for};
 
 /// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
@@ -531,7 +532,7 @@ fn each_payment_between_databases_is_told_once_and_by_the_name_that_everybody_kn
         .env("RUST_LOG", "off")
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped());
-    let mut worker = c.spawn().unwrap();
+    let _worker = Worker::launch(&mut c);
     let mut client = service.client();
     let mut paid: Vec<Value> = [("a", 1, 2), ("b", 2, 1), ("c", 1, 3), ("d", 4, 6), ("e", 9, 2)]
         .map(|(key, from, to)| client.pay(key, from, to, 100).json())
@@ -545,8 +546,6 @@ fn each_payment_between_databases_is_told_once_and_by_the_name_that_everybody_kn
     wait_for("the outboxes are empty", || pair.sql("SELECT count(*) FROM outbox") == ["0", "0"]);
     // By the payee's database alone: the payer's tells nobody what has not arrived.
     assert_eq!(["outbox_relayed_total", "outbox_repeated_total"].map(|name| figure(&service, name)), [5, 0]);
-    worker.kill().unwrap();
-    worker.wait().unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use crate::support::{Reply, Service, command, wait_for};
 const PAYMENT: &str = r#"{"from":"acc_00000001","to":"acc_00000002","amount":1250,"currency":"EUR"}"#;
 const AT_ONCE: [&str; 2] = ["--median-ms", "0"];
 
-/// A service that asks `fraud` and `network`, and gives up on them soon.
+/// A service that asks `fraud` and `network`. It leaves one that fails alone for a short time, and waits for one that does
+/// not answer longer than a busy machine keeps anybody waiting.
 fn service(fraud: Option<&str>, network: Option<&str>, more: &[&str]) -> Service {
     let soon = [
-        ("--fraud-attempt-ms", "100"),
-        ("--fraud-call-ms", "250"),
+        ("--fraud-attempt-ms", "1500"),
+        ("--fraud-call-ms", "3000"),
         ("--network-attempt-ms", "2000"),
         ("--breaker-open-ms", "300"),
     ];
@@ -192,6 +194,8 @@ fn a_storm_of_retries_is_held_by_the_budget() {
         "1000000",
         "--fraud-attempt-ms",
         "10",
+        "--fraud-call-ms",
+        "250",
         "--retry-percent",
         "10",
         "--retry-floor",
@@ -249,8 +253,7 @@ fn a_lost_answer_is_asked_for_again_and_authorised_once() {
     let network = Role::start("network", &AT_ONCE);
     let wire = Wire::to(network.listening);
     let approved = r#"network_authorizations_total{outcome="approved"}"#;
-    let service =
-        service(None, Some(&wire.url()), &["--network-attempt-ms", "1000", "--network-call-ms", "4000"]);
+    let service = service(None, Some(&wire.url()), &[]);
     wire.lose(2);
     assert_eq!(service.client().pay("k", 1, 2, 100).status, 201, "the third attempt is answered");
     assert_eq!(wire.still_to_lose(), 0);
@@ -312,12 +315,15 @@ fn network_voids(service: &Service) -> f64 {
 
 #[test]
 fn a_drain_waits_for_who_waits_for_the_network() {
-    let network = Role::start("network", &["--median-ms", "300", "--p99-ms", "300"]);
+    let network = Role::start("network", &AT_ONCE);
     let mut service = service(None, Some(&network.url()), &[]);
     let mut client = service.client();
+    network.signal(Signal::STOP);
     client.write_payment("k", 1, 2, 2_000_000);
     wait_for("it is asked", || service.health()["dependencies"]["network"]["calls_under_way"] == 1);
     service.terminate();
+    wait_for("it drains", || TcpStream::connect(service.listening).is_err());
+    network.signal(Signal::CONT);
     assert_eq!(client.read().unwrap().code(), "insufficient_funds");
     assert_eq!(service.exit_code(), Some(0));
     assert_eq!(network.figure("network_voids_total"), 1.0, "and the end waits for what it has to take back");

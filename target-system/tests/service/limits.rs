@@ -55,7 +55,11 @@ fn a_head_that_never_ends_closes_the_connection() {
     // Closed, with or without a word: not held until the client's own patience ends.
     let _ = c.stream.read_to_end(&mut rest);
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
-    assert_eq!(service.client().get("/livez").status, 200);
+    // One whose head has come late itself is closed likewise.
+    crate::support::wait_for("others are served", || {
+        let mut c = service.client();
+        c.write("GET", "/livez", &[], b"").is_ok() && c.read().is_ok_and(|r| r.status == 200)
+    });
 }
 
 #[test]
@@ -98,24 +102,46 @@ fn the_limit_on_open_files_is_raised_to_what_the_connections_need() {
     );
 }
 
+/// What a payment is answered that finds the queue full; nothing when the writer was quicker.
+fn shed(service: &Service, round: u32) -> Option<Reply> {
+    let mut waiting: Vec<(String, Client)> = Vec::new();
+    // Some are in the writer's hand while it waits; one is in its queue.
+    let is_full = || service.health()["store"]["queue_depth"] == 1;
+    while !is_full() && waiting.len() < 100 {
+        let (key, mut client) = (format!("in-{round}-{}", waiting.len()), service.client());
+        client.write_payment(&key, 1, 2, 100);
+        waiting.push((key, client));
+    }
+    let key = format!("shed-{round}");
+    let shed = service.client().pay(&key, 1, 2, 100);
+    let mut made = 0;
+    for (key, client) in &mut waiting {
+        match client.read().unwrap().status {
+            201 => made += 1,
+            503 => assert_eq!(service.client().get(&known_as(key)).status, 404),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(made > 0);
+    if shed.status == 201 {
+        return None;
+    }
+    assert_eq!(service.client().get(&known_as(&key)).status, 404);
+    assert_eq!(service.client().pay(&key, 1, 2, 100).status, 201, "its key is free");
+    Some(shed)
+}
+
+fn known_as(key: &str) -> String {
+    format!("/v1/payments?idempotency_key={key}")
+}
+
 #[test]
 fn a_full_queue_sheds_and_says_that_nothing_was_executed() {
     let service = Service::start(&["--queue-limit", "1", "--commit-interval-us", "1000000"]);
     service.client().pay("first", 1, 2, 100);
-    // The second is in the writer's hand while it waits, the third in its queue of one.
-    let mut waiting: Vec<Client> = (0..2).map(|_| service.client()).collect();
-    waiting[0].write_payment("in-hand", 1, 2, 100);
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    waiting[1].write_payment("queued", 1, 2, 100);
-    service.wait_until("the queue is full", |h| h["store"]["queue_depth"] == 1);
-    let shed = service.client().pay("shed", 1, 2, 100);
+    let shed = (0..10).find_map(|round| shed(&service, round)).expect("a payment finds the queue full");
     assert_eq!((shed.status, shed.code().as_str()), (503, "overloaded"));
     assert_eq!((shed.header("not-executed"), shed.header("retry-after")), (Some("true"), Some("1")));
-    for c in &mut waiting {
-        assert_eq!(c.read().unwrap().status, 201);
-    }
-    assert_eq!(service.client().get("/v1/payments?idempotency_key=shed").status, 404);
-    assert_eq!(service.client().pay("shed", 1, 2, 100).status, 201, "its key is free");
 }
 
 #[test]

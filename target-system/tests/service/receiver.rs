@@ -15,6 +15,8 @@ type Behaviour = dyn Fn(&Delivery) -> (Duration, u16) + Send + Sync;
 pub struct Delivery {
     pub id: String,
     pub event: Value,
+    /// `traceparent` and `tracestate`; empty where there is none.
+    pub trace: [String; 2],
 }
 
 impl Delivery {
@@ -103,11 +105,12 @@ fn delivery(bytes: &[u8]) -> Option<(Delivery, usize)> {
     assert_eq!((request.method, request.path), (Some("POST"), Some("/hooks/hunter2")));
     let header = |name: &str| {
         let found = request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
-        String::from_utf8(found.unwrap_or_else(|| panic!("{name}")).value.to_vec()).unwrap()
+        found.map_or(String::new(), |found| String::from_utf8(found.value.to_vec()).unwrap())
     };
     let whole = head + header("content-length").parse::<usize>().unwrap();
     let event: Value = serde_json::from_slice(bytes.get(head..whole)?).unwrap();
     let id = header("webhook-id");
     assert_eq!((event["id"].as_str(), &event["type"]), (Some(&*id), &"payment.succeeded".into()));
-    Some((Delivery { id, event }, whole))
+    let trace = ["traceparent", "tracestate"].map(header);
+    Some((Delivery { id, event, trace }, whole))
 }

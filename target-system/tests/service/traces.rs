@@ -1,8 +1,11 @@
 //! Traces: what a collector is told of requests, and that requests do not depend on it.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::collector::{Collector, Told, hex};
+use crate::receiver::Receiver;
 use crate::roles::{Role, figure};
 use crate::support::{Client, Reply, Service, TOKEN, wait_for};
 
@@ -56,8 +59,8 @@ fn a_payment_is_followed_through_every_process_that_takes_part() {
     let paid = pay(&mut client, "followed-key", TRACE, true);
     assert_eq!(paid.status, 201, "{paid:?}");
 
-    // Nine: request, fraud, its call and its answer, network likewise, store, commit.
-    let told = collector.trace(TRACE, 9);
+    // Ten: request, fraud, its call and its answer, network likewise, store, commit, notify.
+    let told = collector.trace(TRACE, 10);
     let request = one(&told, "payments", "POST /v1/payments");
     assert_eq!((hex(&request.span.parent_span_id), request.span.kind), (CALLER.to_owned(), 2));
     assert_eq!(request.says("http.request.method"), "POST");
@@ -79,7 +82,9 @@ fn a_payment_is_followed_through_every_process_that_takes_part() {
     assert_eq!(store.says("payments.payment.id"), paid.json()["id"]);
     let commit = step(&told, store, "payments", "commit");
     assert_eq!(commit.says("db.operation.batch.size"), "1");
-    assert_eq!(told.len(), 9, "{told:?}");
+    let notify = step(&told, store, "payments", "notify");
+    assert_eq!((notify.span.kind, notify.says("payments.notify.outcome").as_str()), (5, "delivered"));
+    assert_eq!(told.len(), 10, "{told:?}");
     for t in &told {
         assert_eq!((t.span.trace_state.as_str(), &t.span.status), ("vendor=kept", &None), "{t:?}");
         let all = format!("{t:?}");
@@ -87,6 +92,48 @@ fn a_payment_is_followed_through_every_process_that_takes_part() {
             assert!(!all.contains(secret), "{secret} in {all}");
         }
     }
+}
+
+#[test]
+fn every_delivery_is_a_step_of_its_payment_and_the_receiver_is_told_which() {
+    let collector = Collector::start();
+    let tries = AtomicU32::new(0);
+    let receiver = Receiver::that(move |delivery| {
+        assert_eq!(delivery.trace[1], if delivery.trace[0].is_empty() { "" } else { "vendor=kept" });
+        (Duration::ZERO, if tries.fetch_add(1, Relaxed) == 0 { 503 } else { 200 })
+    });
+    let (url, to) = (collector.url(), receiver.url());
+    let service = Service::start(&[
+        "--otlp",
+        &url,
+        "--trace-sample",
+        "0",
+        "--deliver-to",
+        &to,
+        "--retry-base-ms",
+        "20",
+    ]);
+    let mut client = service.client();
+    assert_eq!(pay(&mut client, "k", TRACE, true).status, 201);
+    let told = collector.trace(TRACE, 5);
+    let store = one(&told, "payments", "store");
+    let mut tried: Vec<&Told> = told.iter().filter(|t| t.span.name == "notify").collect();
+    tried.sort_by_key(|t| t.says("payments.notify.delivery"));
+    let said = |name: &str| tried.iter().map(|t| t.says(name)).collect::<Vec<_>>();
+    assert!(tried.iter().all(|t| t.span.parent_span_id == store.span.span_id), "{tried:?}");
+    assert_eq!(said("payments.notify.delivery"), ["1", "2"]);
+    assert_eq!(said("payments.notify.outcome"), ["retried", "delivered"]);
+    assert_eq!(said("error.type"), ["503", ""]);
+    assert_eq!(said("messaging.system"), ["process"; 2]);
+    assert_eq!(said("messaging.destination.name"), ["notices.normal"; 2]);
+    let accepted = receiver.accepted();
+    assert_eq!(said("messaging.message.id"), [accepted[0].id.as_str(); 2]);
+    assert_eq!(accepted[0].trace[0], format!("00-{TRACE}-{}-01", hex(&tried[1].span.span_id)));
+    // One that is not sampled says nothing.
+    let unsampled = TRACE.replace('4', "5");
+    assert_eq!(pay(&mut client, "l", &unsampled, false).status, 201);
+    wait_for("it is delivered", || receiver.ids() == 2);
+    assert_eq!(receiver.accepted()[1].trace, ["", ""]);
 }
 
 #[test]
@@ -146,7 +193,8 @@ fn the_share_is_sampled_of_requests_that_nobody_has_decided_about() {
             (told.span.parent_span_id.len(), told.says("http.response.status_code").as_str()),
             (0, "201")
         );
-        assert_eq!(collector.trace(&hex(&told.span.trace_id), 3).len(), 3, "request, store, commit");
+        let steps = collector.trace(&hex(&told.span.trace_id), 4);
+        assert_eq!(steps.len(), 4, "request, store, commit, notify: {steps:?}");
     }
     drop(all);
 
@@ -156,7 +204,7 @@ fn the_share_is_sampled_of_requests_that_nobody_has_decided_about() {
     assert!((0..50).all(|n| client.pay(&format!("k{n}"), 1, 2, 100).status == 201));
     let last = TRACE.replace('4', "6");
     assert_eq!(pay(&mut client, "last", &last, true).status, 201);
-    collector.trace(&last, 3);
+    collector.trace(&last, 4);
     let told = collector.told();
     assert!(told[before..].iter().all(|t| hex(&t.span.trace_id) == last), "{:?}", &told[before..]);
     assert!(!told.iter().any(|t| t.span.name == "livez" || hex(&t.span.trace_id) == TRACE), "{told:?}");

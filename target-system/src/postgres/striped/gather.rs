@@ -5,6 +5,7 @@
 //! moved for that is written down under a number of its own, so that every stripe can be counted again.
 
 use deadpool_postgres::Client;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use super::replay;
@@ -17,6 +18,7 @@ use crate::postgres::commit::{KNOWN, NUMBERS, Outcome};
 use crate::postgres::outbox;
 use crate::postgres::rows::{self, instant};
 use crate::record::{Order, Record, Verdict};
+use crate::trace::span::Trace;
 
 const READ_MAIN: &str = "SELECT currency, main_balance FROM accounts WHERE id = $1";
 
@@ -112,7 +114,7 @@ pub async fn settle(client: &Client, asked: &Asked, ways: Ways, notices: bool) -
         }
     };
     let record = Record { order, verdict, created_ms };
-    write(client, asked.claim.key().as_bytes(), &record, &lines, [laid_seq, seq], notices).await?;
+    write(client, asked, &record, &lines, [laid_seq, seq], notices).await?;
     Ok(Gathered::Done(Ok(Settled { record, replayed: false })))
 }
 
@@ -292,7 +294,7 @@ fn lay_out(holds: i64, amount: i64) -> [i64; STRIPES] {
 /// Writes what `record` and `lines` say, and commits.
 async fn write(
     client: &Client,
-    key: &[u8],
+    asked: &Asked,
     record: &Record,
     lines: &[Line],
     [laid_seq, seq]: [i64; 2],
@@ -307,7 +309,7 @@ async fn write(
     let (payer, payee) = (vec![rows::id(order.from)], vec![rows::id(order.to)]);
     let (amount, currency) = (vec![order.amount], vec![order.currency.code()]);
     let key_row = async {
-        let row = (vec![key], vec![paid], vec![decline]);
+        let row = (vec![asked.claim.key().as_bytes()], vec![paid], vec![decline]);
         client.execute(&insert_keys, &[&row.0, &payer, &payee, &amount, &currency, &row.1, &row.2]).await
     };
     if lines.is_empty() {
@@ -332,7 +334,7 @@ async fn write(
     }));
     let paid = columns(lines.iter().map(|line| (line.account, line.stripe, line.balance)));
     let amounts: Vec<i64> = lines.iter().map(|line| line.amount).collect();
-    let number = vec![seq];
+    let (number, trace) = (vec![seq], vec![asked.trace.as_deref().and_then(Trace::written)]);
     let written = tokio::join!(
         biased;
         key_row,
@@ -344,7 +346,10 @@ async fn write(
         async { client.execute(&parts, &[&paid.0, &paid.1, &paid.2, &seq]).await },
         async {
             match notices {
-                true => client.execute(&insert_notices, &[&number, &payer, &payee, &amount, &currency]).await,
+                true => {
+                    let row: [&(dyn ToSql + Sync); 6] = [&number, &payer, &payee, &amount, &currency, &trace];
+                    client.execute(&insert_notices, &row).await
+                }
                 false => Ok(0),
             }
         },

@@ -1,5 +1,5 @@
 -- One payment, whole, out of one stripe and into one that nobody holds: key $1, payer $2, payee $3, amount $4, currency
--- $5, whether to write a notice $6, what the payee's stripe may hold before $7.
+-- $5, whether to write a notice $6, what the payee's stripe may hold before $7, where the notice's spans belong $8.
 --
 -- It waits for no stripe, so nobody who waits for it is waited for. Without a stripe on either side it writes nothing, and
 -- says what it has seen. A row that is locked is seen as it is now, not as it was when the statement began. The number is
@@ -53,8 +53,8 @@ WITH known AS MATERIALIZED (
     UPDATE account_stripes s SET balance = l.balance, last_seq = l.seq FROM lines l
     WHERE s.account = l.account AND s.stripe = l.stripe AND l.stripe > 0
 ), notice AS (
-    INSERT INTO outbox (seq, payer, payee, amount, currency, created_at)
-    SELECT seq, $2, $3, $4, $5, now() FROM paid WHERE $6
+    INSERT INTO outbox (seq, payer, payee, amount, currency, trace, created_at)
+    SELECT seq, $2, $3, $4, $5, $8, now() FROM paid WHERE $6
 )
 SELECT k.payer, k.payee, k.amount, k.currency, k.created_at, k.seq, k.decline, p.seq, now(),
        (SELECT stripe FROM payer), (SELECT stripe FROM payee),
