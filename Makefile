@@ -37,3 +37,4 @@ bench:
 	benches/payments.sh 5 steady-50k
 	benches/memory.sh
 	benches/postgres.sh
+	benches/reads.sh

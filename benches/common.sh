@@ -97,3 +97,15 @@ start_postgres() {
   trap 'kill -INT "${children[@]}" 2>/dev/null; wait; rm -rf "$tmp"' EXIT
   for _ in $(seq 100); do psql -q "$server/postgres" -c 'SELECT 1' >/dev/null 2>&1 && break || sleep 0.1; done
 }
+
+# Starts the reference service as $service, with the given settings, and waits until it listens.
+start_target() {
+  "$target/squall" target --listen 127.0.0.1:9098 --admin 127.0.0.1:9097 "$@" 2>>"$tmp/service.log" &
+  service=$!
+  for _ in $(seq 600); do (: </dev/tcp/127.0.0.1/9098) 2>/dev/null && return || sleep 0.1; done
+  cat "$tmp/service.log" >&2
+  return 1
+}
+
+# Drains it.
+stop_target() { kill -TERM "$service" && wait "$service"; }

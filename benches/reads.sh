@@ -16,21 +16,16 @@ children+=($!)
 export PAYMENTS_TOKEN=benchmark-of-payments PAYMENTS_ADMIN_TOKEN=benchmark-of-payments
 export PAYMENTS_POSTGRES=$server/postgres RUST_LOG=error
 
-# Balances a second of one run, with the service's further environment and settings.
+# Balances a second of one run.
 reads() {
-  env "$1" "$target/squall" target --store postgres --listen 127.0.0.1:9098 --admin 127.0.0.1:9097 --accounts "$accounts" \
-    --opening-balance 1000000000 --cache-entries "$accounts" "${@:2}" 2>>"$tmp/service.log" &
-  local service=$!
-  children+=("$service")
-  for _ in $(seq 300); do (: </dev/tcp/127.0.0.1/9098) 2>/dev/null && break || sleep 0.1; done
+  start_target --store postgres --accounts "$accounts" --opening-balance 1000000000 --cache-entries "$accounts"
   # What is in the cache is what was read: once through all of it.
   "$target/squall" run benches/reads.toml --closed 2s --set "data.accounts=$accounts" --ui none --out "$tmp/warm" >/dev/null 2>&1 || true
   rm -rf "$tmp/warm" "$tmp/run"
   "$target/squall" run benches/reads.toml --closed "${seconds}s" --set "data.accounts=$accounts" --seed "$RANDOM" --ui none \
     --out "$tmp/run" >"$tmp/out.txt" 2>&1 || true
   curl -s http://127.0.0.1:9098/metrics >"$tmp/metrics"
-  kill -TERM "$service" && wait "$service"
-  unset 'children[-1]'
+  stop_target
   python3 - "$tmp/run/summary.json" "$tmp/metrics" <<'PY'
 import json, sys
 s = json.load(open(sys.argv[1]))
@@ -49,8 +44,8 @@ declare -A all
 for round in $(seq "$rounds"); do
   for what in 'no cache' 'warm cache'; do
     case $what in
-      'no cache') row=$(reads RUST_LOG=error) ;;
-      *) row=$(reads PAYMENTS_REDIS=redis://127.0.0.1:54398/0) ;;
+      'no cache') row=$(reads) ;;
+      *) row=$(PAYMENTS_REDIS=redis://127.0.0.1:54398/0 reads) ;;
     esac
     # shellcheck disable=SC2086
     set -- $row

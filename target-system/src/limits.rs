@@ -220,7 +220,7 @@ pub const MAX_SHARDS: u16 = 64;
 pub const NUMBERS_OF_A_SHARD: u64 = 10_000_000_000_000;
 /// Payments between databases that a process carries through at once; more are shed.
 pub const MAX_TRANSFERS: usize = 4096;
-/// Accounts whose currency a process remembers.
+/// Accounts whose currency a process remembers; of others it has to be asked before each payment.
 pub const KNOWN_ACCOUNTS: u64 = 100_000;
 /// For how long.
 pub const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -231,8 +231,10 @@ pub const WEALTHY: i64 = i64::MAX / 2;
 pub const FINISHED_QUEUED: usize = 65_536;
 /// Marks that are removed, or recovered, in one transaction.
 pub const TRANSFERS_AT_ONCE: usize = 1000;
-/// How old a payment between databases is before somebody else carries it on.
-pub const TRANSFER_IS_STUCK: Duration = Duration::from_secs(2);
+/// How far the clocks of two databases may be apart.
+pub const CLOCKS_APART: Duration = Duration::from_secs(24 * 3600);
+/// For how long whose a key is is known beyond the key itself.
+pub const HOME_MARGIN: Duration = Duration::from_secs(24 * 3600);
 /// How often such payments are looked for.
 pub const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Marks that are counted; beyond them a count says no more.

@@ -50,7 +50,7 @@ const TRANSFERS: &str = "
 const HOMES: &str = "
     INSERT INTO key_homes (key, payer, created_at)
     SELECT *, now() FROM unnest($1::bytea[], $2::int[])
-    ON CONFLICT (key) DO UPDATE SET payer = key_homes.payer RETURNING key, payer";
+    ON CONFLICT (key) DO UPDATE SET created_at = now() RETURNING key, payer";
 
 /// A locked account.
 pub struct Held {
@@ -254,25 +254,20 @@ impl<'a> Books<'a> {
     async fn write_payments(&self, client: &Client, with: &Statements) -> Result<(), Error> {
         let Some((insert, insert_notices)) = &with.payments else { return Ok(()) };
         let paid = Columns::of(self.payments.iter().map(|p| (p.seq, p.order)));
-        // Those to another database are told of there, once the payee has them.
-        let told: Vec<&PaymentRow> = self.payments.iter().filter(|p| p.to.is_none()).collect();
-        let traces = column(&told, |p| p.trace.as_deref());
-        let told = Columns::of(told.iter().map(|p| (p.seq, p.order)));
-        let (paid_currency, told_currency) = (paid.currency(), told.currency());
-        let paid = paid.params(&paid_currency);
-        let [seq, payer, payee, amount, currency] = told.params(&told_currency);
-        let (inserted, noticed) = tokio::join!(
-            biased;
-            async { client.execute(insert, &paid).await },
-            async {
-                match insert_notices {
-                    Some(insert) => {
-                        client.execute(insert, &[seq, payer, payee, amount, currency, &traces]).await
-                    }
-                    None => Ok(0),
-                }
-            },
-        );
+        let currency = paid.currency();
+        let paid = paid.params(&currency);
+        let noticed = async {
+            let Some(insert) = insert_notices else { return Ok(0) };
+            // Those to another database are told of there, once the payee has them.
+            let told: Vec<&PaymentRow> = self.payments.iter().filter(|p| p.to.is_none()).collect();
+            let traces = column(&told, |p| p.trace.as_deref());
+            let told = Columns::of(told.iter().map(|p| (p.seq, p.order)));
+            let currency = told.currency();
+            let [seq, payer, payee, amount, currency] = told.params(&currency);
+            client.execute(insert, &[seq, payer, payee, amount, currency, &traces]).await
+        };
+        let inserted = async { client.execute(insert, &paid).await };
+        let (inserted, noticed) = tokio::join!(biased; inserted, noticed);
         inserted.and(noticed)?;
         Ok(())
     }
@@ -409,6 +404,7 @@ impl Statements {
 }
 
 /// Payments as columns: number, payer, payee, amount, currency.
+#[derive(Default)]
 struct Columns {
     seq: Vec<i64>,
     payer: Vec<i32>,
@@ -419,14 +415,15 @@ struct Columns {
 
 impl Columns {
     fn of(payments: impl Iterator<Item = (i64, Order)>) -> Self {
-        let payments: Vec<(i64, Order)> = payments.collect();
-        Self {
-            seq: column(&payments, |p| p.0),
-            payer: column(&payments, |p| rows::id(p.1.from)),
-            payee: column(&payments, |p| rows::id(p.1.to)),
-            amount: column(&payments, |p| p.1.amount),
-            currency: column(&payments, |p| p.1.currency),
+        let mut columns = Self::default();
+        for (seq, order) in payments {
+            columns.seq.push(seq);
+            columns.payer.push(rows::id(order.from));
+            columns.payee.push(rows::id(order.to));
+            columns.amount.push(order.amount);
+            columns.currency.push(order.currency);
         }
+        columns
     }
 
     fn currency(&self) -> Vec<&str> {

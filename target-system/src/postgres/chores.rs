@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
+use tokio_postgres::types::ToSql;
 
 use super::layout::{self, Layout};
 use super::{State, schema};
 use crate::bank::BankError;
+use crate::limits::HOME_MARGIN;
 
 /// How often the database is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -65,18 +67,16 @@ pub(super) async fn do_chores(pool: Pool, key_window: Duration) {
 async fn chores(pool: &Pool, key_window: Duration) -> Result<(), BankError> {
     let connection = pool.get().await?;
     schema::make_months(&connection).await?;
-    let window_s = key_window.as_secs_f64();
-    // Whose a key is has to be known for as long as it stands for something.
-    for table in ["idempotency_keys", "key_homes"] {
+    // Whose a key is has to be known for as long as it stands for something, and that begins later.
+    for (table, window) in [("idempotency_keys", key_window), ("key_homes", key_window + HOME_MARGIN)] {
         // Those that another process is removing are its business.
         let expire = format!(
             "DELETE FROM {table} WHERE key IN (
                  SELECT key FROM {table} WHERE created_at < now() - make_interval(secs => $1)
                  LIMIT $2 FOR UPDATE SKIP LOCKED)"
         );
-        while connection.execute(&expire, &[&window_s, &EXPIRE_AT_ONCE]).await?
-            >= EXPIRE_AT_ONCE.unsigned_abs()
-        {}
+        let params: [&(dyn ToSql + Sync); 2] = [&window.as_secs_f64(), &EXPIRE_AT_ONCE];
+        while connection.execute(&expire, &params).await? >= EXPIRE_AT_ONCE.unsigned_abs() {}
     }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //! begins again, and finds it.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::Client;
 use tokio_postgres::Error;
@@ -25,6 +26,7 @@ use crate::bank::{Refused, Settled};
 use crate::cache::Change;
 use crate::cache::epoch::Seen;
 use crate::ids::AccountId;
+use crate::limits::CLOCKS_APART;
 use crate::money::Currency;
 use crate::record::Record;
 use crate::shards::map::Place;
@@ -55,8 +57,9 @@ pub(super) const KNOWN: &str = "
     SELECT payer, payee, amount, currency, created_at, seq, decline, key
     FROM idempotency_keys WHERE key = ANY($1)";
 
-/// Credits that were given before. Behind the lock on their payees, so nobody gives one meanwhile.
-const CREDITED: &str = "SELECT origin, seq FROM payments WHERE origin = ANY($1)";
+/// Credits that were given before, none of which is older than its payment: $2 spares the months before. Behind the lock on
+/// their payees, so nobody gives one meanwhile.
+const CREDITED: &str = "SELECT origin, seq FROM payments WHERE origin = ANY($1) AND created_at > $2";
 
 pub(super) const NUMBERS: &str = "
     SELECT now(), NULL::bigint
@@ -150,6 +153,9 @@ async fn begin(client: &Client, batch: &Batch, place: Place) -> Result<Begun, Er
     ids.dedup();
     let keys: Vec<&[u8]> = batch.asked.iter().map(|a| a.claim.key().as_bytes()).collect();
     let origins: Vec<i64> = batch.credits.iter().map(|credit| rows::number(credit.origin)).collect();
+    let oldest =
+        batch.credits.iter().map(|credit| Duration::from_millis(credit.made_ms)).min().unwrap_or_default();
+    let since = SystemTime::UNIX_EPOCH + oldest.saturating_sub(CLOCKS_APART);
     // Numbers that are taken and not needed are gaps: what is declined already needs none.
     let paying = batch.asked.iter().filter(|a| a.declined.is_none()).count() + origins.len();
     let paying = i32::try_from(paying).unwrap_or(i32::MAX);
@@ -168,7 +174,7 @@ async fn begin(client: &Client, batch: &Batch, place: Place) -> Result<Begun, Er
         async { client.query(&known, &[&keys]).await },
         async {
             match &credited {
-                Some(credited) => client.query(credited, &[&origins]).await,
+                Some(credited) => client.query(credited, &[&origins, &since]).await,
                 None => Ok(Vec::new()),
             }
         },

@@ -39,8 +39,8 @@ pub struct Registration {
 pub enum Job {
     /// A payment; between two databases, the payer's side of it.
     Settle(Asked, oneshot::Sender<Outcome>),
-    /// The payee's side of one.
-    Credit(Credit, oneshot::Sender<Result<(), Refused>>),
+    /// The payee's side of one; whether it was given now, and not before.
+    Credit(Credit, oneshot::Sender<Result<bool, Refused>>),
     /// A key.
     Register(Registration, oneshot::Sender<Result<(), Refused>>),
 }
@@ -60,7 +60,7 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub struct Replies {
     asked: Vec<oneshot::Sender<Outcome>>,
-    credits: Vec<oneshot::Sender<Result<(), Refused>>>,
+    credits: Vec<oneshot::Sender<Result<bool, Refused>>>,
     registrations: Vec<oneshot::Sender<Result<(), Refused>>>,
 }
 
@@ -96,17 +96,16 @@ impl Batch {
 impl Replies {
     /// Tells everybody what it has come to.
     pub fn committed(self, committed: Committed) {
-        let credited = committed.credited.into_iter().map(|credited| credited.map(|_| ()));
         self.asked.into_iter().zip(committed.outcomes).for_each(tell);
-        self.credits.into_iter().zip(credited).for_each(tell);
+        self.credits.into_iter().zip(committed.credited).for_each(tell);
         self.registrations.into_iter().zip(committed.registered).for_each(tell);
     }
 
     /// Tells everybody that the database has failed.
     pub fn failed(self) {
         self.asked.into_iter().for_each(|to| tell((to, Err(Refused::Failed))));
-        let others = self.credits.into_iter().chain(self.registrations);
-        others.for_each(|to| tell((to, Err(Refused::Failed))));
+        self.credits.into_iter().for_each(|to| tell((to, Err(Refused::Failed))));
+        self.registrations.into_iter().for_each(|to| tell((to, Err(Refused::Failed))));
     }
 }
 

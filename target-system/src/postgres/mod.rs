@@ -44,6 +44,7 @@ pub mod shard;
 pub mod striped;
 pub mod transfers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -122,6 +123,11 @@ pub struct Opening {
 pub struct Postgres {
     place: Place,
     pool: Pool,
+    /// For marks of payments between databases; those of payments may all be in use.
+    aside: Option<Pool>,
+    patience: Duration,
+    /// Numbers of accounts that were drawn and are not in use yet.
+    drawn: Mutex<VecDeque<i32>>,
     layout: Layout,
     jobs: mpsc::Sender<Job>,
     queue_limit: usize,
@@ -216,6 +222,10 @@ pub async fn start(
     let (told, relay) = notices.start(&settings)?;
     // What goes on beside payments need not wait for their connections.
     let side = PoolSettings { min: 0, max: SIDE_CONNECTIONS, ..settings.pool };
+    let aside = match settings.place.has_others() {
+        true => Some(pool::build(settings.database.clone(), side)?),
+        false => None,
+    };
     let side = pool::build(settings.database.clone(), side)?;
     let (reading, watching) = match &settings.replicas {
         Some(replicas) => {
@@ -264,6 +274,9 @@ pub async fn start(
     let bank = Postgres {
         place: settings.place,
         pool,
+        aside,
+        patience: settings.time_limit + settings.pool.acquire,
+        drawn: Mutex::default(),
         layout,
         jobs,
         queue_limit: settings.queue_limit,
@@ -288,8 +301,8 @@ async fn prepare(
     let opened = open_missing(connection, place, layout, opening).await?;
     let row = connection
         .query_one(
-            "SELECT setval('account_ids', greatest(coalesce(max(id), 0), 1), max(id) IS NOT NULL), count(*)
-             FROM accounts",
+            "SELECT setval('account_ids', greatest(a.highest, s.last_value), a.highest > 0 OR s.is_called), a.accounts
+             FROM (SELECT coalesce(max(id), 0) AS highest, count(*) AS accounts FROM accounts) a, account_ids s",
             &[],
         )
         .await
@@ -336,12 +349,12 @@ impl Postgres {
         self.ask(|reply| Job::Register(registration, reply)).await
     }
 
-    /// Gives a payee here what was paid in another database, once; waits until it is durable. It waits for room in the
-    /// queue: the payment is made.
+    /// Gives a payee here what was paid in another database, once; waits until it is durable: whether that was now, and not
+    /// before. It waits for room in the queue: the payment is made.
     ///
     /// # Errors
     /// [`Refused::Failed`] when the database has, or the payee cannot hold more.
-    pub async fn credit(&self, credit: Credit) -> Result<(), Refused> {
+    pub async fn credit(&self, credit: Credit) -> Result<bool, Refused> {
         let (reply, replied) = oneshot::channel();
         self.jobs.send(Job::Credit(credit, reply)).await.map_err(|_| Refused::Failed)?;
         replied.await.unwrap_or(Err(Refused::Failed))
@@ -372,9 +385,14 @@ impl Postgres {
         }
         let opened = async {
             let connection = self.pool.get().await?;
-            let number = draw(&connection, self.place).await?;
             let insert = connection.prepare_cached(self.layout.open()).await?;
-            connection.execute(&insert, &[&&[number][..], &currency.code(), &opening]).await?;
+            // A number may have been taken by a process that has just started with more accounts.
+            let number = loop {
+                let number = self.draw(&connection).await?;
+                if connection.execute(&insert, &[&&[number][..], &currency.code(), &opening]).await? == 1 {
+                    break number;
+                }
+            };
             Ok::<_, BankError>(rows::account(number))
         };
         let id = opened.await.map_err(|error| {
@@ -383,6 +401,39 @@ impl Postgres {
         })?;
         self.state.accounts.fetch_add(1, Relaxed);
         Ok((id, Account { currency, opening, balance: opening, last_seq: 0 }))
+    }
+
+    /// The number of the next account here. All databases draw from all numbers, and each takes its own: so none has to ask
+    /// another one.
+    async fn draw(&self, connection: &Object) -> Result<i32, BankError> {
+        let mut drawn = self.drawn.lock().await;
+        loop {
+            if let Some(number) = drawn.pop_front() {
+                return Ok(number);
+            }
+            let at_once = if self.place.has_others() { NUMBERS_DRAWN } else { 1 };
+            let draw = connection
+                .prepare_cached("SELECT nextval('account_ids')::int FROM generate_series(1, $1)")
+                .await?;
+            for row in connection.query(&draw, &[&at_once]).await? {
+                let number = row.try_get(0)?;
+                if self.place.holds(rows::account(number)) {
+                    drawn.push_back(number);
+                }
+            }
+        }
+    }
+
+    /// Connections for what goes on beside payments between databases, when there are several.
+    #[must_use]
+    pub fn aside(&self) -> &Pool {
+        self.aside.as_ref().unwrap_or(&self.pool)
+    }
+
+    /// How long a payment between databases may take to get here, before somebody else carries it on.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Which of how many it is.
@@ -436,22 +487,6 @@ impl Postgres {
             declines: state.declines.load(Relaxed),
             accounts: state.accounts.load(Relaxed),
             last_sync_us: state.last_commit_us.load(Relaxed),
-        }
-    }
-}
-
-/// The number of the next account of the database at `place`. All databases draw from all numbers, and each takes its own:
-/// so none has to ask another one.
-async fn draw(connection: &Object, place: Place) -> Result<i32, BankError> {
-    let at_once = if place.has_others() { NUMBERS_DRAWN } else { 1 };
-    let draw =
-        connection.prepare_cached("SELECT nextval('account_ids')::int FROM generate_series(1, $1)").await?;
-    loop {
-        for row in connection.query(&draw, &[&at_once]).await? {
-            let number = row.try_get(0)?;
-            if place.holds(rows::account(number)) {
-                return Ok(number);
-            }
         }
     }
 }

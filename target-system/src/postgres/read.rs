@@ -28,7 +28,9 @@ macro_rules! payment {
 }
 
 /// The number here of a payment that is one of an account's.
-const ON_LIST: &str = "SELECT seq FROM entries WHERE account = $1 AND seq = $2";
+const ON_LIST: &str = "
+    SELECT p.seq FROM payments p JOIN entries e ON e.seq = p.seq AND e.created_at = p.created_at
+    WHERE e.account = $1 AND e.seq = $2 AND p.origin IS NULL";
 /// The same of one that was made in another database.
 const CREDIT_ON_LIST: &str = "
     SELECT p.seq FROM payments p JOIN entries e ON e.seq = p.seq AND e.created_at = p.created_at

@@ -36,6 +36,8 @@ pub async fn migrate(client: &mut Client) -> Result<(), BankError> {
 
 /// Waits until no other process changes tables, and keeps others from it until [`end_turn`].
 pub(super) async fn take_turn(client: &Client) -> Result<(), BankError> {
+    // A change of tables may take longer than a payment, and so does waiting for one.
+    client.batch_execute("SET statement_timeout = 0").await?;
     // Of the session, so that it ends with the connection at the latest.
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     Ok(())
@@ -43,6 +45,7 @@ pub(super) async fn take_turn(client: &Client) -> Result<(), BankError> {
 
 pub(super) async fn end_turn(client: &Client) -> Result<(), BankError> {
     client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
+    client.batch_execute("RESET statement_timeout").await?;
     Ok(())
 }
 

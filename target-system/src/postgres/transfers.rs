@@ -1,12 +1,14 @@
 //! Payments to other databases that those may not have yet: the marks of them.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Object, Pool, Transaction};
 use tokio::sync::mpsc;
 
 use super::job::Credit;
 use super::rows::{self, instant};
 use crate::bank::BankError;
-use crate::limits::{TRANSFER_IS_STUCK, TRANSFERS_AT_ONCE, TRANSFERS_COUNTED};
+use crate::limits::{TRANSFERS_AT_ONCE, TRANSFERS_COUNTED};
 use crate::money::Currency;
 use crate::record::Order;
 
@@ -70,23 +72,26 @@ pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError>
     Ok(turn?.try_get(0)?)
 }
 
-/// The oldest payments to one of `shards` that should have been there by now, and to which of them each goes.
+/// The oldest payments to one of `shards` behind `after` that are older than `patience`, and to which of them each goes.
 ///
 /// # Errors
 /// When the database gives one.
 pub async fn stuck(
     transaction: &Transaction<'_>,
     shards: &[usize],
+    patience: Duration,
+    after: i64,
 ) -> Result<Vec<(usize, Credit)>, BankError> {
     let select = transaction
         .prepare_cached(
             "SELECT seq, payer, payee, amount, currency, made_at, shard FROM transfers
-             WHERE shard = ANY($1) AND made_at < now() - make_interval(secs => $2) ORDER BY seq LIMIT $3",
+             WHERE shard = ANY($1) AND made_at < now() - make_interval(secs => $2) AND seq > $3
+             ORDER BY seq LIMIT $4",
         )
         .await?;
     let shards: Vec<i16> = shards.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect();
     let most = i64::try_from(TRANSFERS_AT_ONCE).unwrap_or(i64::MAX);
-    let rows = transaction.query(&select, &[&shards, &TRANSFER_IS_STUCK.as_secs_f64(), &most]).await?;
+    let rows = transaction.query(&select, &[&shards, &patience.as_secs_f64(), &after, &most]).await?;
     let read = |row: &tokio_postgres::Row| {
         let order = Order {
             from: rows::account(row.try_get(1)?),

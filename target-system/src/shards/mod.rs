@@ -8,7 +8,7 @@
 //! 2. In the payee's: *on its way from the payer's database* − amount, payee + amount; once, however often it is asked.
 //! 3. It is acknowledged. The mark is removed, soon.
 //!
-//! What was marked and is not finished is carried on by [`recovery`], in any process. The second step cannot be refused:
+//! What was marked and is not finished is carried on by [`recovery`], in any process. The second step is not refused:
 //! that the payee exists, holds the currency and has room is seen before the first ([`facts`]). `docs/decisions/0006-shards.md` says
 //! why it is no two-phase commit.
 //!
@@ -116,7 +116,7 @@ pub async fn start(
     if map.shards() > 1 {
         for database in &all {
             let (sender, receiver) = mpsc::channel(FINISHED_QUEUED);
-            others.push(tokio::spawn(transfers::remove_finished(database.pool(), receiver)));
+            others.push(tokio::spawn(transfers::remove_finished(database.aside().clone(), receiver)));
             finished.push(sender);
         }
     }
@@ -178,7 +178,11 @@ impl Shards {
             return only.settle(asked).await;
         }
         // A client that hangs up changes nothing: it goes on by itself.
-        let room = Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| Refused::Full)?;
+        let between = self.inner.map.of(asked.order.from) != self.inner.map.of(asked.order.to);
+        let room = match between {
+            true => Some(Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| Refused::Full)?),
+            false => None,
+        };
         let shards = self.clone();
         let settling = tokio::spawn(async move {
             let settled = shards.settle_between(asked).await;

@@ -5,10 +5,10 @@
 //! the mark is removed. What neither has nor is marked is lost, or invented.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 
-use deadpool_postgres::{Client, Pool, Transaction};
+use deadpool_postgres::{Object, Pool, Transaction};
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, RowStream};
@@ -54,29 +54,38 @@ pub async fn unmatched(databases: &[Pool]) -> Result<u64, BankError> {
 }
 
 async fn between(databases: &[Pool], from: usize, to: usize) -> Result<u64, BankError> {
-    let (mut left, mut arrived) = tokio::try_join!(databases[from].get(), databases[to].get())?;
+    let (mut left, mut arrived) = (databases[from].get().await?, databases[to].get().await?);
+    let matched = match_up(&mut left, &mut arrived, from, to).await;
+    if matched.is_err() {
+        // One of them may be in the middle of an answer.
+        drop((Object::take(left), Object::take(arrived)));
+    }
+    matched
+}
+
+async fn match_up(left: &mut Object, arrived: &mut Object, from: usize, to: usize) -> Result<u64, BankError> {
     let merged = {
-        let (left, arrived) = tokio::try_join!(audit::snapshot(&mut left), audit::snapshot(&mut arrived))?;
+        let (left, arrived) = (audit::snapshot(left).await?, audit::snapshot(arrived).await?);
         let left = Sides::read(&left, &format!("{LEFT} ORDER BY p.seq"), rows::clearing(to)).await?;
         let arrived =
             Sides::read(&arrived, &format!("{ARRIVED} ORDER BY p.origin"), rows::clearing(from)).await?;
         merge(left, arrived).await?
     };
     let Merged { mut wrong, left_alone, arrived_alone } = merged;
-    wrong += lost(&left, &arrived, from, left_alone).await?;
-    wrong += look_again(&left, LEFT, "p.seq", rows::clearing(to), arrived_alone).await?;
+    wrong += lost(left, arrived, from, left_alone).await?;
+    wrong += look_again(left, LEFT, "p.seq", rows::clearing(to), arrived_alone).await?;
     Ok(wrong)
 }
 
 /// Of payments whose payee's side was not there, those that are not on their way either.
-async fn lost(left: &Client, arrived: &Client, from: usize, alone: Vec<Side>) -> Result<u64, BankError> {
+async fn lost(left: &Object, arrived: &mut Object, from: usize, alone: Vec<Side>) -> Result<u64, BankError> {
     if alone.is_empty() {
         return Ok(0);
     }
     // First the marks: one that is gone by then has arrived.
     let numbers: Vec<i64> = alone.iter().map(|side| side.number).collect();
     let marked = left.query("SELECT seq FROM transfers WHERE seq = ANY($1)", &[&numbers]).await?;
-    let marked = marked.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+    let marked = marked.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i64>, _>>()?;
     let unmarked = alone.into_iter().filter(|side| !marked.contains(&side.number)).collect();
     look_again(arrived, ARRIVED, "p.origin", rows::clearing(from), unmarked).await
 }
@@ -84,7 +93,7 @@ async fn lost(left: &Client, arrived: &Client, from: usize, alone: Vec<Side>) ->
 /// Of `alone`, those whose other side is not there now either, or says something else. The sides are those of `select`, with
 /// their numbers in `column`.
 async fn look_again(
-    database: &Client,
+    database: &mut Object,
     select: &str,
     column: &str,
     transit: i32,
@@ -94,7 +103,9 @@ async fn look_again(
         return Ok(0);
     }
     let numbers: Vec<i64> = alone.iter().map(|side| side.number).collect();
-    let found = database.query(&format!("{select} AND {column} = ANY($2)"), &[&transit, &numbers]).await?;
+    let snapshot = audit::snapshot(database).await?;
+    let found = snapshot.query(&format!("{select} AND {column} = ANY($2)"), &[&transit, &numbers]).await?;
+    snapshot.commit().await?;
     let found = found.iter().map(Side::read).collect::<Result<Vec<_>, _>>()?;
     let found: HashMap<i64, Side> = found.into_iter().map(|side| (side.number, side)).collect();
     Ok(alone.iter().filter(|side| found.get(&side.number) != Some(side)).count() as u64)

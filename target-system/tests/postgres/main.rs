@@ -43,6 +43,7 @@ mod striped;
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod support;
 mod traced;
+mod transfers;
 #[path = "../service/users.rs"]
 mod users;
 mod watched;

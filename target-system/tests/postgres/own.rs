@@ -123,6 +123,13 @@ fn an_audit_finds_what_was_changed_behind_the_services_back() {
             "UPDATE idempotency_keys SET seq = 2 WHERE ctid = (SELECT max(ctid) FROM idempotency_keys WHERE seq = 3)",
             "stray_keys",
         ),
+        (
+            "WITH e AS (UPDATE entries SET account = -2, balance_after = NULL WHERE seq = 3 AND amount > 0)
+             UPDATE accounts SET balance = balance - 100, last_seq = 1 WHERE id = 1",
+            "WITH e AS (UPDATE entries SET account = 1, balance_after = 1000000 WHERE seq = 3 AND amount > 0)
+             UPDATE accounts SET balance = balance + 100, last_seq = 3 WHERE id = 1",
+            "unmatched_transfers",
+        ),
     ] {
         server.sql(wrong).unwrap();
         let audit = service.audit();
@@ -327,4 +334,84 @@ fn what_cannot_be_reached_is_told_and_a_password_never_is() {
     }
     let ended = command(&server).env_remove("PAYMENTS_POSTGRES").output().unwrap();
     assert!(String::from_utf8_lossy(&ended.stderr).contains("PAYMENTS_POSTGRES is not set"));
+}
+
+#[test]
+fn accounts_opened_while_another_process_starts_are_whose_they_were_opened_for() {
+    let (_folder, server) = server();
+    let service = beside(&server, &[]);
+    let opened: Vec<String> = std::thread::scope(|s| {
+        let starting: Vec<_> = ["100", "150", "200"]
+            .map(|accounts| {
+                let mut c = command(&server);
+                // The last of two settings is not taken: there is one alone.
+                let args: Vec<_> = c.get_args().map(std::ffi::OsStr::to_owned).collect();
+                let mut again = Command::new(c.get_program());
+                again.args(args.into_iter().map(|arg| if arg == "10" { accounts.into() } else { arg }));
+                for (name, value) in c.get_envs() {
+                    again.env(name, value.unwrap());
+                }
+                c = again;
+                c.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+                s.spawn(move || Service::launch(&mut c))
+            })
+            .into();
+        let mut client = service.client();
+        let open = |_| {
+            let reply = client.post("/v1/accounts", r#"{"currency":"USD","opening_balance":7}"#);
+            assert_eq!(reply.status, 201, "{}", reply.body);
+            reply.json()["id"].as_str().unwrap().to_owned()
+        };
+        let opened = (0..120).map(open).collect();
+        starting.into_iter().for_each(|t| drop(t.join().unwrap()));
+        opened
+    });
+    let mut client = service.client();
+    for id in &opened {
+        let account = client.get(&format!("/v1/accounts/{id}")).json();
+        assert_eq!(
+            (&account["currency"], &account["opening_balance"]),
+            (&"USD".into(), &7.into()),
+            "{account}"
+        );
+    }
+    let different: std::collections::HashSet<_> = opened.iter().collect();
+    assert_eq!(different.len(), 120);
+    assert_sound(&service.audit());
+}
+
+#[test]
+fn a_database_of_an_earlier_version_goes_on() {
+    let (_folder, server) = server();
+    let earlier = [
+        include_str!("../../src/postgres/schema/001_ledger.sql"),
+        include_str!("../../src/postgres/schema/002_outbox.sql"),
+        include_str!("../../src/postgres/schema/003_cache.sql"),
+        include_str!("../../src/postgres/schema/004_refresh_tokens.sql"),
+        "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO schema_migrations SELECT generate_series(1, 4)",
+        "SELECT make_months(1);
+         INSERT INTO accounts SELECT id, 'EUR', 1000000, 1000000, 0 FROM generate_series(1, 3) AS id;
+         UPDATE accounts SET balance = 1000000 + CASE id WHEN 1 THEN -500 ELSE 500 END, last_seq = 1 WHERE id < 3;
+         SELECT setval('account_ids', 3), nextval('payment_seqs');
+         INSERT INTO payments VALUES (1, now(), 1, 2, 500, 'EUR');
+         INSERT INTO entries SELECT account, 1, created_at, amount, 1000000 + amount
+         FROM payments, (VALUES (1, -500), (2, 500)) AS v (account, amount);
+         INSERT INTO idempotency_keys SELECT 'service'::bytea || '\x00'::bytea || 'old'::bytea, 1, 2, 500, 'EUR', created_at, 1
+         FROM payments;
+         INSERT INTO outbox SELECT seq, created_at, payer, payee, amount, currency FROM payments",
+    ];
+    for sql in earlier {
+        server.sql(sql).unwrap();
+    }
+    let service = beside(&server, &[]);
+    let mut client = service.client();
+    let old = client.get("/v1/payments/pay_0000000000000001");
+    assert_eq!((old.status, &old.json()["amount"]), (200, &500.into()), "{}", old.body);
+    let again = client.pay("old", 1, 2, 500);
+    assert_eq!((&again.body, again.header("idempotent-replayed")), (&old.body, Some("true")));
+    assert_eq!(client.pay("new", 2, 9, 100).status, 201);
+    let audit = service.audit();
+    assert_sound(&audit);
+    assert_eq!((audit["payments"].as_u64(), audit["accounts"].as_u64()), (Some(2), Some(10)));
 }

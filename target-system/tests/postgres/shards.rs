@@ -4,9 +4,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::nats::Nats;
@@ -14,18 +12,18 @@ use crate::own::{assert_sound, command, server};
 use crate::receiver::Receiver;
 use crate::redis::Redis;
 use crate::replicas::figure;
-use crate::server::Server;
+use crate::server::{Held, Server};
 use crate::stack::Worker;
-use crate::support::{Client, Reply, Service, TOKEN, wait_for};
+use crate::support::{Client, Reply, Service, SetAtEnd, TOKEN, wait_for};
 
 /// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
-struct Pair {
-    servers: [Server; 2],
+pub struct Pair {
+    pub servers: [Server; 2],
     _folders: [tempfile::TempDir; 2],
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let [(a, first), (b, second)] = [server(), server()];
         Self { servers: [first, second], _folders: [a, b] }
     }
@@ -34,7 +32,7 @@ impl Pair {
         self.servers.each_ref().map(Server::url).join(",")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         self.divided("modulo", args)
     }
 
@@ -44,35 +42,28 @@ impl Pair {
         c
     }
 
-    fn serve(&self, args: &[&str]) -> Service {
+    pub fn serve(&self, args: &[&str]) -> Service {
         Service::launch(&mut self.command(args))
     }
 
     /// What each database says to `statement`.
-    fn sql(&self, statement: &str) -> [String; 2] {
+    pub fn sql(&self, statement: &str) -> [String; 2] {
         self.servers.each_ref().map(|server| server.sql(statement).unwrap())
     }
 
     /// Whether nothing is on its way any more.
-    fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.sql("SELECT count(*) FROM transfers") == ["0", "0"]
     }
 
-    /// Has `account` locked for `seconds`, from when this returns on.
-    fn hold<'s>(&'s self, s: &'s std::thread::Scope<'s, '_>, account: u32, seconds: u32) {
-        let server = &self.servers[account as usize % 2];
-        let hold = format!(
-            "BEGIN; SELECT 1 FROM accounts WHERE id = {account} FOR UPDATE; SELECT pg_sleep({seconds}); ROLLBACK"
-        );
-        s.spawn(move || server.sql(&hold).unwrap());
-        let waits = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%id = {account} FOR%'"
-        );
-        wait_for("the account is locked", || server.sql(&waits).as_deref() == Some("1"));
+    /// Has `account` locked until what this returns is dropped.
+    pub fn hold(&self, account: u32) -> Held {
+        self.servers[account as usize % 2]
+            .hold(&format!("SELECT FROM accounts WHERE id = {account} FOR UPDATE"))
     }
 }
 
-fn balance(client: &mut Client, account: u32) -> i64 {
+pub fn balance(client: &mut Client, account: u32) -> i64 {
     let reply = client.get(&format!("/v1/accounts/acc_{account:08}/balance"));
     assert_eq!(reply.status, 200, "{}", reply.body);
     reply.json()["balance"].as_i64().unwrap()
@@ -178,6 +169,7 @@ fn processes_pay_between_databases_once_for_each_key_while_the_books_are_read() 
     let (fresh, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let audits = AtomicU64::new(0);
     let answers: Vec<HashMap<u32, (u16, String)>> = std::thread::scope(|s| {
+        let _over = SetAtEnd(&over);
         let paying: Vec<_> = services
             .iter()
             .flat_map(|service| [service, service])
@@ -249,152 +241,6 @@ fn a_key_is_one_payers_whichever_database_the_payers_are_in() {
 }
 
 #[test]
-fn a_payment_whose_process_is_killed_half_way_arrives_by_another_one() {
-    let pair = Pair::start();
-    let first = pair.serve(&[]);
-    std::thread::scope(|s| {
-        pair.hold(s, 2, 3);
-        first.client().write_payment("k", 1, 2, 100);
-        wait_for("the payer has paid", || pair.sql("SELECT count(*) FROM transfers") == ["0", "1"]);
-        // Half of it is there, and the books of both are straight.
-        let second = pair.serve(&[]);
-        first.signal(Signal::KILL);
-        let audit = second.audit();
-        assert_sound(&audit);
-        assert_eq!(audit["currencies"]["EUR"]["in_transit"], 100, "{audit}");
-        let mut client = second.client();
-        assert_eq!((balance(&mut client, 1), balance(&mut client, 2)), (999_900, 1_000_000));
-        wait_for("it has arrived", || balance(&mut second.client(), 2) == 1_000_100);
-        wait_for("the mark is gone", || pair.is_settled());
-        assert_eq!(figure(&second, "store_transfers_recovered_total"), 1);
-        let reply = client.pay("k", 1, 2, 100);
-        assert_eq!((reply.status, reply.header("idempotent-replayed")), (201, Some("true")));
-        assert_eq!((balance(&mut client, 1), balance(&mut client, 2)), (999_900, 1_000_100));
-        assert_sound(&second.audit());
-    });
-}
-
-#[test]
-fn whoever_asks_again_for_a_payment_that_is_half_made_is_not_told_before_it_is_whole() {
-    let pair = Pair::start();
-    let service = pair.serve(&["--transaction-ms", "400"]);
-    std::thread::scope(|s| {
-        pair.hold(s, 2, 2);
-        let late = service.client().pay("k", 1, 2, 100);
-        assert_eq!((late.status, late.code().as_str()), (503, "store_unavailable"));
-        assert_eq!(service.client().get("/v1/payments?idempotency_key=k").status, 503);
-        assert_eq!(balance(&mut service.client(), 1), 999_900);
-    });
-    let paid = service.client().pay("k", 1, 2, 100);
-    assert_eq!((paid.status, paid.header("idempotent-replayed")), (201, Some("true")));
-    assert_eq!(balance(&mut service.client(), 2), 1_000_100);
-    assert_sound(&service.audit());
-}
-
-#[test]
-fn many_who_ask_at_once_for_a_payment_that_is_half_made_have_it_made_once() {
-    let pair = Pair::start();
-    let (dies, service) = (pair.serve(&[]), pair.serve(&["--committers", "1", "--transaction-ms", "20000"]));
-    let in_transit = || pair.sql("SELECT count(*) FROM transfers")[1].clone();
-    std::thread::scope(|s| {
-        // The only one who commits there waits for another account. What waits behind that will be one transaction.
-        pair.hold(s, 4, 6);
-        service.client().write_payment("other", 1, 4, 100);
-        wait_for("one payment waits", || in_transit() == "1");
-        pair.hold(s, 2, 3);
-        dies.client().write_payment("k", 1, 2, 100);
-        wait_for("so does the other", || in_transit() == "2");
-        dies.signal(Signal::KILL);
-        for _ in 0..8 {
-            s.spawn(|| {
-                let mut client = service.client();
-                while client.get("/v1/payments?idempotency_key=k").status != 200 {}
-            });
-        }
-    });
-    assert_eq!(balance(&mut service.client(), 2), 1_000_100);
-    wait_for("the marks are gone", || pair.is_settled());
-    assert_sound(&service.audit());
-}
-
-#[test]
-fn kills_of_processes_and_databases_lose_and_double_nothing() {
-    let mut pair = Pair::start();
-    let args = ["--pool-acquire-ms", "500"];
-    let keeps = pair.serve(&args);
-    let (over, acknowledged, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    // Each key is asked for until it is answered, as a client does that wants to know.
-    let pay_on = |connection: u32| -> Vec<(String, String)> {
-        let mut client = keeps.client();
-        let mut seen = Vec::new();
-        for n in 0.. {
-            if over.load(Relaxed) {
-                break;
-            }
-            let (key, from) = (format!("c{connection}-{n}"), (connection + n) % 10 + 1);
-            let to = (connection + 3 * n + 1) % 10 + 1;
-            if from == to {
-                continue;
-            }
-            loop {
-                let reply = client.pay(&key, from, to, 100);
-                match reply.status {
-                    201 => {
-                        seen.push((key, reply.body));
-                        acknowledged.fetch_add(1, Relaxed);
-                        break;
-                    }
-                    503 | 409 => {
-                        refused.fetch_add(1, Relaxed);
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
-                    other => panic!("{other}: {}", reply.body),
-                }
-            }
-        }
-        seen
-    };
-    let more = |than: u64| {
-        let before = acknowledged.load(Relaxed);
-        wait_for("payments go on", || acknowledged.load(Relaxed) > before + than);
-    };
-    let seen: Vec<(String, String)> = std::thread::scope(|s| {
-        let pay_on = &pay_on;
-        let paying: Vec<_> = (0..4).map(|c| s.spawn(move || pay_on(c))).collect();
-        for round in 0..4 {
-            more(100);
-            // A second process, killed in the middle of what it does.
-            let dies = Service::launch(&mut pair.command(&args));
-            let mut client = dies.client();
-            for n in 0..20 {
-                client.write_payment(&format!("dies{round}-{n}"), 1 + n % 10, 1 + (n + 1) % 10, 100);
-            }
-            dies.signal(Signal::KILL);
-            pair.servers[round % 2].kill();
-            wait_for("it is noticed", || keeps.health()["status"] == "degraded");
-            let health = keeps.health();
-            assert_eq!((&health["ready"], &health["shards"][round % 2]["ok"]), (&true.into(), &false.into()));
-            pair.servers[round % 2].restart();
-        }
-        more(100);
-        over.store(true, Relaxed);
-        paying.into_iter().flat_map(|t| t.join().unwrap()).collect()
-    });
-    assert!(refused.load(Relaxed) > 0);
-    wait_for("nothing is on its way", || pair.is_settled());
-    let mut client = keeps.client();
-    for (key, body) in &seen {
-        assert_eq!(&client.get(&format!("/v1/payments?idempotency_key={key}")).body, body, "{key}");
-    }
-    let audit = keeps.audit();
-    assert_sound(&audit);
-    assert_eq!(audit["currencies"]["EUR"]["in_transit"], 0, "{audit}");
-    let payments = audit["payments"].as_u64().unwrap();
-    let acknowledged = seen.len() as u64;
-    assert!((acknowledged..=acknowledged + 4 * 20).contains(&payments), "{acknowledged} {audit}");
-}
-
-#[test]
 fn a_database_that_is_away_takes_its_own_accounts_with_it_and_no_others() {
     let mut pair = Pair::start();
     let service = pair.serve(&["--pool-acquire-ms", "300"]);
@@ -429,48 +275,6 @@ fn a_database_that_is_away_takes_its_own_accounts_with_it_and_no_others() {
     service.wait_until("all is well", |h| h["status"] == "ok");
     assert_eq!(client.pay("2-1", 2, 1, 100).status, 201);
     assert_sound(&service.audit());
-}
-
-#[test]
-fn an_audit_finds_what_one_database_alone_knows() {
-    // Whole payments, so that each database alone is straight.
-    let lost = "WITH p AS (DELETE FROM payments WHERE origin IS NOT NULL AND payee = 4 RETURNING seq),
-                     e AS (DELETE FROM entries WHERE seq IN (SELECT seq FROM p) RETURNING account)
-                UPDATE accounts SET balance = balance - 100, last_seq = 0 WHERE id = 4";
-    let other_amount =
-        "WITH p AS (UPDATE payments SET amount = amount + 5 WHERE origin IS NOT NULL RETURNING seq),
-                             e AS (UPDATE entries SET amount = amount + 5 * sign(amount),
-                                   balance_after = balance_after + 5 WHERE seq IN (SELECT seq FROM p))
-                        UPDATE accounts SET balance = balance + 5 WHERE id = 1";
-    let twice = "WITH p AS (INSERT INTO payments (seq, created_at, payer, payee, amount, currency, origin, made_at)
-                            SELECT nextval('payment_seqs'), now(), payer, payee, amount, currency, origin, made_at
-                            FROM payments WHERE origin IS NOT NULL RETURNING *),
-                      e AS (INSERT INTO entries SELECT -1, seq, created_at, -100, NULL FROM p
-                            UNION ALL SELECT 1, seq, created_at, 100, 1000200 FROM p)
-                 UPDATE accounts SET balance = balance + 100, last_seq = (SELECT seq FROM p) WHERE id = 1";
-    for (shard, wrong, finding) in [
-        (0, lost, "unmatched_transfers"),
-        (1, other_amount, "unmatched_transfers"),
-        (1, twice, "impossible_payments"),
-    ] {
-        let pair = Pair::start();
-        let service = pair.serve(&[]);
-        let mut client = service.client();
-        assert_eq!(client.pay("a", 3, 4, 100).status, 201);
-        assert_eq!(client.pay("b", 2, 1, 100).status, 201);
-        wait_for("the marks are gone", || pair.is_settled());
-        assert_sound(&service.audit());
-        pair.servers[shard].sql(wrong).unwrap();
-        let audit = service.audit();
-        let found = &audit["recount"];
-        assert_eq!((&audit["balanced"], &found["sound"]), (&false.into(), &false.into()), "{wrong}: {audit}");
-        assert!(found[finding].as_u64() > Some(0), "{wrong}: {audit}");
-        for fine in
-            ["wrong_balances", "broken_links", "wrong_volumes", "missing_payments", "overdrawn_accounts"]
-        {
-            assert_eq!(found[fine], 0, "{wrong}: {audit}");
-        }
-    }
 }
 
 #[test]
@@ -606,4 +410,33 @@ fn cached_balances_are_never_older_than_a_payment_from_another_database() {
     }
     let hits = services.each_ref().map(|s| figure(s, r#"cache_hits_total{level="l1"}"#));
     assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
+}
+
+#[test]
+fn numbers_that_were_drawn_for_accounts_are_used() {
+    let pair = Pair::start();
+    let service = pair.serve(&[]);
+    let mut client = service.client();
+    for _ in 0..300 {
+        assert_eq!(client.post("/v1/accounts", r#"{"currency":"EUR"}"#).status, 201);
+    }
+    let highest = pair.sql("SELECT max(id) FROM accounts").map(|id| id.parse::<u32>().unwrap());
+    assert!(highest.iter().all(|id| *id < 10 + 2 * 300), "{highest:?}");
+}
+
+#[test]
+fn whose_a_key_is_is_known_for_longer_than_what_it_stands_for() {
+    let pair = Pair::start();
+    let service = pair.serve(&["--key-window-s", "86400"]);
+    assert_eq!(service.client().pay("k", 1, 3, 100).status, 201);
+    // It was noted long before the payment was made: asked for again, it is noted anew.
+    let age = "UPDATE key_homes SET created_at = now() - interval '30 hours'";
+    pair.sql(age);
+    assert_eq!(service.client().pay("k", 1, 3, 100).status, 201);
+    let homes = pair.sql("SELECT count(*) FROM key_homes WHERE created_at > now() - interval '1 hour'");
+    assert!(homes == ["1", "0"] || homes == ["0", "1"], "{homes:?}");
+    // What is removed when a process starts is older than keys can be.
+    pair.sql(age);
+    let _another = pair.serve(&["--key-window-s", "86400"]);
+    assert_eq!(service.client().pay("k", 2, 4, 100).status, 422);
 }

@@ -28,6 +28,11 @@ CREATE TABLE stripe_moves (
     PRIMARY KEY (account, stripe, seq)
 );
 
+-- What is on its way to another database (005) is on accounts below zero, one for each other database n: -(n + 1). Nobody
+-- locks one, so its balance is known by adding up alone. Not in one transaction with a change of payments: who reads both
+-- begins with entries.
+ALTER TABLE entries ALTER COLUMN balance_after DROP NOT NULL;
+
 -- The stripe that was debited or credited; what was there before and after is of that stripe.
 ALTER TABLE entries ADD COLUMN stripe smallint NOT NULL DEFAULT 0;
 

@@ -178,12 +178,19 @@ async fn take(client: &Client, asked: &Asked, ways: Ways) -> Result<Taken, Error
     );
     begun?;
     let (payer, payee) = if swapped { (second, first) } else { (first, second) };
+    // The first that failed says why; those behind it only that one did.
+    let (payer, payee) = if swapped {
+        let payee = (payee.0?, payee.1?);
+        ((payer.0?, payer.1?), payee)
+    } else {
+        ((payer.0?, payer.1?), (payee.0?, payee.1?))
+    };
     let known = known?.first().map(rows::record).transpose()?.flatten();
     let numbers = numbers?;
     let number = |nth: usize| numbers.get(nth).map_or(Ok(0), |row| row.try_get::<_, i64>(1));
     Ok(Taken {
-        payer: Part::read(ways.payer, payer.0?, &payer.1?)?,
-        payee: Part::read(ways.payee, payee.0?, &payee.1?)?,
+        payer: Part::read(ways.payer, payer.0, &payer.1)?,
+        payee: Part::read(ways.payee, payee.0, &payee.1)?,
         known,
         created_ms: numbers.first().map_or(Ok(0), |row| instant(row, 0))?,
         numbers: [number(1)?, number(2)?],
