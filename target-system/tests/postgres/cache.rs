@@ -5,7 +5,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::own::{assert_sound, command, server};
@@ -465,9 +464,9 @@ fn trouble(redis: &mut Redis, way: &Way, round: u32) {
         }
         1 => assert_eq!(redis.ask(&["FLUSHALL"]).as_deref(), Some("OK")),
         2 => {
-            redis.signal(Signal::STOP);
+            redis.stand_still(true);
             rest(1200);
-            redis.signal(Signal::CONT);
+            redis.stand_still(false);
         }
         3 => {
             way.cut(true);
