@@ -22,3 +22,8 @@ pub fn keep(service: &mut Command, folder: &Path) -> Kept {
 pub fn point(service: &mut Command, server: &Server) {
     service.args(["--store", "postgres"]).env("PAYMENTS_POSTGRES", server.url());
 }
+
+/// Sees to it that the files of what was kept are in `folder`.
+pub fn collect(kept: &Kept, folder: &Path) {
+    kept.copy_files(folder);
+}

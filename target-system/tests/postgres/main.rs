@@ -1,7 +1,7 @@
 //! The built service on a real Postgres server, from outside: what holds for the embedded store holds
 //! here, and what holds here alone.
 //!
-//! Each test starts a server of its own, from the binaries of Debian's package.
+//! Each test starts servers of its own: `place` says where.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
@@ -11,8 +11,11 @@ mod authorized;
 mod cache;
 #[path = "../service/collector.rs"]
 mod collector;
+mod contained;
+mod container;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
+mod installed;
 mod keeping;
 mod lapses;
 #[path = "../service/logins.rs"]
@@ -24,6 +27,7 @@ mod outage;
 mod own;
 #[path = "../service/ownership.rs"]
 mod ownership;
+mod place;
 mod queue;
 #[path = "../service/receiver.rs"]
 mod receiver;

@@ -6,25 +6,62 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What to do when there is none.
-const INSTALL: &str = "these tests need a NATS server: apt-get install nats-server";
+use rustix::process::{Pid, Signal, kill_process};
+use testcontainers::GenericImage;
 
-/// A running server with JetStream. It is killed when dropped.
-pub struct Nats {
-    store: PathBuf,
-    port: u16,
-    child: Option<Child>,
-}
+use crate::container::Container;
+use crate::place::{Kind, Place};
+
+/// What to do when there is none.
+const INSTALL: &str = "these tests need a Docker engine that has or gets nats:2.9, or a NATS server: \
+                       apt-get install nats-server";
+
+/// How often it is started, and for how long it is waited for each time.
+const STARTS: u32 = 20;
+const LOOKS: u32 = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Whom the server knows. The password is written as URLs write it.
 const USER: (&str, &str) = ("payments", "hunter2@nats");
 const USER_INFO: &str = "payments:hunter2%40nats";
 
+/// What every server is started with.
+const SETTINGS: [&str; 5] = ["-js", "--user", USER.0, "--pass", USER.1];
+
+/// A running server with JetStream. It is killed when dropped.
+pub struct Nats {
+    port: u16,
+    runs: Runs,
+}
+
+enum Runs {
+    Container(Container),
+    /// With the folder of its streams.
+    Installed(PathBuf, Option<Child>),
+}
+
 impl Nats {
-    /// A server whose files are in `folder`, which are made.
+    /// A server whose files are in `folder`, which are made, or in its container.
     pub fn start(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut nats = Self { store: folder.join("nats"), port, child: None };
+        match Kind::Nats.place() {
+            Place::Container => Self::contained(),
+            Place::Installed => {
+                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                Self::started(port, Runs::Installed(folder.join("nats"), None))
+            }
+        }
+    }
+
+    /// A server in a container.
+    pub fn contained() -> Self {
+        let (name, tag) = Kind::Nats.image();
+        let command = [&["-sd", "/streams"][..], &SETTINGS].concat();
+        let container = Container::start(&GenericImage::new(name, tag), 4222, &command);
+        Self::started(container.port, Runs::Container(container))
+    }
+
+    fn started(port: u16, runs: Runs) -> Self {
+        let mut nats = Self { port, runs };
         nats.restart();
         nats
     }
@@ -36,44 +73,64 @@ impl Nats {
 
     /// Ends the server without a chance to tidy up.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        match &mut self.runs {
+            Runs::Container(container) => container.kill(),
+            Runs::Installed(_, child) => {
+                if let Some(mut child) = child.take() {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                }
+            }
         }
     }
 
     /// Has the server stand still, or go on.
-    pub fn stand_still(&self, still: bool) {
-        use rustix::process::{Pid, Signal, kill_process};
-        let pid = self.child.as_ref().unwrap().id().try_into().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), if still { Signal::STOP } else { Signal::CONT }).unwrap();
+    pub fn stand_still(&mut self, still: bool) {
+        match &mut self.runs {
+            Runs::Container(container) => container.stand_still(still),
+            Runs::Installed(_, child) => {
+                let pid = Pid::from_raw(child.as_ref().unwrap().id().try_into().unwrap()).unwrap();
+                kill_process(pid, if still { Signal::STOP } else { Signal::CONT }).unwrap();
+            }
+        }
     }
 
     /// Starts it again on the same files, and waits until it takes connections.
     pub fn restart(&mut self) {
-        for _ in 0..20 {
-            let mut child = Command::new("nats-server")
-                .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js"])
-                .args(["--user", USER.0, "--pass", USER.1, "-sd"])
-                .arg(&self.store)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|_| panic!("{INSTALL}"));
-            for _ in 0..200 {
+        for _ in 0..STARTS {
+            let starts = match &mut self.runs {
+                Runs::Container(container) => container.restart(),
+                Runs::Installed(store, child) => {
+                    let mut nats = Command::new("nats-server");
+                    nats.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"])
+                        .arg(store)
+                        .args(SETTINGS);
+                    nats.stdout(Stdio::null()).stderr(Stdio::null());
+                    *child = Some(nats.spawn().unwrap_or_else(|_| panic!("{INSTALL}")));
+                    true
+                }
+            };
+            for _ in 0..LOOKS {
                 if self.greets() {
-                    self.child = Some(child);
                     return;
                 }
-                if child.try_wait().unwrap().is_some() {
+                if !starts || !self.lives() {
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(LOOK_EVERY);
             }
-            let _ = child.kill();
-            let _ = child.wait();
+            self.kill();
         }
         panic!("the server on port {} does not start", self.port);
+    }
+
+    fn lives(&mut self) -> bool {
+        match &mut self.runs {
+            Runs::Container(container) => container.lives(),
+            Runs::Installed(_, child) => {
+                child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+            }
+        }
     }
 
     fn greets(&self) -> bool {
@@ -86,6 +143,8 @@ impl Nats {
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        self.kill();
+        if matches!(self.runs, Runs::Installed(..)) {
+            self.kill();
+        }
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::process::Signal;
 
 use crate::cache::{L1_HITS, as_of, caching, is_open, open, pay, servers};
 use crate::lapses::{TRIES, undisturbed};
@@ -212,9 +211,9 @@ fn trouble(redis: &mut Redis, way: &Way, round: u32) {
         }
         1 => assert_eq!(redis.ask(&["FLUSHALL"]).as_deref(), Some("OK")),
         2 => {
-            redis.signal(Signal::STOP);
+            redis.stand_still(true);
             rest(1200);
-            redis.signal(Signal::CONT);
+            redis.stand_still(false);
         }
         3 => {
             way.cut(true);

@@ -8,23 +8,61 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use redis::Value;
 use rustix::process::{Pid, Signal, kill_process};
+use testcontainers::GenericImage;
+
+use crate::container::Container;
+use crate::place::{Kind, Place};
+use crate::support::wait_for;
 
 /// What to do when there is none.
-const INSTALL: &str = "these tests need Redis 6 or newer: apt-get install redis-server";
+const INSTALL: &str = "these tests need a Docker engine that has or gets redis:7-bookworm, or Redis 6 or newer: \
+                       apt-get install redis-server";
+
+/// How long it may take to be spoken to.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What every server is started with: it saves when it is told to.
+const SETTINGS: [&str; 6] = ["--save", "", "--appendonly", "no", "--dbfilename", "saved.rdb"];
 
 /// A running server. It is killed when dropped.
 pub struct Redis {
-    folder: PathBuf,
     pub port: u16,
-    child: Option<Child>,
+    runs: Runs,
+}
+
+enum Runs {
+    Container(Container),
+    /// With the folder of what it saves.
+    Installed(PathBuf, Option<Child>),
 }
 
 impl Redis {
-    /// A server whose files, if it saves any, are in `folder`.
+    /// A server whose files, if it saves any, are in `folder`, or in its container.
     pub fn start(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut redis = Self { folder: folder.to_owned(), port, child: None };
+        match Kind::Redis.place() {
+            Place::Container => Self::contained(),
+            Place::Installed => {
+                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                Self::started(port, Runs::Installed(folder.to_owned(), None))
+            }
+        }
+    }
+
+    /// A server in a container.
+    pub fn contained() -> Self {
+        let (name, tag) = Kind::Redis.image();
+        let open = ["redis-server", "--protected-mode", "no", "--dir", "/tmp"];
+        let command = [&open[..], &SETTINGS].concat();
+        let container = Container::start(&GenericImage::new(name, tag), 6379, &command);
+        Self::started(container.port, Runs::Container(container))
+    }
+
+    fn started(port: u16, runs: Runs) -> Self {
+        let mut redis = Self { port, runs };
         redis.restart();
         redis
     }
@@ -36,54 +74,71 @@ impl Redis {
 
     /// Starts it, with what it has saved, and waits until it answers.
     pub fn restart(&mut self) {
-        let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .args(["--dbfilename", "saved.rdb", "--dir"])
-            .arg(&self.folder)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|_| panic!("{INSTALL}"));
-        self.child = Some(child);
-        crate::support::wait_for("Redis answers", || self.ask(&["PING"]).as_deref() == Some("PONG"));
+        match &mut self.runs {
+            Runs::Container(container) => wait_for("Redis starts", || container.restart()),
+            Runs::Installed(folder, child) => {
+                let mut redis = Command::new("redis-server");
+                redis.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]);
+                redis.arg(folder).args(SETTINGS).stdout(Stdio::null());
+                *child = Some(redis.spawn().unwrap_or_else(|_| panic!("{INSTALL}")));
+            }
+        }
+        wait_for("Redis answers", || self.ask(&["PING"]).as_deref() == Some("PONG"));
     }
 
     /// Ends the server without a chance to tidy up.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        match &mut self.runs {
+            Runs::Container(container) => container.kill(),
+            Runs::Installed(_, child) => {
+                if let Some(mut child) = child.take() {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                }
+            }
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().unwrap().id();
-        kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+    /// Has the server stand still, or go on.
+    pub fn stand_still(&mut self, still: bool) {
+        match &mut self.runs {
+            Runs::Container(container) => container.stand_still(still),
+            Runs::Installed(_, child) => {
+                let pid = Pid::from_raw(child.as_ref().unwrap().id().try_into().unwrap()).unwrap();
+                kill_process(pid, if still { Signal::STOP } else { Signal::CONT }).unwrap();
+            }
+        }
     }
 
-    /// What the server says to `command`; `None` when it says nothing.
+    /// What the server says to `command`, a list in lines; `None` when it says nothing, or an error.
     pub fn ask(&self, command: &[&str]) -> Option<String> {
-        let cli = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(command)
-            .stderr(Stdio::null())
-            .output()
-            .unwrap_or_else(|_| panic!("{INSTALL}"));
-        cli.status.success().then(|| String::from_utf8(cli.stdout).unwrap().trim().to_owned())
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection_with_timeout(CONNECT).ok()?;
+        connection.set_read_timeout(Some(ANSWER)).unwrap();
+        let mut asked = redis::cmd(command[0]);
+        command[1..].iter().for_each(|part| {
+            asked.arg(*part);
+        });
+        asked.query(&mut connection).ok().map(|said| text(&said))
+    }
+}
+
+fn text(said: &Value) -> String {
+    match said {
+        Value::Okay => "OK".to_owned(),
+        Value::SimpleString(text) => text.clone(),
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Array(all) => all.iter().map(text).collect::<Vec<_>>().join("\n"),
+        other => format!("{other:?}"),
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.kill();
+        if matches!(self.runs, Runs::Installed(..)) {
+            self.kill();
+        }
     }
 }
 

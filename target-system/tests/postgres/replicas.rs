@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::lapses::undisturbed;
@@ -172,7 +171,7 @@ fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
 
 #[test]
 fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
-    let (_folders, primary, [first, mut second]) = replicated();
+    let (_folders, primary, [mut first, mut second]) = replicated();
     let service = Service::launch(&mut reading(&primary, &[&first, &second], "1000"));
     service.wait_until("both are used", |h| used(h) == [true, true]);
     let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -201,13 +200,13 @@ fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
         let read_on = &read_on;
         let reading: Vec<_> = (1..5).map(|account| s.spawn(move || read_on(account))).collect();
         goes_on();
-        first.signal(Signal::STOP);
+        first.stand_still(true);
         service.wait_until("one is left out", |h| used(h) == [false, true]);
         goes_on();
         second.kill();
         service.wait_until("both are left out", |h| used(h) == [false, false]);
         goes_on();
-        first.signal(Signal::CONT);
+        first.stand_still(false);
         second.restart();
         service.wait_until("both are used again", |h| used(h) == [true, true]);
         let before = figure(&service, FROM_REPLICA);

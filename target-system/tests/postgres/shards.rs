@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use serde_json::Value;
 
 use crate::nats::Nats;
-use crate::own::{assert_sound, command, server};
+use crate::own::{SetAtEnd, assert_sound, command, server};
 use crate::receiver::Receiver;
 use crate::redis::Redis;
 use crate::replicas::figure;
 use crate::server::{Held, Server};
 use crate::stack::Worker;
-use crate::support::{Client, Reply, Service, SetAtEnd, TOKEN, wait_for};
+use crate::support::{Client, Reply, Service, TOKEN, wait_for};
 
 /// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
 pub struct Pair {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::own::assert_sound;
+use crate::own::{SetAtEnd, assert_sound};
 use crate::replicas::figure;
 use crate::shards::{Pair, balance};
-use crate::support::{Service, SetAtEnd, wait_for};
+use crate::support::{Service, wait_for};
 
 #[test]
 fn a_payment_whose_process_is_killed_half_way_arrives_by_another_one() {

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -181,15 +180,6 @@ impl Drop for Service {
 }
 
 /// Asks until `holds`, a hundred times a second at most.
-/// Sets what it has when it goes, also when a test fails: whoever goes on until then ends.
-pub struct SetAtEnd<'a>(pub &'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
     let tick = Duration::from_millis(10);
     for _ in 0..PATIENCE.as_millis() / tick.as_millis() {
