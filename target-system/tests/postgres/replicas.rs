@@ -161,7 +161,7 @@ fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
     let mut rounds = 0..5;
     assert!(rounds.any(|round| pay_while_it_stands_still(&services, &replica, round)));
     let (auth, mut there) = (format!("Bearer {TOKEN}"), services[1].client());
-    for wrong in ["", "-1", "x", "99999999999999999999"] {
+    for wrong in ["", "-1", "x", "9223372036854775808", "99999999999999999999"] {
         let headers = [("Authorization", auth.as_str()), ("Min-Seq", wrong)];
         let refused = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"");
         assert_eq!((refused.status, refused.param().as_str()), (400, "Min-Seq"), "{wrong}");
