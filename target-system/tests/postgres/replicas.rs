@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::lapses::undisturbed;
 use crate::own::{assert_sound, command, server};
 use crate::server::Server;
-use crate::support::{Client, Service, TOKEN, wait_for};
+use crate::support::{Client, Ends, Service, TOKEN, wait_for};
 
 /// A primary and `N` replicas of it.
 fn replicated<const N: usize>() -> (Vec<tempfile::TempDir>, Server, [Server; N]) {
@@ -198,6 +198,7 @@ fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
         wait_for("reads go on", || answered.load(Relaxed) > before + 50);
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         let read_on = &read_on;
         let reading: Vec<_> = (1..5).map(|account| s.spawn(move || read_on(account))).collect();
         goes_on();
