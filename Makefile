@@ -16,10 +16,12 @@ check:
 test: servers
 	cargo test --workspace --locked
 
-# The reference service, asked everything that its OpenAPI allows and much that it does not: half a minute. Needs Python.
-fuzz-api:
+# The reference service, asked everything that its OpenAPI allows and much that it does not, on both of its
+# stores: a minute. Needs Python.
+fuzz-api: servers
 	cargo build -p payments --locked
 	target-system/tests/fuzz-api.sh
+	target-system/tests/fuzz-api.sh --store postgres
 
 # The servers that the tests start: Debian's packages, when they are missing and this is root.
 servers:

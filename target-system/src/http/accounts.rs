@@ -98,7 +98,8 @@ pub fn seen(headers: &HeaderMap) -> Result<u64, Problem> {
     const NAME: &str = "Min-Seq";
     let Some(value) = headers.get(NAME) else { return Ok(0) };
     let seq = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    seq.and_then(|text| text.parse().ok()).ok_or_else(|| {
+    // Numbers of payments are those that an `i64` holds.
+    seq.and_then(|text| text.parse::<i64>().ok()).map(i64::unsigned_abs).ok_or_else(|| {
         Problem::invalid("parameter_invalid", NAME, format!("`{NAME}` is the number of a payment"))
     })
 }

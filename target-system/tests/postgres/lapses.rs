@@ -38,7 +38,13 @@ pub fn left_alone<T>(services: &[&Service], attempt: impl FnOnce() -> T) -> Opti
     }
     let before = lapses();
     let came = attempt();
-    (lapses() == before).then_some(came)
+    let after = lapses();
+    for (before, after) in before.iter().zip(&after) {
+        for ((name, before), after) in LAPSES.iter().zip(before).zip(after).filter(|((_, b), a)| b != a) {
+            eprintln!("not left alone: {name} was {before} and is {after}");
+        }
+    }
+    (after == before).then_some(came)
 }
 
 /// The same of the first attempt that was left alone; each is given its number, from 1.

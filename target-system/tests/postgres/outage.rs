@@ -10,7 +10,7 @@ use crate::lapses::{TRIES, undisturbed};
 use crate::own::{assert_sound, command};
 use crate::redis::{Redis, Way};
 use crate::replicas::figure;
-use crate::support::{Service, wait_for};
+use crate::support::{Ends, Service, wait_for};
 
 #[test]
 fn a_process_that_redis_cannot_be_reached_from_changes_what_others_show() {
@@ -82,6 +82,7 @@ fn a_database_that_is_killed_leaves_no_old_balance_behind() {
         }
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         let pay_on = &pay_on;
         let paying: Vec<_> = (1..4).map(|worker| s.spawn(move || pay_on(worker))).collect();
         for _ in 0..2 {
@@ -290,6 +291,7 @@ fn no_balance_is_older_than_an_acknowledged_payment_whatever_becomes_of_redis() 
         }
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         let go_on = &go_on;
         let going: Vec<_> = (0..6).map(|worker| s.spawn(move || go_on(worker))).collect();
         for round in 0..9 {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::keeping::point;
 use crate::server::Server;
-use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
+use crate::support::{ADMIN_TOKEN, Ends, Service, TOKEN, wait_for};
 
 /// A further process on `server`.
 pub fn beside(server: &Server, args: &[&str]) -> Service {
@@ -270,6 +270,7 @@ pub fn outlast_kills(server: &mut Server, service: &Service, order: impl Fn(u32)
         seen
     };
     let seen: Vec<(String, String)> = std::thread::scope(|s| {
+        let _ends = Ends(&over);
         let pay_on = &pay_on;
         let paying: Vec<_> = (0..4).map(|c| s.spawn(move || pay_on(c))).collect();
         for round in 0..3 {

@@ -13,7 +13,7 @@ use crate::keeping::point;
 use crate::lapses::TRIES;
 use crate::receiver::{Delivery, Receiver};
 use crate::stack::{Gate, NATS, Stack, Worker, pay, pay_until};
-use crate::support::{ADMIN_TOKEN, Service, TOKEN, wait_for};
+use crate::support::{ADMIN_TOKEN, Ends, Service, TOKEN, wait_for};
 
 #[test]
 fn every_payment_is_told_once_and_nothing_stays_behind() {
@@ -51,6 +51,7 @@ fn payments_go_on_while_nats_is_away_and_all_of_them_are_told_afterwards() {
         wait_for("payments go on", || paid.load(Relaxed) > before + n);
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         s.spawn(|| pay_until(&over, &paid, || service.listening));
         for round in 0..3 {
             more(100);
@@ -83,6 +84,7 @@ fn a_queue_that_stands_still_and_a_database_that_is_killed_lose_no_notice() {
         wait_for("payments go on", || paid.load(Relaxed) > before + n);
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         s.spawn(|| pay_until(&over, &paid, || service.listening));
         more(50);
         stack.nats.stand_still(true);
@@ -110,6 +112,7 @@ fn a_service_killed_between_publishing_and_deleting_loses_no_notice() {
     let listening = || service.lock().unwrap().as_ref().unwrap().listening;
     let mut repeated = 0;
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         s.spawn(|| pay_until(&over, &paid, listening));
         for _ in 0..8 {
             let before = paid.load(Relaxed);

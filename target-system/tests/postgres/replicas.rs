@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::lapses::undisturbed;
 use crate::own::{assert_sound, command, server};
 use crate::server::Server;
-use crate::support::{Client, Service, TOKEN, wait_for};
+use crate::support::{Client, Ends, Service, TOKEN, wait_for};
 
 /// A primary and `N` replicas of it.
 fn replicated<const N: usize>() -> (Vec<tempfile::TempDir>, Server, [Server; N]) {
@@ -160,7 +160,7 @@ fn what_was_paid_is_read_although_the_replica_has_not_got_it() {
     let mut rounds = 0..5;
     assert!(rounds.any(|round| pay_while_it_stands_still(&services, &replica, round)));
     let (auth, mut there) = (format!("Bearer {TOKEN}"), services[1].client());
-    for wrong in ["", "-1", "x", "99999999999999999999"] {
+    for wrong in ["", "-1", "x", "9223372036854775808", "99999999999999999999"] {
         let headers = [("Authorization", auth.as_str()), ("Min-Seq", wrong)];
         let refused = there.send("GET", "/v1/accounts/acc_00000001/balance", &headers, b"");
         assert_eq!((refused.status, refused.param().as_str()), (400, "Min-Seq"), "{wrong}");
@@ -197,6 +197,7 @@ fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
         wait_for("reads go on", || answered.load(Relaxed) > before + 50);
     };
     std::thread::scope(|s| {
+        let _ends = Ends(&over);
         let read_on = &read_on;
         let reading: Vec<_> = (1..5).map(|account| s.spawn(move || read_on(account))).collect();
         goes_on();

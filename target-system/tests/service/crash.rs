@@ -21,6 +21,15 @@ struct Seen {
     sent: Vec<String>,
 }
 
+/// Is killed when this is dropped.
+struct Dies<'a>(&'a Service);
+
+impl Drop for Dies<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::KILL);
+    }
+}
+
 fn load(service: &Service, round: u32, connection: u32, acknowledged: &AtomicU64) -> Seen {
     let mut client = service.client();
     let mut seen = Seen::default();
@@ -64,9 +73,12 @@ fn every_acknowledged_payment_survives_once_and_none_is_invented() {
                     s.spawn(move || load(service, round, c, acknowledged))
                 })
                 .collect();
-            wait_for("enough is acknowledged", || acknowledged.load(Relaxed) >= ACKNOWLEDGED_PER_ROUND);
-            // In the middle of whatever the six are waiting for.
-            service.signal(Signal::KILL);
+            // In the middle of whatever the six are waiting for; also when nothing goes on any more.
+            let dies = Dies(&service);
+            for enough in (0..=ACKNOWLEDGED_PER_ROUND).step_by(50) {
+                wait_for("payments go on", || acknowledged.load(Relaxed) >= enough);
+            }
+            drop(dies);
             for seen in connections.into_iter().map(|c| c.join().unwrap()) {
                 all.acknowledged.extend(seen.acknowledged);
                 all.sent.extend(seen.sent);

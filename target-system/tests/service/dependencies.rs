@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use squall_record::clock::Clock;
 
 use crate::roles::{Role, Wire, figure};
-use crate::support::{Reply, Service, command, wait_for};
+use crate::support::{Ends, Reply, Service, command, wait_for};
 
 const PAYMENT: &str = r#"{"from":"acc_00000001","to":"acc_00000002","amount":1250,"currency":"EUR"}"#;
 const AT_ONCE: [&str; 2] = ["--median-ms", "0"];
@@ -67,15 +67,6 @@ fn load(
             .collect();
         paying.into_iter().flat_map(|p| p.join().unwrap()).collect()
     })
-}
-
-/// Ends a load when it is dropped: also when the test fails, which would wait for it otherwise.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 /// Every payment that was acknowledged is there, once, and no other.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -189,6 +190,15 @@ pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
         std::thread::sleep(tick);
     }
     panic!("waited in vain: {what}");
+}
+
+/// Ends a load when it is dropped: also when the test fails, which would wait for it otherwise.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// An answer.
