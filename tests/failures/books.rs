@@ -16,7 +16,10 @@ use squall_scenarios::template::Values;
 use crate::stack::Stack;
 
 /// How many look payments up at once.
-const READERS: usize = 4;
+const READERS: usize = 16;
+
+/// How many payments without an answer are asked for again: a minute without the network leaves thousands.
+const ASKED_AGAIN: usize = 2000;
 
 /// What a run left behind.
 pub struct Books {
@@ -41,17 +44,17 @@ impl Books {
         Self { ops: folder.ops().unwrap(), content: Content::new(&plan) }
     }
 
-    /// Looks every payment up by its key, asks again for those whose fate the client does not know, and holds
+    /// Looks every payment up by its key, asks again for [`ASKED_AGAIN`] of those whose fate the client does not know, and holds
     /// the ledger's growth since `before` against it: nothing lost, nothing twice, nothing else.
     pub fn settle(&self, stack: &Stack, before: &Value) -> Settled {
         let (next, ids, moved) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()), Mutex::new(0_i128));
-        let unknown_paid = AtomicUsize::new(0);
+        let (unknown_paid, asked_again) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|s| {
             for _ in 0..READERS {
                 s.spawn(|| {
                     while let Some(op) = self.ops.get(next.fetch_add(1, Relaxed)) {
                         let values = self.content.values(op.index);
-                        let found = self.found(stack, op, &values, &unknown_paid);
+                        let found = self.found(stack, op, &values, (&unknown_paid, &asked_again));
                         let Some(id) = found else { continue };
                         assert!(ids.lock().unwrap().insert(id.clone()), "{id} is the payment of two keys");
                         *moved.lock().unwrap() += i128::from(values.amount);
@@ -74,7 +77,13 @@ impl Books {
     }
 
     /// The id of what was paid for this attempt, in the end.
-    fn found(&self, stack: &Stack, op: &Op, v: &Values, unknown_paid: &AtomicUsize) -> Option<String> {
+    fn found(
+        &self,
+        stack: &Stack,
+        op: &Op,
+        v: &Values,
+        (unknown_paid, asked_again): (&AtomicUsize, &AtomicUsize),
+    ) -> Option<String> {
         let key = format!("{:032x}", v.key);
         let path = format!("/v1/payments?idempotency_key={key}");
         let (status, mut payment) = stack.get(&path);
@@ -88,7 +97,8 @@ impl Books {
                 unknown_paid.fetch_add(usize::from(is_paid), Relaxed);
             }
         }
-        if matches!(op.outcome, Outcome::Failed(_) | Outcome::Shed) {
+        let unknown = matches!(op.outcome, Outcome::Failed(_) | Outcome::Shed);
+        if unknown && asked_again.fetch_add(1, Relaxed) < ASKED_AGAIN {
             let body = format!(
                 r#"{{"from":"acc_{:08}","to":"acc_{:08}","amount":{},"currency":"EUR"}}"#,
                 v.account, v.other, v.amount

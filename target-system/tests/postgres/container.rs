@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const TRIES: u32 = 5;
 /// A container, running or not.
 pub struct Container {
     /// `None` once it is removed.
-    running: Option<ContainerAsync<GenericImage>>,
+    running: Option<Box<ContainerAsync<GenericImage>>>,
     /// Where it listens, on loopback: the same after a restart.
     pub port: u16,
     paused: bool,
@@ -53,7 +53,7 @@ impl Container {
                         Some(HashMap::from([(format!("{inner}/tcp"), Some(vec![binding.clone()]))]));
                 });
             match block_on(wanted.start()) {
-                Ok(running) => return Self { running: Some(running), port, paused: false },
+                Ok(running) => return Self { running: Some(Box::new(running)), port, paused: false },
                 Err(e) => last = Some(e),
             }
         }
@@ -156,7 +156,7 @@ fn ours() -> &'static str {
 /// Starts whoever removes this process's containers when it is gone, however it went: its standard input ends with
 /// this process, and a signal to this process's group does not reach it.
 fn reaper() {
-    static REAPER: OnceLock<ChildStdin> = OnceLock::new();
+    static REAPER: OnceLock<Child> = OnceLock::new();
     REAPER.get_or_init(|| {
         let script = format!(
             "cat; docker ps --all --quiet --filter label={LABEL}={} | xargs --no-run-if-empty docker rm --force --volumes",
@@ -164,7 +164,6 @@ fn reaper() {
         );
         let mut sh = Command::new("sh");
         sh.args(["-c", &script]).process_group(0);
-        let child = sh.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        child.stdin.unwrap()
+        sh.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     });
 }
