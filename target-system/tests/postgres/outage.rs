@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-
 use crate::cache::{L1_HITS, as_of, caching, is_open, open, pay, servers};
 use crate::lapses::{TRIES, undisturbed};
 use crate::own::{assert_sound, command};

@@ -405,9 +405,9 @@ fn a_database_of_an_earlier_version_goes_on() {
          UPDATE accounts SET balance = 1000000 + CASE id WHEN 1 THEN -500 ELSE 500 END, last_seq = 1 WHERE id < 3;
          SELECT setval('account_ids', 3), nextval('payment_seqs');
          INSERT INTO payments VALUES (1, now(), 1, 2, 500, 'EUR');
-         INSERT INTO entries SELECT account, 1, created_at, amount, 1000000 + amount
-         FROM payments, (VALUES (1, -500), (2, 500)) AS v (account, amount);
-         INSERT INTO idempotency_keys SELECT 'service'::bytea || '\x00'::bytea || 'old'::bytea, 1, 2, 500, 'EUR', created_at, 1
+         INSERT INTO entries SELECT v.account, 1, p.created_at, v.amount, 1000000 + v.amount
+         FROM payments p, (VALUES (1, -500), (2, 500)) AS v (account, amount);
+         INSERT INTO idempotency_keys SELECT 'service'::bytea || '\\x00'::bytea || 'old'::bytea, 1, 2, 500, 'EUR', created_at, 1
          FROM payments;
          INSERT INTO outbox SELECT seq, created_at, payer, payee, amount, currency FROM payments",
     ];

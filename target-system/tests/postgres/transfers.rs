@@ -58,14 +58,17 @@ fn many_who_ask_at_once_for_a_payment_that_is_half_made_have_it_made_once() {
     // Nothing that waits is given up.
     let patient = ["--committers", "1", "--transaction-ms", "60000", "--request-timeout-ms", "60000"];
     let (dies, service) = (pair.serve(&[]), pair.serve(&patient));
-    let in_transit = || pair.sql("SELECT count(*) FROM transfers")[1].clone();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let wait_until = |n: &str| {
+        wait_for("a payee is waited for", || pair.servers[0].sql(waiting).as_deref() == Some(n));
+    };
     // The only one who commits there waits for another account. What waits behind that will be one transaction.
     let other = pair.hold(4);
     service.client().write_payment("other", 1, 4, 100);
-    wait_for("one payment waits", || in_transit() == "1");
+    wait_until("1");
     let held = pair.hold(2);
     dies.client().write_payment("k", 1, 2, 100);
-    wait_for("so does the other", || in_transit() == "2");
+    wait_until("2");
     dies.signal(Signal::KILL);
     drop(held);
     std::thread::scope(|s| {
