@@ -430,7 +430,8 @@ impl Columns {
         column(&self.currency, Currency::code)
     }
 
-    fn params<'c>(&'c self, currency: &'c Vec<&'c str>) -> [&'c (dyn ToSql + Sync); 5] {
+    /// As parameters of a statement, with [`currency`](Self::currency).
+    fn params<'c>(&'c self, currency: &'c (dyn ToSql + Sync)) -> [&'c (dyn ToSql + Sync); 5] {
         [&self.seq, &self.payer, &self.payee, &self.amount, currency]
     }
 }

@@ -54,7 +54,7 @@ impl Committer {
                     let took_ns = self.clock.now_ns() - began_ns;
                     self.count(&batch, &committed, took_ns);
                     for trace in batch.asked.iter().filter_map(|asked| asked.trace.as_deref()) {
-                        trace.committed(batch.len(), took_ns);
+                        trace.committed(batch.jobs(), took_ns);
                     }
                     // Claims of keys are dropped before anybody is told: a client that asks again at once is not in
                     // its own way.
@@ -62,7 +62,7 @@ impl Committer {
                     replies.committed(committed);
                 }
                 Err(error) => {
-                    tracing::error!(%error, jobs = batch.len(), "orders were not settled");
+                    tracing::error!(%error, jobs = batch.jobs(), "orders were not settled");
                     drop(batch);
                     replies.failed();
                 }

@@ -88,7 +88,7 @@ pub fn gather(jobs: impl Iterator<Item = Job>) -> (Batch, Replies) {
 
 impl Batch {
     /// How many jobs it is.
-    pub fn len(&self) -> usize {
+    pub fn jobs(&self) -> usize {
         self.asked.len() + self.credits.len() + self.registrations.len()
     }
 }

@@ -13,7 +13,7 @@ use crate::money::Currency;
 use crate::record::Order;
 
 /// The lock of the process that carries on what is stuck: `transit` in a number of its own.
-const TURN: i64 = 0x7472_616e_7369_74;
+const TURN: i64 = 0x0074_7261_6e73_6974;
 
 const REMOVE: &str = "DELETE FROM transfers WHERE seq = ANY($1)";
 

@@ -6,6 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Shards, reconcile};
 use crate::bank::{Audited, BankError};
+use crate::postgres::Postgres;
 
 impl Shards {
     /// Totals that must hold, and with the permit to `recount` whether every balance, entry, key and transfer does.
@@ -37,7 +38,7 @@ impl Shards {
                 // Nothing is on its way to or from nowhere.
                 Some(_) => together.currencies.values().filter(|sums| sums.in_transit != 0).count() as u64,
                 None => {
-                    let pools: Vec<_> = self.inner.all.iter().map(|database| database.pool()).collect();
+                    let pools: Vec<_> = self.inner.all.iter().map(Postgres::pool).collect();
                     reconcile::unmatched(&pools).await?
                 }
             };
