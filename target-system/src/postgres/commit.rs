@@ -4,7 +4,7 @@
 //! 2. Insert keys, payments, entries and notices, write the balances, `COMMIT`; ask who has cached what was
 //!    changed.
 //!
-//! In between every order is decided in memory ([`super::books`]), one after another, as the embedded ledger does. The
+//! In between every order is decided in memory (`books`), one after another, as the embedded ledger does. The
 //! statements of a round trip are sent together; the first that fails fails all behind it, the commit
 //! included.
 //!

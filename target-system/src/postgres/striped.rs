@@ -1,8 +1,8 @@
 //! One payment in one transaction, where balances are striped: what it holds of an account is one of its stripes.
 //!
-//! 1. [`PAY`], one statement and one round trip: it takes a stripe of each account that nobody holds, and that has
+//! 1. `PAY`, one statement and one round trip: it takes a stripe of each account that nobody holds, and that has
 //!    enough. Most payments are over then.
-//! 2. Whatever that leaves undone is decided here, in two round trips more ([`gather`]): it waits for a stripe when
+//! 2. Whatever that leaves undone is decided here, in two round trips more (`gather`): it waits for a stripe when
 //!    others hold all that would do, and when no stripe has enough it takes all of them, decides by what they hold
 //!    together, and lays that out anew. Declines and mistakes come this way too.
 //!

@@ -8,15 +8,15 @@
 //! 2. In the payee's: *on its way from the payer's database* − amount, payee + amount; once, however often it is asked.
 //! 3. It is acknowledged. The mark is removed, soon.
 //!
-//! What was marked and is not finished is carried on by [`recovery`], in any process. The second step is not refused:
-//! that the payee exists, holds the currency and has room is seen before the first ([`facts`]). `docs/decisions/0006-shards.md` says
+//! What was marked and is not finished is carried on by `recovery`, in any process. The second step is not refused:
+//! that the payee exists, holds the currency and has room is seen before the first (`facts`). `docs/decisions/0006-shards.md` says
 //! why it is no two-phase commit.
 //!
 //! * [`map`]: which database holds what.
 //! * [`args`]: the settings.
-//! * [`facts`]: what is known of payers and payees before a payment.
-//! * [`recovery`]: carries on what is stuck.
-//! * [`audit`], [`reconcile`]: whether the books of all are straight, and agree.
+//! * `facts`: what is known of payers and payees before a payment.
+//! * `recovery`: carries on what is stuck.
+//! * `audit`, `reconcile`: whether the books of all are straight, and agree.
 //! * [`metrics`]: what is said of each.
 
 pub mod args;
