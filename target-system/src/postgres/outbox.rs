@@ -58,14 +58,19 @@ pub async fn look(client: &Object) -> Result<Held, BankError> {
 /// # Errors
 /// When the database gives one.
 pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError> {
+    take(transaction, TURN).await
+}
+
+/// Takes the turn that the lock `turn` stands for until the transaction ends; `false` while another has it.
+pub(super) async fn take(transaction: &Transaction<'_>, turn: i64) -> Result<bool, BankError> {
     // A process that stands still loses its turn with its session.
-    let (limited, turn) = tokio::join!(
+    let (limited, taken) = tokio::join!(
         biased;
         transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '30s'"),
-        transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&TURN]),
+        async { transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&turn]).await },
     );
     limited?;
-    Ok(turn?.try_get(0)?)
+    Ok(taken?.try_get(0)?)
 }
 
 /// The oldest notices, `most` at most, with the numbers of their rows. Those of one account are in the order of its payments: numbers are

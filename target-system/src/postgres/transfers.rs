@@ -6,6 +6,7 @@ use deadpool_postgres::{Object, Pool, Transaction};
 use tokio::sync::mpsc;
 
 use super::job::Credit;
+use super::outbox;
 use super::rows::{self, instant};
 use crate::bank::BankError;
 use crate::limits::{TRANSFERS_AT_ONCE, TRANSFERS_COUNTED};
@@ -62,14 +63,7 @@ pub async fn count(connection: &Object) -> Result<i64, BankError> {
 /// # Errors
 /// When the database gives one.
 pub async fn take_turn(transaction: &Transaction<'_>) -> Result<bool, BankError> {
-    // A process that stands still loses its turn with its session.
-    let (limited, turn) = tokio::join!(
-        biased;
-        transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '30s'"),
-        transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&TURN]),
-    );
-    limited?;
-    Ok(turn?.try_get(0)?)
+    outbox::take(transaction, TURN).await
 }
 
 /// The oldest payments to one of `shards` behind `after` that are older than `patience`, and to which of them each goes.
