@@ -256,7 +256,8 @@ impl<'a> One<'a> {
                     places.pass(t);
                     t
                 }
-                Part::Hole(Placeholder::Amount, _) => "1",
+                // Padded, as it is sent: a digit before it is no JSON, and `11` would hide that.
+                Part::Hole(Placeholder::Amount, _) => " 1",
                 // No neighbour makes another value of it.
                 Part::Column(..) if places.here() == Place::JsonValue => "null",
                 Part::Column(..) | Part::Hole(..) => "a",
