@@ -39,7 +39,8 @@ use crate::points::Injected;
 /// about it anew.
 pub static ATTEMPT_HEADER: HeaderName = HeaderName::from_static("squall-attempt");
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// The header with a request's id.
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// What a fault decides about: the same for every attempt of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,6 +34,9 @@ const PAID: Request = Request { route: PAY_ROUTE, status: 201 };
 /// The route of payments, as a label.
 pub const PAY_ROUTE: &str = "POST /v1/payments";
 
+/// The route of balances, as a label.
+pub const BALANCE_ROUTE: &str = "GET /v1/accounts/{id}/balance";
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Whose {
     whose: &'static str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,15 +20,16 @@ use crate::auth::role::{Act, Caller};
 use crate::bank::{Held, NotOpened};
 use crate::ids::AccountId;
 use crate::ledger::Account;
+use crate::money;
 
 /// An account.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Account)]
-struct Shown<'a> {
+struct Shown {
     #[schema(pattern = "^acc_[0-9]{8}$")]
     id: String,
     #[schema(value_type = Currency)]
-    currency: &'a str,
+    currency: money::Currency,
     /// In minor units.
     opening_balance: i64,
     /// In minor units.
@@ -36,12 +37,12 @@ struct Shown<'a> {
 }
 
 /// What an account holds.
-#[derive(Serialize, ToSchema)]
-struct Balance<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Balance {
     #[schema(pattern = "^acc_[0-9]{8}$")]
     account: String,
     #[schema(value_type = Currency)]
-    currency: &'a str,
+    currency: money::Currency,
     /// In minor units.
     balance: i64,
     /// The payment up to which it is counted.
@@ -53,7 +54,7 @@ fn shown(status: StatusCode, id: AccountId, account: &Account) -> Response {
         status,
         &Shown {
             id: id.to_string(),
-            currency: account.currency.code(),
+            currency: account.currency,
             opening_balance: account.opening,
             balance: account.balance,
         },
@@ -90,17 +91,19 @@ pub async fn create(
     Ok(shown(StatusCode::CREATED, id, &account))
 }
 
-/// The last payment that a client says it has seen, in `Min-Seq`; 0 when it says nothing.
+/// Where a client says which payment it has seen.
+pub const MIN_SEQ: &str = "Min-Seq";
+
+/// The last payment that a client says it has seen, in [`MIN_SEQ`]; 0 when it says nothing.
 ///
 /// # Errors
 /// 400 when that is no number.
-pub fn seen(headers: &HeaderMap) -> Result<u64, Problem> {
-    const NAME: &str = "Min-Seq";
-    let Some(value) = headers.get(NAME) else { return Ok(0) };
-    let seq = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+pub fn seen(value: Option<&[u8]>) -> Result<u64, Problem> {
+    let Some(value) = value else { return Ok(0) };
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     // Numbers of payments are those that an `i64` holds.
-    seq.and_then(|text| text.parse::<i64>().ok()).map(i64::unsigned_abs).ok_or_else(|| {
-        Problem::invalid("parameter_invalid", NAME, format!("`{NAME}` is the number of a payment"))
+    digits.and_then(|text| text.parse::<i64>().ok()).map(i64::unsigned_abs).ok_or_else(|| {
+        Problem::invalid("parameter_invalid", MIN_SEQ, format!("`{MIN_SEQ}` is the number of a payment"))
     })
 }
 
@@ -108,11 +111,11 @@ async fn find(
     app: &App,
     caller: &Caller,
     id: &str,
-    headers: &HeaderMap,
+    min_seq: Option<&[u8]>,
 ) -> Result<(AccountId, Held), Problem> {
     let none = || Problem::missing("there is no such account");
     let id = AccountId::parse(id).filter(|id| caller.reads(*id)).ok_or_else(none)?;
-    let held = app.bank.account(id, seen(headers)?).await.map_err(unreadable)?;
+    let held = app.bank.account(id, seen(min_seq)?).await.map_err(unreadable)?;
     Ok((id, held.ok_or_else(none)?))
 }
 
@@ -142,7 +145,8 @@ pub async fn get(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, held) = find(&app, &caller, &id, &headers).await?;
+    let min_seq = headers.get(MIN_SEQ).map(HeaderValue::as_bytes);
+    let (id, held) = find(&app, &caller, &id, min_seq).await?;
     Ok(shown(StatusCode::OK, id, &held.account))
 }
 
@@ -172,12 +176,15 @@ pub async fn balance(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, Held { account, as_of_seq }) = find(&app, &caller, &id, &headers).await?;
-    let balance = Balance {
-        account: id.to_string(),
-        currency: account.currency.code(),
-        balance: account.balance,
-        as_of_seq,
-    };
-    Ok(render::value(StatusCode::OK, &balance))
+    let min_seq = headers.get(MIN_SEQ).map(HeaderValue::as_bytes);
+    Ok(render::value(StatusCode::OK, &holds(&app, &caller, &id, min_seq).await?))
+}
+
+/// What the account `id` holds, for `caller`, who has seen payment `min_seq`.
+///
+/// # Errors
+/// 404 when the caller has no such account, 400 when `min_seq` is no number.
+pub async fn holds(app: &App, caller: &Caller, id: &str, min_seq: Option<&[u8]>) -> Result<Balance, Problem> {
+    let (id, Held { account, as_of_seq }) = find(app, caller, id, min_seq).await?;
+    Ok(Balance { account: id.to_string(), currency: account.currency, balance: account.balance, as_of_seq })
 }

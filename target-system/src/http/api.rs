@@ -16,11 +16,11 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
 use hyper::Request;
 use hyper::body::Incoming;
-use squall_chaos::layer::{Chaos, ChaosLayer};
+use squall_chaos::layer::{Chaos, ChaosLayer, REQUEST_ID};
 use tower::{Layer as _, Service};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,11 +29,9 @@ use super::app::App;
 use super::problem::Problem;
 use super::{accounts, login, methods, openapi, payments, status};
 use crate::auth::role::Caller;
-use crate::metrics::PAY_ROUTE;
+use crate::metrics::{BALANCE_ROUTE, PAY_ROUTE};
 use crate::trace::RequestId;
 use crate::trace::context::Carried;
-
-static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Where a proxy says for whom it asks.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -224,9 +222,7 @@ pub fn route(method: &Method, path: &str) -> &'static str {
         ("GET", [Some("v1"), Some("payment_methods"), Some(_), None, _]) => "GET /v1/payment_methods/{id}",
         ("POST", [Some("v1"), Some("accounts"), None, ..]) => "POST /v1/accounts",
         ("GET", [Some("v1"), Some("accounts"), Some(_), None, _]) => "GET /v1/accounts/{id}",
-        ("GET", [Some("v1"), Some("accounts"), Some(_), Some("balance"), None]) => {
-            "GET /v1/accounts/{id}/balance"
-        }
+        ("GET", [Some("v1"), Some("accounts"), Some(_), Some("balance"), None]) => BALANCE_ROUTE,
         ("GET", [Some("v1"), Some("accounts"), Some(_), Some("payments"), None]) => {
             "GET /v1/accounts/{id}/payments"
         }

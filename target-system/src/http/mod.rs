@@ -4,7 +4,7 @@
 //!
 //! * [`accept`]: the accept loop, its limits, and the drain.
 //! * [`tls`]: what stands around a connection, when that is asked for.
-//! * [`express`]: the short way of a payment, past hyper.
+//! * [`express`]: the short way of a payment and of a balance, past hyper.
 //! * [`app`]: what every handler shares.
 //! * [`api`]: the routes; who may call them, how long they may take, what is counted.
 //! * [`rates`]: how many requests each caller has.

@@ -14,7 +14,7 @@ use squall_chaos::layer::Subject;
 use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
 
-use super::accounts::seen;
+use super::accounts::{MIN_SEQ, seen};
 use super::app::{App, permit};
 use super::body;
 use super::checkout;
@@ -388,7 +388,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let none = || Problem::missing("there is no such account");
     let account = AccountId::parse(&id).filter(|id| caller.reads(*id)).ok_or_else(none)?;
-    let seen = seen(&headers)?;
+    let seen = seen(headers.get(MIN_SEQ).map(HeaderValue::as_bytes))?;
     app.bank.account(account, 0).await.map_err(unreadable)?.ok_or_else(none)?;
     let Query(page) = query.map_err(|e| Problem::invalid("parameter_unknown", "query", e.body_text()))?;
     let limit = match page.limit {

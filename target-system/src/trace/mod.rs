@@ -26,6 +26,15 @@ use span::{Span, SpanKind, Trace};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(pub u128);
 
+impl RequestId {
+    /// What no other request of the process has.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "req_{:020x}", self.0)

@@ -158,10 +158,12 @@ fn a_connection_that_pays_can_ask_for_anything_else_and_go_on() {
     let service = Service::start(&[]);
     let mut c = service.client();
     // The short way, then hyper's for the rest of the connection's life: the answers are alike.
+    let balance_short = c.get("/v1/accounts/acc_00000003/balance");
     let short = c.pay("k1", 1, 2, 100);
     let replayed_short = c.pay("k1", 1, 2, 100);
     let declined_short = c.pay("k2", 1, 2, 9_999_999);
-    assert_eq!(c.get("/v1/accounts/acc_00000001/balance").status, 200);
+    assert_eq!(c.get("/livez").status, 200);
+    let balance_long = c.get("/v1/accounts/acc_00000003/balance");
     let long = c.pay("k3", 1, 2, 100);
     let replayed_long = c.pay("k3", 1, 2, 100);
     let declined_long = c.pay("k4", 1, 2, 9_999_999);
@@ -170,18 +172,27 @@ fn a_connection_that_pays_can_ask_for_anything_else_and_go_on() {
         names.sort();
         names
     };
-    for (a, b) in [(&short, &long), (&replayed_short, &replayed_long), (&declined_short, &declined_long)] {
+    for (a, b) in [
+        (&balance_short, &balance_long),
+        (&short, &long),
+        (&replayed_short, &replayed_long),
+        (&declined_short, &declined_long),
+    ] {
         assert_eq!((a.status, names(a)), (b.status, names(b)));
         assert_eq!(a.header("content-type"), b.header("content-type"));
         assert_eq!(a.header("request-id").map(str::len), b.header("request-id").map(str::len));
         assert_ne!(a.header("request-id"), b.header("request-id"));
+    }
+    for field in ["account", "currency", "balance"] {
+        assert_eq!(balance_short.json()[field], balance_long.json()[field], "{field}");
     }
     assert_eq!(short.json()["seq"], 1);
     assert_eq!(replayed_short.json(), short.json());
     assert_eq!(declined_short.status, 402);
     let metrics = c.get("/metrics").body;
     let paid = r#"http_requests_total{route="POST /v1/payments",status="201"} 4"#;
-    assert!(metrics.contains(paid), "both ways are counted alike: {metrics}");
+    let shown = r#"http_requests_total{route="GET /v1/accounts/{id}/balance",status="200"} 2"#;
+    assert!(metrics.contains(paid) && metrics.contains(shown), "both ways are counted alike: {metrics}");
 }
 
 #[test]
@@ -205,6 +216,11 @@ fn asked(kind: u8, nth: usize, lane: &str) -> String {
         format!(
             "POST /v1/payments HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: {key}\r\n\
              {headers}Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let balance = |account: &str, headers: &str| {
+        format!(
+            "GET /v1/accounts/{account}/balance HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {TOKEN}\r\n{headers}\r\n"
         )
     };
     let order = |amount: i64| {
@@ -233,6 +249,12 @@ fn asked(kind: u8, nth: usize, lane: &str) -> String {
                 .collect()
         }
         12 => pay(&key, "", &order(100)).replace("/v1/payments HTTP", "/v1/payments?x=1 HTTP"),
+        14 => balance("acc_00000001", ""),
+        15 => balance("acc_00000001", "Min-Seq: none\r\n"),
+        16 => balance("acc_00099999", "Min-Seq: none\r\n"),
+        17 => balance("nonsense", ""),
+        18 => balance("acc_00000002", "").replace(TOKEN, "wrong-token-0000"),
+        19 => balance("acc_00000002", "Content-Length: 2\r\n") + "{}",
         _ => pay(&key, "Connection: close\r\n", &order(100)),
     }
 }
@@ -242,7 +264,11 @@ fn both_ways_answer_alike_whatever_is_asked_and_however_it_is_cut() {
     let service = Service::start(&[]);
     let case = Cell::new(0);
     // What is asked in a row, whether the last closes the connection, and where the bytes are cut.
-    let streams = (vec(0u8..13, 1..6), any::<bool>(), vec(any::<Index>(), 0..3));
+    let streams = (
+        vec((0u8..20).prop_filter("closes", |kind| *kind != 13), 1..6),
+        any::<bool>(),
+        vec(any::<Index>(), 0..3),
+    );
     let mut runner = TestRunner::new(Config::with_cases(96));
     let compared = runner.run(&streams, |(kinds, closes, cuts)| {
         case.set(case.get() + 1);
@@ -271,7 +297,11 @@ fn both_ways_answer_alike_whatever_is_asked_and_however_it_is_cut() {
             let answers: Vec<_> = kinds
                 .iter()
                 .map_while(|_| c.read().ok())
-                .map(|r| (r.status, r.header("idempotent-replayed").map(str::to_owned), r.code()))
+                .map(|r| {
+                    // Both lanes pay between the same accounts: how much is left is not compared, but whose it is.
+                    let shown = r.body.contains("as_of_seq").then(|| r.json()["account"].clone());
+                    (r.status, r.header("idempotent-replayed").map(str::to_owned), r.code(), shown)
+                })
                 .collect();
             (answers, closes.then(|| c.stream.read(&mut [0]).unwrap()))
         };
@@ -281,6 +311,34 @@ fn both_ways_answer_alike_whatever_is_asked_and_however_it_is_cut() {
         Ok(())
     });
     compared.unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_balance_behind_a_payment_on_the_wire_shows_it() {
+    let service = Service::start(&["--commit-interval-us", "20000"]);
+    let mut c = service.client();
+    let before = c.get("/v1/accounts/acc_00000001/balance").json();
+    // The one that waits for its commit is not the first of them.
+    let stream: String = (0..2).map(|nth| asked(0, nth, "wire")).collect();
+    let ask = asked(14, 0, "");
+    c.stream.write_all(format!("{ask}{stream}{ask}").as_bytes()).unwrap();
+    let answers = [(); 4].map(|()| c.read().unwrap());
+    assert_eq!(answers.each_ref().map(|r| r.status), [200, 201, 201, 200]);
+    assert_eq!(answers[0].json(), before);
+    let after = answers[3].json();
+    assert_eq!(after["balance"], before["balance"].as_i64().unwrap() - 200);
+    assert_eq!(after["as_of_seq"], 2);
+}
+
+#[test]
+fn a_fault_for_some_requests_hits_some_balances() {
+    let service = Service::start(&[]);
+    let half = r#"{"fault":{"name":"half","point":"api","effect":{"kind":"error","status":500},"fraction":0.5},"ttl_ms":60000,"seed":7}"#;
+    assert_eq!(service.administer("POST", "/admin/faults", half).status, 201);
+    let mut c = service.client();
+    let failed = (0..64).filter(|_| c.get("/v1/accounts/acc_00000001/balance").status == 500).count();
+    // None or all of 64, though each is as likely as the other: once in 2^63.
+    assert!((1..64).contains(&failed), "{failed}");
 }
 
 #[test]
