@@ -41,8 +41,8 @@ pub async fn snapshot(connection: &mut Client) -> Result<Transaction<'_>, BankEr
         .read_only(true)
         .start()
         .await?;
-    // Reading everything takes its time; the limit of a connection is meant for payments.
-    snapshot.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    // Reading everything takes its time; the limits of a connection are meant for payments.
+    snapshot.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on").await?;
     Ok(snapshot)
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
-use crate::own::{assert_sound, beside, command, outlast_kills, server};
+use crate::own::{assert_sound, beside, command, outlast_kills, pay_once_for_each_key, server};
 use crate::server::Server;
 use crate::support::{Reply, Service, wait_for};
 
@@ -255,38 +255,7 @@ fn payments_that_find_every_stripe_held_wait_for_one_each_and_gather_nothing() {
 fn processes_pay_once_for_each_key() {
     let (_folder, server) = server();
     let services = [beside(&server, STRIPED), beside(&server, STRIPED)];
-    let first_hand = AtomicU64::new(0);
-    let answers: Vec<Vec<(u16, String)>> = std::thread::scope(|s| {
-        let paying: Vec<_> = [&services[0], &services[1], &services[0], &services[1]]
-            .map(|service| {
-                let first_hand = &first_hand;
-                s.spawn(move || {
-                    let mut client = service.client();
-                    let pay = |n: u32| {
-                        let (from, to) = if n.is_multiple_of(2) { (1, 2 + n % 3) } else { (2 + n % 3, 1) };
-                        let amount = if n.is_multiple_of(10) { 105 } else { 1_000 };
-                        let reply = loop {
-                            let reply = client.pay(&format!("k{n}"), from, to, amount);
-                            if reply.status != 409 {
-                                break reply;
-                            }
-                        };
-                        let fresh = reply.header("idempotent-replayed").is_none();
-                        first_hand.fetch_add(u64::from(fresh), Relaxed);
-                        (reply.status, reply.body)
-                    };
-                    (0..150).map(pay).collect()
-                })
-            })
-            .into_iter()
-            .collect();
-        paying.into_iter().map(|t| t.join().unwrap()).collect()
-    });
-    assert_eq!(first_hand.load(Relaxed), 150);
-    for n in 0..150 {
-        assert_eq!(answers[0][n].0, if n % 10 == 0 { 402 } else { 201 });
-        assert!(answers.iter().all(|answer| answer[n] == answers[0][n]), "{n}");
-    }
+    pay_once_for_each_key(&services.each_ref());
     let audit = services[1].audit();
     assert_sound(&audit);
     assert_eq!((&audit["payments"], &audit["declines"]), (&135.into(), &15.into()));
