@@ -35,15 +35,6 @@ pub fn server() -> (tempfile::TempDir, Server) {
     (folder, server)
 }
 
-/// Sets what it has when it goes, also when a test fails: whoever goes on until then ends.
-pub struct SetAtEnd<'a>(pub &'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 pub fn assert_sound(audit: &Value) {
     assert_eq!((&audit["balanced"], &audit["recount"]["sound"]), (&true.into(), &true.into()), "{audit}");
 }

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use serde_json::Value;
 
 use crate::nats::Nats;
-use crate::own::{SetAtEnd, assert_sound, command, server};
+use crate::own::{assert_sound, command, server};
 use crate::receiver::Receiver;
 use crate::redis::Redis;
 use crate::replicas::figure;
 use crate::server::{Held, Server};
 use crate::stack::Worker;
-use crate::support::{Client, Reply, Service, TOKEN, wait_for};
+use crate::support::{Client, Ends, Reply, Service, TOKEN, wait_for};
 
 /// Two databases, each on a server of its own. By modulo, even accounts are in the first and odd ones in the second.
 pub struct Pair {
@@ -169,7 +169,7 @@ fn processes_pay_between_databases_once_for_each_key_while_the_books_are_read() 
     let (fresh, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let audits = AtomicU64::new(0);
     let answers: Vec<HashMap<u32, (u16, String)>> = std::thread::scope(|s| {
-        let _over = SetAtEnd(&over);
+        let _over = Ends(&over);
         let paying: Vec<_> = services
             .iter()
             .flat_map(|service| [service, service])

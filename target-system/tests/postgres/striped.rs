@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::own::{assert_sound, beside, command, outlast_kills, pay_once_for_each_key, server};
 use crate::server::Server;
-use crate::support::{Reply, Service, wait_for};
+use crate::support::{Client, Reply, Service, wait_for};
 
 const STRIPED: &[&str] = &["--strategy", "striped"];
 
@@ -16,37 +16,28 @@ fn balance(service: &Service, account: u32) -> i64 {
     reply.json()["balance"].as_i64().unwrap()
 }
 
-/// Locks the rows that `select` finds for as long as `meanwhile` takes.
-fn holding<T>(server: &Server, select: &str, meanwhile: impl FnOnce() -> T) -> T {
-    let hold = format!("BEGIN; {select} FOR UPDATE; SELECT pg_sleep(60); ROLLBACK");
-    let holds =
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND wait_event = 'PgSleep'";
-    std::thread::scope(|s| {
-        let held = s.spawn(|| server.sql(&hold));
-        wait_for("rows are locked", || server.sql(holds).is_some_and(|pid| !pid.is_empty()));
-        let done = meanwhile();
-        server.sql(&format!("SELECT pg_cancel_backend(pid) FROM ({holds}) AS h")).unwrap();
-        held.join().unwrap();
-        done
-    })
-}
+/// Locks the main row of the account that these tests are about.
+const MAIN: &str = "SELECT FROM accounts WHERE id = 1 FOR UPDATE";
 
 /// Has payments meet at `account`, so that its balance is divided.
 fn divide(server: &Server, service: &Service, account: u32) {
     let (divided, key) = (format!("divide-{account}"), format!("divided-{account}"));
-    let main = format!("SELECT FROM accounts WHERE id = {account}");
-    let paying = holding(server, &main, || {
-        let mut client = service.client();
-        client.write_payment(&divided, account, 10, 100);
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        wait_for("it waits for its account", || server.sql(waits).as_deref() == Some("1"));
-        client
-    });
-    let mut client = paying;
+    let held = server.hold(&format!("SELECT FROM accounts WHERE id = {account} FOR UPDATE"));
+    let mut client = service.client();
+    client.write_payment(&divided, account, 10, 100);
+    wait_until_waiting(server, 1);
+    drop(held);
     assert_eq!(client.read().unwrap().status, 201);
     assert_eq!(client.pay(&key, 10, account, 100).status, 201);
     let parts = format!("SELECT count(*) FROM account_stripes WHERE account = {account}");
     assert_eq!(server.sql(&parts).unwrap(), "15");
+}
+
+/// Waits until as many transactions wait for a lock.
+fn wait_until_waiting(server: &Server, transactions: u32) {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let all = Some(transactions.to_string());
+    wait_for("they wait for a lock", || server.sql(waits) == all);
 }
 
 fn assert_no_deadlocks(server: &Server) {
@@ -71,33 +62,17 @@ fn a_payment_takes_a_stripe_that_nobody_holds() {
     assert_eq!(server.sql("SELECT count(*) FROM account_stripes").unwrap(), "0");
     divide(&server, &service, 1);
     // What is held, others need not wait for: on neither side.
-    holding(&server, "SELECT FROM accounts WHERE id = 1", || {
-        assert_eq!(service.client().pay("from", 1, 3, 100).status, 201);
-        assert_eq!(service.client().pay("to", 3, 1, 200).status, 201);
-    });
-    holding(&server, "SELECT FROM account_stripes WHERE account = 1 AND stripe IN (1, 2)", || {
-        holding_main_too(&server, || {
-            assert_eq!(service.client().pay("third", 1, 3, 300).status, 201);
-        });
-    });
+    let main = server.hold(MAIN);
+    assert_eq!(service.client().pay("from", 1, 3, 100).status, 201);
+    assert_eq!(service.client().pay("to", 3, 1, 200).status, 201);
+    let two = server.hold("SELECT FROM account_stripes WHERE account = 1 AND stripe IN (1, 2) FOR UPDATE");
+    assert_eq!(service.client().pay("third", 1, 3, 300).status, 201);
+    drop((main, two));
     let taken = "SELECT e.amount, e.stripe FROM entries e JOIN idempotency_keys k USING (seq)
                  WHERE account = 1 AND encode(k.key, 'escape') ~ '(from|to|third)$' ORDER BY e.seq";
     assert_eq!(server.sql(taken).unwrap(), "-100|1\n200|1\n-300|3");
     assert_eq!(balance(&service, 1), 1_000_000 - 100 - 100 + 200 - 300);
     assert_sound(&service.audit());
-}
-
-fn holding_main_too(server: &Server, meanwhile: impl FnOnce()) {
-    // Another text than that of who holds already.
-    let hold = "BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE; SELECT pg_sleep(61); ROLLBACK";
-    let holds =
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(61)%' AND wait_event = 'PgSleep'";
-    std::thread::scope(|s| {
-        s.spawn(|| server.sql(hold));
-        wait_for("the main row is locked too", || server.sql(holds).is_some_and(|pid| !pid.is_empty()));
-        meanwhile();
-        server.sql(&format!("SELECT pg_cancel_backend(pid) FROM ({holds}) AS h")).unwrap();
-    });
 }
 
 #[test]
@@ -226,21 +201,18 @@ fn payments_that_find_every_stripe_held_wait_for_one_each_and_gather_nothing() {
     divide(&server, &services[0], 1);
     let moves = || server.sql("SELECT count(*) FROM stripe_moves").unwrap();
     let moved = moves();
-    let mut waiting = holding(&server, "SELECT FROM account_stripes WHERE account = 1", || {
-        let mut waiting = Vec::new();
-        holding_main_too(&server, || {
-            // No two of them meet at another account.
-            for n in 0..9 {
-                let mut client = services[n as usize % 2].client();
-                let (from, to) = if n < 5 { (1, 2 + n) } else { (2 + n, 1) };
-                client.write_payment(&format!("w{n}"), from, to, 100);
-                waiting.push(client);
-            }
-            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-            wait_for("all of them wait", || server.sql(waits).as_deref() == Some("9"));
-        });
-        waiting
-    });
+    let held = [MAIN, "SELECT FROM account_stripes WHERE account = 1 FOR UPDATE"].map(|all| server.hold(all));
+    // No two of them meet at another account.
+    let mut waiting: Vec<Client> = (0..9)
+        .map(|n| {
+            let mut client = services[n as usize % 2].client();
+            let (from, to) = if n < 5 { (1, 2 + n) } else { (2 + n, 1) };
+            client.write_payment(&format!("w{n}"), from, to, 100);
+            client
+        })
+        .collect();
+    wait_until_waiting(&server, 9);
+    drop(held);
     for client in &mut waiting {
         assert_eq!(client.read().unwrap().status, 201);
     }
@@ -293,9 +265,9 @@ fn an_audit_finds_what_was_changed_in_stripes() {
     let (_folder, server) = server();
     let service = beside(&server, STRIPED);
     divide(&server, &service, 1);
-    holding(&server, "SELECT FROM accounts WHERE id = 1", || {
-        assert_eq!(service.client().pay("k", 1, 3, 100).status, 201);
-    });
+    let held = server.hold(MAIN);
+    assert_eq!(service.client().pay("k", 1, 3, 100).status, 201);
+    drop(held);
     assert_sound(&service.audit());
     let in_stripe = "WHERE account = 1 AND stripe = 1";
     for (change, back, finding) in [

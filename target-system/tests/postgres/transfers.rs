@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::own::{SetAtEnd, assert_sound};
+use crate::own::assert_sound;
 use crate::replicas::figure;
 use crate::shards::{Pair, balance};
-use crate::support::{Service, wait_for};
+use crate::support::{Ends, Service, wait_for};
 
 #[test]
 fn a_payment_whose_process_is_killed_half_way_arrives_by_another_one() {
@@ -127,7 +127,7 @@ fn kills_of_processes_and_databases_lose_and_double_nothing() {
         wait_for("payments go on", || acknowledged.load(Relaxed) > before + than);
     };
     let seen: Vec<(String, String)> = std::thread::scope(|s| {
-        let _over = SetAtEnd(&over);
+        let _over = Ends(&over);
         let pay_on = &pay_on;
         let paying: Vec<_> = (0..4).map(|c| s.spawn(move || pay_on(c))).collect();
         for round in 0..4 {
