@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use tokio_postgres::config::TargetSessionAttrs;
 
 use crate::auth::args::SecurityArgs;
 use crate::auth::secret;
@@ -306,6 +307,12 @@ impl PostgresArgs {
             format!("{POSTGRES_VAR} is not set: name the database, postgres://user:password@host:5432/name")
         })?;
         let databases = divide(&urls, self.shard_by).with_context(|| POSTGRES_VAR.to_owned())?;
+        ensure!(
+            self.pool_min <= self.pool_max,
+            "--pool-min {} is above --pool-max {}: lower the one or raise the other",
+            self.pool_min,
+            self.pool_max
+        );
         let pool = PoolSettings {
             min: usize::from(self.pool_min),
             max: usize::from(self.pool_max),
@@ -341,11 +348,14 @@ impl PostgresArgs {
         cache.entries = cache.entries.div_ceil(databases.len() as u64);
         let settings = |((place, url), replicas): ((Place, &str), Option<&str>)| {
             let replicas = replicas
-                .map(|urls| args.replicas.settings(urls, pool, |url| self.database(url)))
+                .map(|urls| args.replicas.settings(urls, pool, |url| self.database(REPLICAS_VAR, url)))
                 .transpose()?;
+            let mut database = self.database(POSTGRES_VAR, url)?;
+            // Of several hosts only one that can be written to is the database; the others are its copies.
+            database.config.target_session_attrs(TargetSessionAttrs::ReadWrite);
             Ok(postgres::Settings {
                 place,
-                database: self.database(url).with_context(|| format!("failed to read {POSTGRES_VAR}"))?,
+                database,
                 pool,
                 strategy: self.strategy,
                 committers,
@@ -359,10 +369,10 @@ impl PostgresArgs {
         databases.into_iter().zip(replicas).map(settings).collect()
     }
 
-    /// How to connect to `database`, a URL or keys and values as libpq has them; `None` when that makes no sense.
-    fn database(&self, database: &str) -> anyhow::Result<Database> {
+    /// How to connect to the database that `variable` has as `url`, or as keys and values as libpq has them.
+    fn database(&self, variable: &str, url: &str) -> anyhow::Result<Database> {
         let ca = std::env::var_os(CA_VAR).map(PathBuf::from);
-        let mut database = Database::parse(database, ca.as_deref())?;
+        let mut database = Database::parse(variable, url, ca.as_deref())?;
         // A table that was empty when a statement was planned is read whole by that plan however much it holds, until it is
         // analyzed: a new database, a new month. All that payments ask has an index, or is one row; nothing of it
         // is worth compiling, which is what the planner thinks of a row without an index then.
@@ -381,7 +391,7 @@ impl PostgresArgs {
 }
 
 impl ServeArgs {
-    /// Refuses what the embedded store has no use for: its balances are in memory.
+    /// Refuses what the embedded store has no use for: its balances are in memory. Says so where only a database is named.
     ///
     /// # Errors
     /// When it is asked for.
@@ -390,6 +400,11 @@ impl ServeArgs {
         ensure!(matches!(self.cache.cache, None | Some(Caching::Off)), "--cache {WHY}");
         for name in [REPLICAS_VAR, REDIS_VAR] {
             ensure!(secret::variable(name, &var)?.is_none(), "{name} {WHY}");
+        }
+        if secret::variable(POSTGRES_VAR, &var)?.is_some() {
+            tracing::warn!(
+                "{POSTGRES_VAR} is set and not used: the ledger is the embedded one, without --store postgres"
+            );
         }
         Ok(())
     }

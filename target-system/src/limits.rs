@@ -99,8 +99,8 @@ pub const EXPORT_TIME: Duration = Duration::from_secs(5);
 pub const LAST_SPANS: Duration = Duration::from_secs(1);
 /// Passwords checked at once: each takes a core and 19 MiB for a while.
 pub const LOGINS_AT_ONCE: usize = 2;
-/// Recounts of the ledger at once.
-pub const RECOUNTS_AT_ONCE: usize = 1;
+/// Recounts of the ledger at once, and audits without one.
+pub const AUDITS_AT_ONCE: usize = 1;
 /// The most payments on one page.
 pub const MAX_PAGE: usize = 100;
 /// Payments on a page when nothing is asked.

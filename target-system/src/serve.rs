@@ -25,7 +25,7 @@ use crate::http::tls::Tls;
 use crate::http::{admin, api};
 use crate::idempotency::InFlight;
 use crate::limits::{
-    LAST_NOTICES, LAST_SPANS, MAX_ADMIN_CONNECTIONS, OTHER_FILES, RECOUNTS_AT_ONCE, STORE_FILES,
+    AUDITS_AT_ONCE, LAST_NOTICES, LAST_SPANS, MAX_ADMIN_CONNECTIONS, OTHER_FILES, STORE_FILES,
 };
 use crate::metrics::Metrics;
 use crate::postgres;
@@ -109,7 +109,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
             },
             fee: args.profile.fee(),
             dependencies,
-            recounts: Arc::new(tokio::sync::Semaphore::new(RECOUNTS_AT_ONCE)),
+            recounts: Arc::new(tokio::sync::Semaphore::new(AUDITS_AT_ONCE)),
+            audits: Arc::new(tokio::sync::Semaphore::new(AUDITS_AT_ONCE)),
             drain: Drain::new(),
             started: squall_record::clock::Clock::start(),
             request_timeout: args.request_timeout(),

@@ -132,16 +132,17 @@ impl Embedded {
         walked.await.map_err(|_| BankError::Row("payments"))?
     }
 
-    /// Totals that must hold, and with `recount` whether every row does.
+    /// Totals that must hold, and with `recount` whether every row does; `turn` is kept for as long as that takes.
     ///
     /// # Errors
     /// When the writer takes no more, or the store cannot be read.
     pub async fn audit(
         &self,
-        recount: Option<OwnedSemaphorePermit>,
+        recount: bool,
+        turn: OwnedSemaphorePermit,
     ) -> Result<Result<Audited, Refused>, BankError> {
         let mut audited = self.totals();
-        if let Some(recounting) = recount {
+        if recount {
             let (reply, replied) = oneshot::channel();
             if let Err(e) = self.queue.offer(Command::Cut(reply)) {
                 return Ok(Err(e.into()));
@@ -150,7 +151,7 @@ impl Embedded {
             let store = self.store.clone();
             let counted = tokio::task::spawn_blocking(move || {
                 let found = store.recount(&cut);
-                drop(recounting);
+                drop(turn);
                 found
             });
             audited.recount = Some(counted.await.map_err(|_| BankError::Row("payments"))??);

@@ -109,8 +109,8 @@ pub enum BankError {
     #[error("{}", crate::postgres::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// There is no connection to it.
-    #[error("no connection to the database: {0}")]
-    Pool(#[from] PoolError),
+    #[error("no connection to the database: {}", crate::postgres::unconnected(.0))]
+    Pool(PoolError),
     /// It has taken longer than a transaction may; whether it was committed is not known.
     #[error("the database has not answered within {0:?}")]
     Slow(std::time::Duration),
@@ -122,9 +122,19 @@ pub enum BankError {
         "another process has been started with a --strategy that keeps balances in another way: start all with one"
     )]
     Layout,
+    /// A copy, which cannot be written to.
+    #[error("this is a copy of the database, which cannot be written to")]
+    Copy,
     /// A row that makes no sense.
     #[error("a row of {0} makes no sense")]
     Row(&'static str),
+}
+
+// Not `#[from]`: its cause is told already.
+impl From<PoolError> for BankError {
+    fn from(e: PoolError) -> Self {
+        BankError::Pool(e)
+    }
 }
 
 /// An account as it is shown.
@@ -342,18 +352,19 @@ impl Bank {
         }
     }
 
-    /// Totals that must hold, and with the permit to `recount` whether every row does; [`Refused`] when nobody takes the
-    /// question.
+    /// Totals that must hold, and with `recount` whether every row does; `turn` is kept for as long as that takes.
+    /// [`Refused`] when nobody takes the question.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn audit(
         &self,
-        recount: Option<OwnedSemaphorePermit>,
+        recount: bool,
+        turn: OwnedSemaphorePermit,
     ) -> Result<Result<Audited, Refused>, BankError> {
         match self {
-            Bank::Embedded(bank) => bank.audit(recount).await,
-            Bank::Postgres(bank) => bank.audit(recount).await.map(Ok),
+            Bank::Embedded(bank) => bank.audit(recount, turn).await,
+            Bank::Postgres(bank) => bank.audit(recount, turn).await.map(Ok),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use deadpool_postgres::{Client, Pool};
 use squall_record::clock::Clock;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row};
 
 use super::lease::nanos;
@@ -16,6 +17,23 @@ use crate::limits::{CACHE_DATABASE, CACHE_LEASE};
 /// Reads a [`Seen`].
 pub const SELECT: &str = "
     SELECT e.id, e.redis, h.holder FROM cache_epoch e LEFT JOIN cache_holders h ON h.epoch = e.id";
+
+/// What `client`'s database is called where several share a Redis: no other has that name, nor has one that takes its place.
+///
+/// # Errors
+/// When the database gives one.
+pub async fn name_of(client: &Client) -> Result<String, BankError> {
+    let database =
+        client.query_one("SELECT oid FROM pg_database WHERE datname = current_database()", &[]).await?;
+    let database: u32 = database.try_get(0)?;
+    let server = match client.query_one("SELECT system_identifier FROM pg_control_system()", &[]).await {
+        Ok(row) => row.try_get(0)?,
+        // Not everybody may ask. Then databases of several servers may have one name.
+        Err(e) if e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => 0_i64,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(format!("{server:x}-{database}"))
+}
 
 /// An epoch, as it was at some moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,13 +59,22 @@ impl Keeper {
 
 async fn keep(cache: Arc<Cache>, address: Address, mut closing: watch::Receiver<bool>) {
     let mut pause = CACHE_REJOIN;
+    // Of what keeps it closed each reason is told once.
+    let mut told = String::new();
     loop {
         let began_ns = cache.lease.now_ns();
         let over = match take_part(&cache, &address, &mut closing).await {
-            Ok(over) => over,
+            Ok(over) => {
+                told.clear();
+                over
+            }
             Err(error) => {
                 cache.metrics.redis_errors.inc();
-                tracing::warn!(%error, "the cache cannot be opened");
+                let why = error.to_string();
+                if why != told {
+                    tracing::warn!(error = why, "the cache cannot be opened");
+                    told = why;
+                }
                 Over::Lost
             }
         };
@@ -99,7 +108,8 @@ async fn take_part(
     let mut holder = [0; 8];
     getrandom::fill(&mut holder)?;
     let run = link.run.clone();
-    let session = Arc::new(Session::new(seen.id, i64::from_le_bytes(holder), cache.lease.turn(), link));
+    let session = Session::new(&cache.name, seen.id, i64::from_le_bytes(holder), cache.lease.turn(), link);
+    let session = Arc::new(session);
     session.link.subscribe(&session.channels()).await?;
     let hearing = tokio::spawn(Arc::clone(&session).hear(pushes, Arc::clone(&cache.l1)));
     // Whoever is told of from here on says so; what is read from here on is cached.

@@ -67,7 +67,7 @@ pub enum Looked {
 }
 
 fn key(session: &Session, id: AccountId) -> String {
-    format!("payments:{}:{id}", session.epoch)
+    format!("{}:{id}", session.prefix)
 }
 
 /// The account `id`.

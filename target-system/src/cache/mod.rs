@@ -89,6 +89,8 @@ pub struct Change {
 /// The caches as this process sees them.
 #[derive(Debug)]
 pub struct Cache {
+    /// What the database is called in Redis.
+    name: String,
     settings: Settings,
     epochs: Epochs,
     lease: Arc<Lease>,
@@ -119,13 +121,14 @@ impl CacheHealth {
 }
 
 impl Cache {
-    /// An empty cache; `seen` is the epoch that `database` names.
+    /// An empty cache of the database that Redis knows as `name`; `seen` is the epoch that `database` names.
     #[must_use]
-    pub fn new(settings: Settings, database: Pool, seen: &Seen, metrics: CacheMetrics) -> Self {
+    pub fn new(name: String, settings: Settings, database: Pool, seen: &Seen, metrics: CacheMetrics) -> Self {
         let epochs = Epochs::new(database, seen);
         let lease = Arc::new(Lease::default());
         let l1 = Arc::new(L1::new(settings.entries, settings.ttl, Arc::clone(&lease), metrics.clone()));
         Self {
+            name,
             settings,
             epochs,
             lease,

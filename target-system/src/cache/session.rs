@@ -20,6 +20,8 @@ const TAKE: usize = 64;
 /// The part.
 #[derive(Debug)]
 pub struct Session {
+    /// How everything of the database and the epoch begins in Redis.
+    pub prefix: String,
     /// The epoch.
     pub epoch: i64,
     /// This process in it.
@@ -50,9 +52,10 @@ struct Heard {
 }
 
 impl Session {
-    /// A part in `epoch` over `link`; nothing is subscribed to yet.
-    pub fn new(epoch: i64, holder: i64, turn: u64, link: Link) -> Self {
-        Self { epoch, holder, turn, link, numbers: AtomicU64::new(0), telling: Mutex::default() }
+    /// A part in `epoch` of the database called `name`, over `link`; nothing is subscribed to yet.
+    pub fn new(name: &str, epoch: i64, holder: i64, turn: u64, link: Link) -> Self {
+        let prefix = format!("payments:{name}:{epoch}");
+        Self { prefix, epoch, holder, turn, link, numbers: AtomicU64::new(0), telling: Mutex::default() }
     }
 
     /// A number that no other part gives.
@@ -62,12 +65,12 @@ impl Session {
 
     /// Where everybody in the epoch is told.
     fn everybody(&self) -> String {
-        format!("payments:{}", self.epoch)
+        self.prefix.clone()
     }
 
     /// Where `holder` is told who has heard.
     fn to(&self, holder: i64) -> String {
-        format!("payments:{}:{holder}", self.epoch)
+        format!("{}:{holder}", self.prefix)
     }
 
     /// What has to be subscribed to.

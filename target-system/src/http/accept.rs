@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -75,7 +76,7 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Open connections; further ones are refused.
     pub max_connections: usize,
-    /// How long a connection may take to send a whole request head, idling included.
+    /// How long a connection may take to send a whole request head, idling included, and to take an answer in.
     pub header_timeout: Duration,
     /// How long a drain waits for requests under way.
     pub drain_timeout: Duration,
@@ -147,6 +148,11 @@ where
         // Answers are small and somebody waits for each: never hold one back for the next.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "set TCP_NODELAY");
+        }
+        // Who takes no answer in may hold the connection no longer than who sends no request.
+        let patience = u32::try_from(listener.header_timeout.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = sockopt::set_tcp_user_timeout(&stream, patience) {
+            tracing::debug!(%error, "set TCP_USER_TIMEOUT");
         }
         let open = Open::new(&listener.connections);
         let connection = Connection {

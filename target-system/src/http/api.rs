@@ -119,7 +119,9 @@ impl Api {
     ) -> Result<Response, Infallible> {
         let began_ns = self.app.started.now_ns();
         let route = route(request.method(), request.uri().path());
-        let forwarded = request.headers().get(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        // A proxy may add a line of its own behind what the client has sent: the last one is its word.
+        let forwarded =
+            request.headers().get_all(FORWARDED_FOR).iter().next_back().map(HeaderValue::as_bytes);
         let id = self.next_id();
         let mut response = if request.uri().path().starts_with("/v1/") {
             let span = self.app.span(id, route, || Carried::by(request.headers()));

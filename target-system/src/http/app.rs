@@ -68,6 +68,8 @@ pub struct App {
     pub strain: Strain,
     /// Recounts under way.
     pub recounts: Arc<Semaphore>,
+    /// Audits under way that count nothing again.
+    pub audits: Arc<Semaphore>,
     /// Stops everything.
     pub drain: Drain,
     /// Zero is when the service became ready.

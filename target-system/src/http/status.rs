@@ -241,15 +241,15 @@ pub async fn audit(
 ) -> Result<Response, Problem> {
     permit(&caller, Act::Audit)?;
     let Query(how) = query.map_err(|e| Problem::invalid("parameter_invalid", "recount", e.body_text()))?;
-    let recounting = match how.recount {
-        true => Some(
-            Arc::clone(&app.recounts)
-                .try_acquire_owned()
-                .map_err(|_| Problem::busy("a recount is under way"))?,
-        ),
-        false => None,
+    let turn = match how.recount {
+        true => Arc::clone(&app.recounts)
+            .try_acquire_owned()
+            .map_err(|_| Problem::busy("a recount is under way"))?,
+        // Its time limit is that of every request. Nobody closes the semaphore.
+        false => Arc::clone(&app.audits).acquire_owned().await.map_err(|_| Problem::store(503))?,
     };
-    let audited = app.bank.audit(recounting).await.map_err(unreadable)?.map_err(|e| refused(&app, e))?;
+    let audited =
+        app.bank.audit(how.recount, turn).await.map_err(unreadable)?.map_err(|e| refused(&app, e))?;
     Ok(render::value(
         StatusCode::OK,
         &Audit {

@@ -24,7 +24,10 @@ pub(super) async fn probe(pool: Pool, layout: Layout, state: Arc<State>, time_li
     loop {
         let asked = async {
             let connection = pool.get().await?;
-            let row = connection.query_one("SELECT max(id) FROM accounts", &[]).await?;
+            let row = connection.query_one("SELECT max(id), pg_is_in_recovery() FROM accounts", &[]).await?;
+            if row.try_get(1)? {
+                return Err(BankError::Copy);
+            }
             if layout::read(&connection).await? != layout {
                 return Err(BankError::Layout);
             }

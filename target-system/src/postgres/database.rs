@@ -30,18 +30,22 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Reads a URL, or keys and values as libpq has them. With `sslmode=require` or `verify-full` it is spoken to over
+    /// Reads what `variable` has: a URL, or keys and values as libpq has them. With `sslmode=require` or `verify-full` it is spoken to over
     /// TLS, and its certificate has to be for its host and from an authority in the file `ca`: what is encrypted for
     /// just anybody is no secret.
     ///
     /// # Errors
     /// When that makes no sense. What the text holds is not told: a password is part of it.
-    pub fn parse(text: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn parse(variable: &str, text: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
         // libpq knows a mode more than the driver.
         let text = text.replace("sslmode=verify-full", "sslmode=require");
         let config: Config = text.parse().map_err(|_| {
-            anyhow!("PAYMENTS_POSTGRES makes no sense; write postgres://user:password@host:5432/name")
+            anyhow!("{variable} makes no sense; write postgres://user:password@host:5432/name")
         })?;
+        ensure!(
+            !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty(),
+            "{variable} names no host; write postgres://user:password@host:5432/name"
+        );
         let tls = match (config.get_ssl_mode() == SslMode::Require, ca) {
             (true, Some(ca)) => {
                 let trusting = trusting(ca).with_context(|| format!("{CA_VAR} {}", ca.display()))?;
@@ -49,13 +53,13 @@ impl Database {
             }
             (true, None) => {
                 return Err(anyhow!(
-                    "PAYMENTS_POSTGRES asks for TLS: name the file of the authority to trust as {CA_VAR}"
+                    "{variable} asks for TLS: name the file of the authority to trust as {CA_VAR}"
                 ));
             }
             (false, ca) => {
                 ensure!(
                     ca.is_none(),
-                    "{CA_VAR} is set and PAYMENTS_POSTGRES asks for no TLS: add sslmode=verify-full"
+                    "{CA_VAR} is set and {variable} asks for no TLS: add sslmode=verify-full"
                 );
                 None
             }
@@ -85,7 +89,9 @@ mod tests {
         let ca = folder.path().join("ca.pem");
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(&ca, made.cert.pem()).unwrap();
-        let tls = |url: &str, ca: Option<&Path>| Database::parse(url, ca).map(|d| d.tls.is_some());
+        let tls = |url: &str, ca: Option<&Path>| {
+            Database::parse("PAYMENTS_POSTGRES", url, ca).map(|d| d.tls.is_some())
+        };
         assert!(!tls("postgres://u:p@h/n", None).unwrap());
         assert!(tls("postgres://u:p@h/n?sslmode=require", Some(&ca)).unwrap());
         assert!(tls("postgres://u:p@h/n?application_name=x&sslmode=verify-full", Some(&ca)).unwrap());
@@ -100,7 +106,8 @@ mod tests {
         fails("postgres://u:hunter2@h/n?sslmode=require", Some(Path::new("/nowhere")), "/nowhere");
         std::fs::write(&ca, "nothing").unwrap();
         fails("postgres://u:hunter2@h/n?sslmode=require", Some(&ca), "no certificate in PEM");
-        let shown = format!("{:?}", Database::parse("postgres://u:hunter2@h/n", None).unwrap());
+        let shown =
+            format!("{:?}", Database::parse("PAYMENTS_POSTGRES", "postgres://u:hunter2@h/n", None).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -193,6 +193,26 @@ pub fn told(e: &tokio_postgres::Error) -> String {
     }
 }
 
+/// Why there is no connection.
+#[must_use]
+pub fn unconnected(e: &deadpool_postgres::PoolError) -> String {
+    match e {
+        deadpool_postgres::PoolError::Backend(e) => told(e),
+        other => other.to_string(),
+    }
+}
+
+/// Sees that the database is there and is not another one than it should be. Writes nothing.
+///
+/// # Errors
+/// When that is not so.
+pub async fn look(settings: &Settings) -> anyhow::Result<()> {
+    let one = PoolSettings { min: 0, max: 1, ..settings.pool };
+    let pool = pool::build(settings.database.clone(), one)?;
+    let connection = pool.get().await.map_err(BankError::from).context("failed to reach the database")?;
+    shard::look(&connection, settings.place).await
+}
+
 /// Connects, makes the tables that are missing and opens accounts, and begins to take orders.
 ///
 /// # Errors
@@ -215,7 +235,7 @@ pub async fn start(
     {
         tracing::warn!(rows = held.rows, "the outbox has notices that wait for a start with `--queue nats`");
     }
-    let epoch = epoch::read(&connection).await?;
+    let (epoch, name) = (epoch::read(&connection).await?, epoch::name_of(&connection).await?);
     drop(connection);
     state.healthy.store(true, Relaxed);
 
@@ -235,7 +255,7 @@ pub async fn start(
         }
         None => (None, Vec::new()),
     };
-    let cache = Arc::new(Cache::new(settings.cache, side, &epoch, metrics.cache.clone()));
+    let cache = Arc::new(Cache::new(name, settings.cache, side, &epoch, metrics.cache.clone()));
     let keeper = Keeper::start(&cache, pool.clone()).await;
 
     let (jobs, queued) = mpsc::channel(settings.queue_limit);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
 use tokio_postgres::NoTls;
 
 use super::database::Database;
@@ -67,11 +69,12 @@ pub async fn look_after(pool: Pool, settings: PoolSettings) {
     }
 }
 
-/// Opens connections until there are `min`.
+/// Opens connections until there are `min`. Those that nobody uses are in hand meanwhile, so it waits for no other.
 async fn open_least(pool: &Pool, min: usize) -> Result<(), BankError> {
     let mut open: Vec<Object> = Vec::new();
     while pool.status().size < min {
-        open.push(pool.get().await?);
+        let at_once = Timeouts { wait: Some(Duration::ZERO), ..pool.timeouts() };
+        open.push(pool.timeout_get(&at_once).await?);
     }
     Ok(())
 }

@@ -29,12 +29,42 @@ impl Shard {
         }
     }
 
+    /// Whether it may be used as `wanted`.
+    fn must_be(&self, wanted: &Shard) -> anyhow::Result<()> {
+        // How one database is divided is nobody's business.
+        let same = self == wanted || (self.of, wanted.of) == (1, 1);
+        ensure!(
+            same,
+            "the database is {}, and PAYMENTS_POSTGRES names it as {}: accounts lie where the first start has put them. \
+             Name the same databases in the same order, with the same --shard-by, or empty ones",
+            self.told(),
+            wanted.told(),
+        );
+        Ok(())
+    }
+
     fn told(&self) -> String {
         match self.of {
             1 => "the only database".to_owned(),
             of => format!("database {} of {of}, divided by {}", self.number + 1, self.split_by),
         }
     }
+}
+
+/// Sees that the database may become the one at `place`, or is it.
+///
+/// # Errors
+/// When it is another one already, or gives an error.
+pub async fn look(client: &Client, place: Place) -> anyhow::Result<()> {
+    let made =
+        client.query_one("SELECT to_regclass('shard') IS NOT NULL", &[]).await.map_err(BankError::from)?;
+    if !made.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let row =
+        client.query_opt("SELECT number, of, split_by FROM shard", &[]).await.map_err(BankError::from)?;
+    let found = row.map(|row| Shard { number: row.get(0), of: row.get(1), split_by: row.get(2) });
+    found.map_or(Ok(()), |found| found.must_be(&Shard::at(place)))
 }
 
 /// Makes the database the one at `place`, at its first start, or sees that it is.
@@ -57,15 +87,7 @@ pub async fn adopt(client: &mut Client, place: Place) -> anyhow::Result<()> {
         .await
         .map_err(BankError::from)?;
     let found = Shard { number: row.get(0), of: row.get(1), split_by: row.get(2) };
-    // How one database is divided is nobody's business.
-    let same = found == wanted || (found.of, wanted.of) == (1, 1);
-    ensure!(
-        same,
-        "the database is {}, and PAYMENTS_POSTGRES names it as {}: accounts lie where the first start has put them. \
-         Name the same databases in the same order, with the same --shard-by, or empty ones",
-        found.told(),
-        wanted.told(),
-    );
+    found.must_be(&wanted)?;
     if made == 1 && place.has_others() {
         ensure!(
             !row.get::<_, bool>(3),

@@ -5,7 +5,7 @@
 //! operator has set (replicas, more bytes) stays.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -116,6 +116,8 @@ pub struct Nats {
 pub async fn connect(address: Address) -> anyhow::Result<Nats> {
     let (count, connections) = watch::channel(0);
     let count = Arc::new(count);
+    // What is in the way of a connection comes again with every attempt: each reason is told once.
+    let told = Arc::new(Mutex::new(String::new()));
     let options = ConnectOptions::new()
         .name("payments")
         .retry_on_initial_connect()
@@ -126,15 +128,23 @@ pub async fn connect(address: Address) -> anyhow::Result<Nats> {
                 .min(Duration::from_millis(50) * u32::try_from(attempts).unwrap_or(u32::MAX).min(100))
         })
         .event_callback(move |change| {
-            let count = Arc::clone(&count);
+            let (count, told) = (Arc::clone(&count), Arc::clone(&told));
             async move {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                 match change {
                     Change::Connected => {
+                        told.clear();
                         count.send_modify(|n| *n += 1);
                         tracing::info!("connected to NATS");
                     }
                     Change::Disconnected => tracing::warn!("NATS is away"),
-                    other => tracing::debug!(%other, "NATS"),
+                    other => {
+                        let why = other.to_string();
+                        if *told != why {
+                            tracing::warn!(why, "NATS");
+                            *told = why;
+                        }
+                    }
                 }
             }
         });

@@ -9,16 +9,16 @@ use crate::bank::{Audited, BankError};
 use crate::postgres::Postgres;
 
 impl Shards {
-    /// Totals that must hold, and with the permit to `recount` whether every balance, entry, key and transfer does.
+    /// Totals that must hold, and with `recount` whether every balance, entry, key and transfer does.
     ///
     /// # Errors
     /// When a database gives one.
-    pub async fn audit(&self, recount: Option<OwnedSemaphorePermit>) -> Result<Audited, BankError> {
-        // It goes on when nobody waits any more: the permit tells that it does.
+    pub async fn audit(&self, recount: bool, turn: OwnedSemaphorePermit) -> Result<Audited, BankError> {
+        // It goes on when nobody waits any more: whose turn it is tells that it does.
         let shards = self.clone();
         let audited = tokio::spawn(async move {
-            let audited = shards.read_all(recount.is_some()).await;
-            drop(recount);
+            let audited = shards.read_all(recount).await;
+            drop(turn);
             audited
         });
         audited.await.map_err(|_| BankError::Row("the audit"))?

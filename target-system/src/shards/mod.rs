@@ -30,6 +30,7 @@ mod recovery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
@@ -104,6 +105,12 @@ pub async fn start(
     figures: ShardMetrics,
 ) -> anyhow::Result<(Shards, Tasks)> {
     let map = databases.first().map_or(ShardMap::ONE, |settings| settings.place.map);
+    if databases.len() > 1 {
+        // Which of them each is is written down for good: not while another one is not what it should be.
+        for (settings, n) in databases.iter().zip(1..) {
+            postgres::look(settings).await.with_context(|| format!("database {n} of {}", databases.len()))?;
+        }
+    }
     let (mut all, mut tasks) = (Vec::new(), Vec::new());
     for settings in databases {
         let (database, behind) =

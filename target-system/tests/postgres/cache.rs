@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::lapses::{TRIES, left_alone, undisturbed};
-use crate::own::{command, server};
+use crate::own::{command, opening_accounts, server};
 use crate::redis::Redis;
 use crate::replicas::figure;
 use crate::server::Server;
@@ -195,6 +195,36 @@ fn of_two_processes_that_want_a_cold_account_one_asks_the_database() {
         })
         .collect();
     assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == 1), "{asked:?}");
+}
+
+#[test]
+fn databases_that_share_a_redis_never_show_each_others_balances() {
+    let (_folder, server, redis) = servers();
+    // All of them are as old, and one takes the place of another.
+    let on = |database: &str, opening: &str| {
+        server.sql(&format!("CREATE DATABASE {database}")).unwrap();
+        let mut c = opening_accounts(&server, "10", opening);
+        let url = server.url();
+        c.env("PAYMENTS_POSTGRES", format!("{}/{database}", url.rsplit_once('/').unwrap().0));
+        c.env("PAYMENTS_REDIS", redis.url());
+        let service = Service::launch(&mut c);
+        service.wait_until("the cache is open", is_open);
+        service
+    };
+    let first = on("first", "1000");
+    let second = on("second", "2000");
+    let [mut of_first, mut of_second] = [&first, &second].map(Service::client);
+    assert_eq!(pay(&mut of_first, "k", 1, 2), 1);
+    for _ in 0..2 {
+        assert_eq!(balance(&mut of_first, 1)["balance"], 900);
+        assert_eq!(balance(&mut of_second, 1)["balance"], 2000);
+    }
+    assert_eq!(pay(&mut of_second, "k", 1, 2), 1);
+    assert_eq!(balance(&mut of_second, 1)["balance"], 1900);
+    drop((of_first, first));
+    server.sql("DROP DATABASE first WITH (FORCE)").unwrap();
+    let again = on("first", "3000");
+    assert_eq!(balance(&mut again.client(), 1)["balance"], 3000);
 }
 
 #[test]

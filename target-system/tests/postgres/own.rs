@@ -16,9 +16,14 @@ pub fn beside(server: &Server, args: &[&str]) -> Service {
 }
 
 pub fn command(server: &Server) -> Command {
+    opening_accounts(server, "10", "1000000")
+}
+
+/// One that opens so many accounts with so much in each.
+pub fn opening_accounts(server: &Server, accounts: &str, balance: &str) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_payments"));
     c.args(["serve", "--announce", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .args(["--accounts", "10", "--opening-balance", "1000000"])
+        .args(["--accounts", accounts, "--opening-balance", balance])
         .env_clear()
         .env("PAYMENTS_TOKEN", TOKEN)
         .env("PAYMENTS_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -339,8 +344,15 @@ fn what_cannot_be_reached_is_told_and_a_password_never_is() {
         assert!(!ended.status.success() && told.contains(why), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
-    let ended = command(&server).env_remove("PAYMENTS_POSTGRES").output().unwrap();
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("PAYMENTS_POSTGRES is not set"));
+    let told = |c: &mut Command| String::from_utf8_lossy(&c.output().unwrap().stderr).into_owned();
+    assert!(told(command(&server).env_remove("PAYMENTS_POSTGRES")).contains("PAYMENTS_POSTGRES is not set"));
+    let none = told(command(&server).env("PAYMENTS_POSTGRES", server.url() + "x"));
+    assert_eq!(none.matches("database \"postgresx\" does not exist (3D000)").count(), 1, "{none}");
+    assert!(told(command(&server).env("PAYMENTS_POSTGRES", "")).contains("PAYMENTS_POSTGRES names no host"));
+    let copies = told(command(&server).env("PAYMENTS_REPLICAS", "postgres://[::1"));
+    assert!(copies.contains("PAYMENTS_REPLICAS makes no sense"), "{copies}");
+    let more = told(command(&server).args(["--pool-min", "21", "--pool-max", "20"]));
+    assert!(more.contains("--pool-min 21 is above --pool-max 20"), "{more}");
 }
 
 #[test]
@@ -350,16 +362,7 @@ fn accounts_opened_while_another_process_starts_are_whose_they_were_opened_for()
     let opened: Vec<String> = std::thread::scope(|s| {
         let starting: Vec<_> = ["100", "150", "200"]
             .map(|accounts| {
-                let mut c = command(&server);
-                // The last of two settings is not taken: there is one alone.
-                let args: Vec<_> = c.get_args().map(std::ffi::OsStr::to_owned).collect();
-                let mut again = Command::new(c.get_program());
-                again.args(args.into_iter().map(|arg| if arg == "10" { accounts.into() } else { arg }));
-                for (name, value) in c.get_envs() {
-                    again.env(name, value.unwrap());
-                }
-                c = again;
-                c.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+                let mut c = opening_accounts(&server, accounts, "1000000");
                 s.spawn(move || Service::launch(&mut c))
             })
             .into();

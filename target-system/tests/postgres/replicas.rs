@@ -220,6 +220,26 @@ fn replicas_that_stop_or_die_under_load_are_nobodys_errors() {
 }
 
 #[test]
+fn of_several_hosts_the_one_that_can_be_written_to_is_the_database() {
+    let (_folders, mut primary, [standby]) = replicated::<1>();
+    let mut c = command(&primary);
+    let at = |server: &Server| server.url().rsplit_once('@').unwrap().1.replace("/postgres", "");
+    let both = format!("{},{}", at(&standby), at(&primary));
+    c.env("PAYMENTS_POSTGRES", primary.url().replace(&at(&primary), &both));
+    let service = Service::launch(&mut c);
+    let mut client = service.client();
+    assert_eq!(client.pay("k", 1, 2, 1000).status, 201);
+    primary.kill();
+    service.wait_until("it is noticed", |h| h["store"]["ok"] == false);
+    assert_eq!(client.get("/readyz").status, 503, "the standby is no database");
+    assert_eq!(client.pay("k2", 1, 2, 1000).status, 503);
+    assert_eq!(client.get("/v1/accounts/acc_00000001").status, 503);
+    primary.restart();
+    service.wait_until("it is back", |h| h["store"]["ok"] == true);
+    assert_eq!(client.pay("k2", 1, 2, 1000).status, 201);
+}
+
+#[test]
 fn what_is_no_replica_of_the_primary_is_never_read_and_a_password_never_told() {
     let (_folders, primary, []) = replicated();
     let (_folder, stranger) = server();

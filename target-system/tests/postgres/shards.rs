@@ -42,6 +42,13 @@ impl Pair {
         c
     }
 
+    /// What it says when it does not start with `urls`.
+    fn refuses(&self, urls: &str) -> String {
+        let ended = self.command(&["--exit-on-stdin-eof"]).env("PAYMENTS_POSTGRES", urls).output().unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    }
+
     pub fn serve(&self, args: &[&str]) -> Service {
         Service::launch(&mut self.command(args))
     }
@@ -439,4 +446,20 @@ fn whose_a_key_is_is_known_for_longer_than_what_it_stands_for() {
     pair.sql(age);
     let _another = pair.serve(&["--key-window-s", "86400"]);
     assert_eq!(service.client().pay("k", 2, 4, 100).status, 422);
+}
+
+#[test]
+fn a_database_is_not_made_one_of_several_while_another_is_wrong() {
+    let pair = Pair::start();
+    let [first, second] = pair.servers.each_ref().map(Server::url);
+    let told = pair.refuses(&format!("{first},{second}x"));
+    assert!(told.contains("database 2 of 2") && told.contains("does not exist"), "{told}");
+    // By itself it is the only one.
+    let alone = Service::launch(command(&pair.servers[0]).env("PAYMENTS_POSTGRES", &first));
+    assert_eq!(alone.client().pay("k", 1, 2, 100).status, 201);
+    drop(alone);
+    let told = pair.refuses(&format!("{second},{first}"));
+    assert!(told.contains("database 2 of 2") && told.contains("the database is the only database"), "{told}");
+    let made = pair.servers[1].sql("SELECT to_regclass('shard') IS NULL");
+    assert_eq!(made.as_deref(), Some("t"), "nothing was written there");
 }

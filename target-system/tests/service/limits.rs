@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{Client, Reply, Service, TOKEN, after, command};
+use crate::support::{Client, Reply, Service, TOKEN, after, command, wait_for};
 
 #[test]
 fn a_body_above_the_limit_is_refused() {
@@ -133,6 +133,23 @@ fn shed(service: &Service, round: u32) -> Option<Reply> {
 
 fn known_as(key: &str) -> String {
     format!("/v1/payments?idempotency_key={key}")
+}
+
+#[test]
+fn who_takes_no_answers_is_gone_after_a_while() {
+    let service = Service::start(&["--header-timeout-ms", "1000"]);
+    for first in ["/v1/accounts/acc_00000001/balance", "/livez"] {
+        // The short way, and hyper's.
+        let mut c = service.client();
+        assert_eq!(c.get(first).status, 200);
+        c.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let asked = asked(14, 0, "").repeat(100);
+        while c.stream.write_all(asked.as_bytes()).is_ok() {}
+        let open = || service.client().get("/health").json()["connections"].as_u64().unwrap();
+        assert!(open() > 1);
+        wait_for("it is gone", || open() == 1);
+        drop(c);
+    }
 }
 
 #[test]

@@ -46,6 +46,13 @@ fn an_address_has_an_allowance() {
     let tried: Vec<u16> =
         (0..4).map(|n| login(&mut c, &format!("192.0.2.{n}, 198.51.100.1")).status).collect();
     assert_eq!(tried, [401, 401, 401, 429]);
+    // A proxy may write a line of its own: what the client has written is not its word. A payment would go the short way.
+    let mut paid = |n: u32| {
+        let said = format!("192.0.2.{n}");
+        let headers = [("X-Forwarded-For", said.as_str()), ("X-Forwarded-For", "198.51.100.2")];
+        behind_a_proxy.client().send("POST", "/v1/payments", &headers, b"").status
+    };
+    assert_eq!([0, 1, 2, 3].map(&mut paid), [401, 401, 401, 429]);
 }
 
 /// A payment as bytes.

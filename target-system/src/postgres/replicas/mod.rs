@@ -71,6 +71,8 @@ struct Replica {
     good: AtomicU32,
     /// As last measured.
     lag_us: AtomicU64,
+    /// Whether somebody was told that it is left out.
+    told: AtomicBool,
 }
 
 /// What `/health` says of a replica.
@@ -112,6 +114,7 @@ impl Replicas {
                 // The first good probe lets it in: nothing bad is known of it.
                 good: AtomicU32::new(REPLICA_GOOD_PROBES - 1),
                 lag_us: AtomicU64::new(UNKNOWN),
+                told: AtomicBool::new(false),
             });
             tasks.push(tokio::spawn(pool::look_after(pool, settings.pool)));
             tasks.push(tokio::spawn(lag::watch(Arc::clone(&replica), primary.clone(), settings.max_lag)));
@@ -184,6 +187,7 @@ impl Replica {
             return;
         }
         if !self.is_fit() {
+            self.told.store(false, Relaxed);
             tracing::info!(replica = self.name, "the replica is used");
         }
         self.fit_until_ns.store(asked_ns.saturating_add(nanos(self.behind)), Relaxed);
@@ -192,7 +196,8 @@ impl Replica {
     /// It is not asked until it has been found good several times in succession.
     fn leave_out(&self, why: &dyn std::fmt::Display) {
         self.good.store(0, Relaxed);
-        if self.fit_until_ns.swap(0, Relaxed) > self.clock.now_ns() {
+        self.fit_until_ns.store(0, Relaxed);
+        if !self.told.swap(true, Relaxed) {
             tracing::warn!(replica = self.name, %why, "the replica is left out");
         }
     }
