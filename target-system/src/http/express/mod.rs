@@ -9,8 +9,8 @@
 //!
 //! # Layout
 //!
-//! * [`asked`]: bytes in.
-//! * [`written`]: bytes out.
+//! * `asked`: bytes in.
+//! * `written`: bytes out.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
