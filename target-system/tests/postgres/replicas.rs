@@ -260,8 +260,6 @@ fn what_is_no_replica_of_the_primary_is_never_read_and_a_password_never_told() {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        told.contains("replica 2 of PAYMENTS_REPLICAS makes no sense") && !told.contains("hunter2"),
-        "{told}"
-    );
+    assert!(told.contains("replica 2") && told.contains("PAYMENTS_REPLICAS makes no sense"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }

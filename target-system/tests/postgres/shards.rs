@@ -1,14 +1,13 @@
 //! Accounts divided among several databases: what clients see is what they see with one, no payment is lost or doubled
 //! between two, and a database that is away takes its own accounts with it and no others.
 
-use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
 use crate::nats::Nats;
-use crate::own::{assert_sound, command, server};
+use crate::own::{Asked, assert_sound, command, pay_once_for_each_key, server};
 use crate::receiver::Receiver;
 use crate::redis::Redis;
 use crate::replicas::figure;
@@ -173,54 +172,27 @@ fn processes_pay_between_databases_once_for_each_key_while_the_books_are_read() 
     let pair = Pair::start();
     let services =
         [pair.serve(&[]), pair.serve(&["--strategy", "naive"]), pair.serve(&["--committers", "3"])];
-    let (fresh, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let audits = AtomicU64::new(0);
-    let answers: Vec<HashMap<u32, (u16, String)>> = std::thread::scope(|s| {
+    let (audits, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|s| {
         let _over = Ends(&over);
-        let paying: Vec<_> = services
-            .iter()
-            .flat_map(|service| [service, service])
-            .map(|service| {
-                s.spawn(|| {
-                    let mut client = service.client();
-                    let pay = |n: u32| {
-                        // Two accounts that many want at once, one in each database; in every direction.
-                        let (from, to) = match n % 4 {
-                            0 => (1, 2),
-                            1 => (2, 1),
-                            2 => (3 + n % 8, 1 + n % 2),
-                            _ => (1 + n % 2, 3 + n % 8),
-                        };
-                        let reply = loop {
-                            let reply = client.pay(&format!("k{n}"), from, to, 100 + i64::from(n % 3));
-                            if reply.status != 409 {
-                                break reply;
-                            }
-                        };
-                        fresh.fetch_add(u64::from(reply.header("idempotent-replayed").is_none()), Relaxed);
-                        (n, (reply.status, reply.body))
-                    };
-                    (0..PAYMENTS).map(pay).collect()
-                })
-            })
-            .collect();
         s.spawn(|| {
             while !over.load(Relaxed) {
                 assert_sound(&services[0].audit());
                 audits.fetch_add(1, Relaxed);
             }
         });
-        let answers = paying.into_iter().map(|t| t.join().unwrap()).collect();
-        over.store(true, Relaxed);
-        answers
+        pay_once_for_each_key(&services.each_ref(), PAYMENTS, |n| {
+            // Two accounts that many want at once, one in each database; in every direction.
+            let (from, to) = match n % 4 {
+                0 => (1, 2),
+                1 => (2, 1),
+                2 => (3 + n % 8, 1 + n % 2),
+                _ => (1 + n % 2, 3 + n % 8),
+            };
+            Asked { from, to, amount: 100 + i64::from(n % 3), status: 201 }
+        });
     });
     assert!(audits.load(Relaxed) > 0);
-    assert_eq!(fresh.load(Relaxed), u64::from(PAYMENTS));
-    for n in 0..PAYMENTS {
-        for answer in &answers {
-            assert_eq!((answer[&n].0, &answer[&n].1), (201, &answers[0][&n].1), "{n}");
-        }
-    }
     wait_for("the marks are gone", || pair.is_settled());
     let audit = services[2].audit();
     assert_sound(&audit);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
-use crate::own::{assert_sound, beside, command, outlast_kills, pay_once_for_each_key, server};
+use crate::own::{assert_sound, beside, command, few_accounts, outlast_kills, pay_once_for_each_key, server};
 use crate::server::Server;
 use crate::support::{Client, Reply, Service, wait_for};
 
@@ -227,7 +227,7 @@ fn payments_that_find_every_stripe_held_wait_for_one_each_and_gather_nothing() {
 fn processes_pay_once_for_each_key() {
     let (_folder, server) = server();
     let services = [beside(&server, STRIPED), beside(&server, STRIPED)];
-    pay_once_for_each_key(&services.each_ref());
+    pay_once_for_each_key(&services.each_ref(), 150, few_accounts);
     let audit = services[1].audit();
     assert_sound(&audit);
     assert_eq!((&audit["payments"], &audit["declines"]), (&135.into(), &15.into()));
