@@ -9,7 +9,7 @@ addr=127.0.0.1:9099
 
 # What the figures were measured on: processor, cores, kernel, date, commit.
 machine() {
-  echo "# $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | sed 's/^ //'), $(nproc) cpus, $(uname -sr), $(date -u +%F), $(git rev-parse --short HEAD 2>/dev/null || echo 'no commit')"
+  echo "# $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | sed 's/^ //'), $(nproc --all) cpus, $(uname -sr), $(date -u +%F), $(git rev-parse --short HEAD 2>/dev/null || echo 'no commit')"
 }
 
 # The lower median of the arguments.
