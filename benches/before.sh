@@ -14,15 +14,11 @@ make_tmp
 machine
 echo "== $scenario $*"
 row_head
-TIMEFORMAT='%R %U %S'
 own=$target
 for pair in $(seq "$pairs"); do
   for which in before now; do
     target=$own
     if [ "$which" = before ]; then target=$other; fi
-    # The service is squall's child, so its CPU time is in the sum.
-    { time squall_row "$pair $which" "$scenario" "$@"; } 2>"$tmp/times"
-    tail -n 1 "$tmp/times" | awk -v cpus="$(nproc)" \
-      '{printf "           service + generator: %.1f s CPU in %.1f s = %.0f %% of %d cores\n", $2 + $3, $1, 100 * ($2 + $3) / $1 / cpus, cpus}'
+    payments_row "$pair $which" "$scenario" "$@"
   done
 done

@@ -69,6 +69,15 @@ for reason in s["verdict"]["reasons"]:
 PY
 }
 
+# The same of payments against the reference service, and what they took of the machine: the service is squall's child,
+# so its CPU time is in the sum.
+payments_row() {
+  local TIMEFORMAT='%R %U %S'
+  { time squall_row "$@"; } 2>"$tmp/times"
+  tail -n 1 "$tmp/times" | awk -v cpus="$(nproc)" \
+    '{printf "           service + generator: %.1f s CPU in %.1f s = %.0f %% of %d cores\n", $2 + $3, $1, 100 * ($2 + $3) / $1 / cpus, cpus}'
+}
+
 row_head() {
   printf '%-10s %-8s %9s %9s %7s %8s %8s %8s %8s %8s %7s %7s\n' round verdict planned/s achieved/s lost \
     'lag p50' p99 max 'resp p50' p99 CPU 'µs/req'

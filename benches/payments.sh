@@ -11,10 +11,4 @@ make_tmp
 machine
 echo "== $scenario $*"
 row_head
-TIMEFORMAT='%R %U %S'
-for round in $(seq "$rounds"); do
-  # The service is squall's child, so its CPU time is in the sum.
-  { time squall_row "$round" "$scenario" "$@"; } 2>"$tmp/times"
-  tail -n 1 "$tmp/times" | awk -v cpus="$(nproc)" \
-    '{printf "           service + generator: %.1f s CPU in %.1f s = %.0f %% of %d cores\n", $2 + $3, $1, 100 * ($2 + $3) / $1 / cpus, cpus}'
-done
+for round in $(seq "$rounds"); do payments_row "$round" "$scenario" "$@"; done
