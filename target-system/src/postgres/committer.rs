@@ -49,10 +49,9 @@ impl Committer {
         while self.take(&mut taken).await > 0 {
             let (batch, replies) = gather(taken.drain(..));
             let began_ns = self.clock.now_ns();
-            match self.settle(&batch).await {
+            match self.settle(&batch, began_ns).await {
                 Ok(committed) => {
                     let took_ns = self.clock.now_ns() - began_ns;
-                    self.count(&batch, &committed, took_ns);
                     for trace in batch.asked.iter().filter_map(|asked| asked.trace.as_deref()) {
                         trace.committed(batch.jobs(), took_ns);
                     }
@@ -83,14 +82,17 @@ impl Committer {
         queued.recv_many(taken, self.most).await
     }
 
-    /// Commits all of `batch`. What it returns may be acknowledged: nobody will be shown what was before.
-    async fn settle(&self, batch: &Batch) -> Result<Committed, BankError> {
+    /// Commits all of `batch`, which was begun at `began_ns`. What it returns may be acknowledged: nobody will be shown what was
+    /// before.
+    async fn settle(&self, batch: &Batch, began_ns: u64) -> Result<Committed, BankError> {
         let committed = self.commit(batch).await.inspect_err(|error| {
             // Without a connection nothing was begun; else the commit's answer may be what was lost.
             if !matches!(error, BankError::Pool(_)) {
                 self.cache.doubt();
             }
         })?;
+        // Also when it cannot be acknowledged: who asks again is told of a payment that was made.
+        self.count(batch, &committed, self.clock.now_ns() - began_ns);
         if let Some(recent) = &self.recent {
             recent.note(committed.changes.iter().map(|change| (change.account, change.seq)));
         }
