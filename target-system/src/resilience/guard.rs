@@ -224,8 +224,9 @@ impl Guard {
             self.figures.bulkhead_refusals.inc();
             CallError::Full
         })?;
-        let left = until.saturating_duration_since(timer::now());
-        match tokio::time::timeout(left.min(self.settings.attempt), ask()).await {
+        let asked = timer::now();
+        let limit = until.saturating_duration_since(asked).min(self.settings.attempt);
+        match tokio::time::timeout(limit, ask()).await {
             Ok(Ok(answer)) => {
                 admitted.succeeded();
                 Ok(answer)
@@ -239,7 +240,11 @@ impl Guard {
                 Err(CallError::Failed)
             }
             Err(_) => {
-                admitted.failed();
+                // Who notices only long after has stood still itself, and knows nothing of others: all that was under way
+                // would open the breaker at once.
+                if asked.elapsed() < limit + limit / 2 {
+                    admitted.failed();
+                }
                 Err(CallError::Timeout)
             }
         }

@@ -150,3 +150,16 @@ async fn a_full_bulkhead_refuses_at_once_and_is_no_failure_of_the_dependency() {
     }
     assert_eq!(flaky(&guard, 0, Failure::Failed).await, (Ok(1), 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_stood_still_holds_no_time_limit_against_the_dependency() {
+    let breaker = BreakerSettings { failures: 1, ..SETTINGS.breaker };
+    let guard = guard(GuardSettings { attempts: 1, breaker, ..SETTINGS });
+    let stands_still = tokio::time::advance(Duration::from_secs(5));
+    let ((error, _, took), ()) = tokio::join!(hang(&guard, later()), stands_still);
+    assert_eq!((error, took.as_secs()), (CallError::Timeout, 5));
+    assert_eq!(guard.health().breaker, "closed");
+    let (error, _, took) = hang(&guard, later()).await;
+    assert_eq!((error, took.as_millis() < 300), (CallError::Timeout, true));
+    assert_eq!(guard.health().breaker, "open");
+}
