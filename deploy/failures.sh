@@ -2,7 +2,7 @@
 # Takes the parts of the stack away under load, one after another, and says what clients saw of it and that no
 # payment was lost or doubled: the table of docs/failures.md. It starts a stack of its own and takes it down.
 #
-#   deploy/failures.sh                      # all of them: ten minutes, a build included
+#   deploy/failures.sh                      # all of them: eight minutes, and the build
 #   FAILURES=postgres deploy/failures.sh    # those whose name contains this
 #   PROFILE=dev deploy/failures.sh          # with unoptimised binaries
 set -euo pipefail
