@@ -32,7 +32,8 @@ impl Leases {
         if !self.any_at(point) {
             return Ok(());
         }
-        self.suffer(self.at(point), request_id, attempt).await
+        // In a box: a request that nothing happens to shall not carry the room for it.
+        Box::pin(self.suffer(self.at(point), request_id, attempt)).await
     }
 
     async fn suffer(&self, leases: Vec<Arc<Lease>>, request_id: u64, attempt: u32) -> Result<(), Injected> {

@@ -157,7 +157,14 @@ impl Cache {
         })
     }
 
-    /// The account `id`: from the nearest level that has it, else `store`, which asks the primary.
+    /// The account `id`, when this process has it cached.
+    pub async fn near(&self, id: AccountId) -> Option<Held> {
+        let held = self.l1.get(id).await?;
+        self.metrics.l1.hits.inc();
+        Some(held)
+    }
+
+    /// The account `id`, which is not [near](Self::near): from the nearest other level that has it, else `store`, which asks the primary.
     ///
     /// # Errors
     /// When `store` gives one.
@@ -166,10 +173,6 @@ impl Cache {
         id: AccountId,
         store: impl Future<Output = Result<Option<Held>, BankError>>,
     ) -> Result<Option<Held>, BankError> {
-        if let Some(held) = self.l1.get(id).await {
-            self.metrics.l1.hits.inc();
-            return Ok(Some(held));
-        }
         let session = self.session.borrow().clone();
         let Some(session) = session.filter(|session| self.lease.holds(session.turn)) else {
             self.metrics.bypassed.inc();
@@ -179,8 +182,7 @@ impl Cache {
         let flight = self.flights.board(id).await;
         if flight.waited() {
             self.metrics.waits.inc();
-            if let Some(held) = self.l1.get(id).await {
-                self.metrics.l1.hits.inc();
+            if let Some(held) = self.near(id).await {
                 return Ok(Some(held));
             }
             if !flight.has_turn() {

@@ -30,6 +30,9 @@ async fn read_most_active(cache: &Cache, database: &Pool) -> Result<usize, BankE
     };
     for row in &ids {
         let id = rows::account(row.try_get(0)?);
+        if cache.near(id).await.is_some() {
+            continue;
+        }
         cache.read(id, async { read::account(&database.get().await?, id).await }).await?;
     }
     Ok(ids.len())

@@ -80,6 +80,10 @@ impl Rules {
 
 /// Whether the fault point lets the check answer.
 async fn answers(leases: &Leases, subject: Subject, patience: Duration) -> bool {
+    // Nearly always nothing is armed there: no timer then.
+    if !leases.any_at(FaultPoint::Fraud) {
+        return true;
+    }
     let point = leases.pass(FaultPoint::Fraud, subject.request_id, subject.attempt);
     matches!(tokio::time::timeout(patience, point).await, Ok(Ok(())))
 }

@@ -229,10 +229,10 @@ mod tests {
             ("DeclinedPayment", Verdict::Declined { why: Decline::Fraud }),
         ];
         for (schema, verdict) in verdicts {
-            let mut written = String::new();
+            let mut written = Vec::new();
             render::payment(&mut written, &Record { order, verdict, created_ms: 0 }, render::Wanted::ALL);
             let described = &document["components"]["schemas"][schema];
-            assert_eq!(names(&serde_json::from_str(&written).unwrap()), names(&described["properties"]));
+            assert_eq!(names(&serde_json::from_slice(&written).unwrap()), names(&described["properties"]));
             assert_eq!(
                 described["required"].as_array().unwrap().len(),
                 names(&described["properties"]).len()

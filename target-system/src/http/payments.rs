@@ -268,7 +268,7 @@ async fn decide(app: &App, order: &Order, subject: Subject) -> Checked {
 }
 
 fn rendered(status: StatusCode, record: &Record) -> Response {
-    let mut out = String::with_capacity(200);
+    let mut out = Vec::with_capacity(200);
     render::payment(&mut out, record, Wanted::ALL);
     render::json(status, out)
 }
@@ -414,14 +414,15 @@ pub async fn list(
     };
     let page =
         app.bank.list(account, after, limit, seen).await.map_err(unreadable)?.ok_or_else(not_on_list)?;
-    let mut out = String::from(r#"{"object":"list","data":["#);
+    let mut out = br#"{"object":"list","data":["#.to_vec();
     for (n, record) in page.records.iter().enumerate() {
         if n > 0 {
-            out.push(',');
+            out.push(b',');
         }
         render::payment(&mut out, record, wanted);
     }
-    out.push_str(if page.has_more { r#"],"has_more":true}"# } else { r#"],"has_more":false}"# });
+    let end: &[u8] = if page.has_more { br#"],"has_more":true}"# } else { br#"],"has_more":false}"# };
+    out.extend_from_slice(end);
     Ok(render::json(StatusCode::OK, out))
 }
 

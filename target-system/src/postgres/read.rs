@@ -42,6 +42,15 @@ impl Postgres {
     /// # Errors
     /// When the database gives one.
     pub async fn account(&self, id: AccountId, seen: u64) -> Result<Option<Held>, BankError> {
+        if let Some(held) = self.cache.near(id).await {
+            return Ok(Some(held));
+        }
+        // In a box: whoever awaits this has the room of its future, and so have requests that ask for no account at all.
+        Box::pin(self.ask_for(id, seen)).await
+    }
+
+    /// The account `id`, which this process has not cached.
+    async fn ask_for(&self, id: AccountId, seen: u64) -> Result<Option<Held>, BankError> {
         if self.cache.is_on() {
             // What is cached has to be true, so it comes from the primary.
             return self.cache.read(id, async { account(&self.primary().await?, id).await }).await;

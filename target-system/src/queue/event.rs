@@ -1,6 +1,6 @@
 //! What a notice is made of, and the event that the receiver gets.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use bytes::Bytes;
 
@@ -57,11 +57,11 @@ impl Event {
             verdict: Verdict::Succeeded { seq: notice.seq },
             created_ms: notice.created_ms,
         };
-        let mut body = String::with_capacity(300);
-        // Writing to a string does not fail.
+        let mut body = Vec::with_capacity(300);
+        // Writing to memory does not fail.
         let _ = write!(body, r#"{{"id":"{id}","type":"payment.succeeded","data":"#);
         render::payment(&mut body, &record, Wanted::ALL);
-        body.push('}');
+        body.push(b'}');
         Self { id, body: body.into() }
     }
 }

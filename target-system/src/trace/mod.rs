@@ -22,7 +22,7 @@ use std::fmt;
 use context::TraceContext;
 use span::{Span, SpanKind, Trace};
 
-/// A request's name, as its answer has it in `Request-Id`.
+/// A request's name, as its answer has it in `Request-Id`: of 80 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(pub u128);
 
@@ -33,11 +33,23 @@ impl RequestId {
         let [.., a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
+
+    /// As it is written, without the machinery of `format!`: every answer has one.
+    #[must_use]
+    pub fn text(self) -> [u8; 24] {
+        let mut text = *b"req_00000000000000000000";
+        let mut rest = self.0;
+        for digit in text[4..].iter_mut().rev() {
+            *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
+            rest >>= 4;
+        }
+        text
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "req_{:020x}", self.0)
+        f.write_str(str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
@@ -82,4 +94,17 @@ pub fn within<F: Future>(span: &Span, task: F) -> impl Future<Output = F::Output
 #[must_use]
 pub fn ids() -> (Option<RequestId>, Option<TraceContext>) {
     CURRENT.try_with(|request| (request.id, request.trace.context())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_request_is_named_by_its_number(number in 0..1_u128 << 80) {
+            prop_assert_eq!(RequestId(number).to_string(), format!("req_{number:020x}"));
+        }
+    }
 }

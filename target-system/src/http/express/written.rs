@@ -25,13 +25,13 @@ pub async fn write(out: &mut Vec<u8>, answer: Answer, id: RequestId, last: bool)
 /// A payment that was made.
 fn paid(out: &mut Vec<u8>, record: &Record, id: RequestId, last: bool) -> u16 {
     thread_local! {
-        static BODY: RefCell<String> = const { RefCell::new(String::new()) };
+        static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     BODY.with_borrow_mut(|body| {
         body.clear();
         render::payment(body, record, Wanted::ALL);
         out.extend_from_slice(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\n");
-        finish(out, body.as_bytes(), id, last);
+        finish(out, body, id, last);
     });
     201
 }
@@ -60,9 +60,14 @@ async fn other(out: &mut Vec<u8>, response: Response, id: RequestId, last: bool)
 
 /// Writes the headers that every answer has, and its body.
 fn finish(out: &mut Vec<u8>, body: &[u8], id: RequestId, last: bool) {
-    let close = if last { "connection: close\r\n" } else { "" };
-    // Writing to memory does not fail.
-    let _ = write!(out, "request-id: {id}\r\ncontent-length: {}\r\n{close}date: ", body.len());
+    let close: &[u8] = if last { b"connection: close\r\n" } else { b"" };
+    out.extend_from_slice(b"request-id: ");
+    out.extend_from_slice(&id.text());
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    render::decimal(out, body.len() as u64, 1);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(close);
+    out.extend_from_slice(b"date: ");
     date(out);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
