@@ -12,6 +12,7 @@
 //! * `leases` (feature `layer`): the faults armed in this process, each ending by itself.
 //! * `points` (feature `layer`): what a request suffers when it passes a fault point.
 //! * `layer` (feature `layer`): the tower layer that any HTTP service embeds for the `api` point.
+//! * `proxy` (feature `proxy`): faults on connections, with Toxiproxy's API.
 //! * `switches` (feature `layer`): the environment's `CHAOS_ENGINEERING_ENABLED`.
 
 pub mod decision;
@@ -22,5 +23,7 @@ pub mod lease;
 pub mod leases;
 #[cfg(feature = "layer")]
 pub mod points;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 #[cfg(feature = "layer")]
 pub mod switches;

@@ -67,6 +67,9 @@ pub enum Command {
                       squall target --data ledger --accounts 10000 --opening-balance 1000000"
     )]
     Target(Box<payments::cli::ServeArgs>),
+    /// Faults on connections
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Measure how fast and how punctual the generator is on this machine (about a minute)
     #[command(
         after_help = "Examples:\n  squall calibrate\n  squall calibrate --workers 2 --seconds 5 --json\n  \
@@ -88,6 +91,36 @@ pub enum Command {
     /// Print the manual page
     #[command(after_help = "Example:\n  squall man | man -l -")]
     Man,
+}
+
+/// `squall chaos`.
+#[derive(Debug, Subcommand)]
+pub enum ChaosCommand {
+    /// Run a TCP proxy that Toxiproxy's clients work with unchanged
+    #[command(after_help = "Examples:\n  squall chaos proxy --config proxies.json --seed 7\n  \
+                      curl -X POST 127.0.0.1:8474/proxies -d '{\"name\":\"db\",\"listen\":\"127.0.0.1:15432\",\"upstream\":\"127.0.0.1:5432\"}'\n  \
+                      curl -X POST 127.0.0.1:8474/proxies/db/toxics -d '{\"type\":\"latency\",\"attributes\":{\"latency\":100},\"ttl\":30000}'")]
+    Proxy(ProxyArgs),
+}
+
+/// `squall chaos proxy`.
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Where the API listens: who reaches it can have this machine connect to anybody
+    #[arg(long, default_value = "localhost")]
+    pub host: String,
+    /// At which port, 0 for a free one
+    #[arg(long, default_value_t = 8474)]
+    pub port: u16,
+    /// Proxies to begin with: a JSON array, as POST /populate takes it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Decides which connections a toxicity below 1 meets, and every jitter [default: drawn, and told]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Threads that carry the data [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<std::num::NonZeroU8>,
 }
 
 /// A scenario and what replaces parts of it.

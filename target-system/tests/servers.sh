@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Installs the servers that the tests start, where that can be done: on Debian, as root. Elsewhere the
-# tests say what is missing.
+# Installs the servers that the tests start, and what the proxy's published clients run on, where that can be done: on Debian,
+# as root. Elsewhere the tests say what is missing.
 set -euo pipefail
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v nats-server >/dev/null || missing+=(nats-server)
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} = 0 ]; then
   exit 0
 fi

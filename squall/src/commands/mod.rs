@@ -3,12 +3,14 @@
 //! # Layout
 //!
 //! * [`calibrate`] is `calibrate`; its parts are in [`crate::calibrate`].
+//! * [`chaos`] holds `chaos proxy`.
 //! * [`scenario`] holds `check`, `explain`, `init`, `list`.
 //! * [`run`] is `run`; its parts are in [`crate::run`].
 //! * [`report`] is `report`.
 //! * [`shell`] holds `completions`, `man`.
 
 pub mod calibrate;
+pub mod chaos;
 pub mod report;
 pub mod run;
 pub mod scenario;
@@ -78,6 +80,7 @@ pub fn dispatch(command: Command) -> ExitCode {
         Command::Target(args) => payments::serve::serve(*args)
             .map(|()| exit::PASSED)
             .map_err(|e| Stop::Failed(e.context("serve payments"))),
+        Command::Chaos(command) => chaos::chaos(&command),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Responder => calibrate::respond(),
         Command::JourneyUsers => journey_users(),

@@ -1,0 +1,404 @@
+//! One proxy: where it listens, whom it passes connections on to, and what acts on them.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use squall_record::clock::Clock;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::connection::Connection;
+use super::error::ApiError;
+use super::object::Object;
+use super::shared::{MAX_TOXICS, Shared, lock};
+use super::socket::{self, ListenError, Listener, Raw, Socket};
+use super::stage::Acting;
+use super::toxic::{Stream, Toxic, Typed as TypedToxic, name_is_wrong};
+
+/// How long a connection to an upstream may take.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections of all proxies together; further ones are closed at once.
+pub const MAX_CONNECTIONS: usize = 65_536;
+/// How long nothing is accepted when there are no file descriptors left.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What all proxies share.
+#[derive(Debug)]
+pub struct House {
+    /// The threads that connections live on.
+    pub workers: Vec<Handle>,
+    /// Toxics end on it.
+    pub clock: Clock,
+    /// Decides what chance would.
+    pub seed: u64,
+    /// Connections of all proxies.
+    pub connections: AtomicUsize,
+    /// Toxics that there have been.
+    pub toxics: AtomicU64,
+}
+
+/// A proxy as it is typed. What is not typed stays, or has its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Typed {
+    /// Unique.
+    pub name: Option<String>,
+    /// Where it listens.
+    pub listen: Option<String>,
+    /// Whom it passes connections on to.
+    pub upstream: Option<String>,
+    /// Whether it listens at all.
+    pub enabled: Option<bool>,
+    /// What acts from the first connection on.
+    pub toxics: Option<Vec<Object<TypedToxic>>>,
+}
+
+/// A proxy as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    /// Unique.
+    pub name: String,
+    /// Where it listens: resolved once it does.
+    pub listen: String,
+    /// Whom it passes connections on to.
+    pub upstream: String,
+    /// Whether it listens.
+    pub enabled: bool,
+    /// What acts on its connections.
+    pub toxics: Vec<Toxic>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    listen: String,
+    upstream: String,
+    enabled: bool,
+}
+
+/// A proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    name: String,
+    house: Arc<House>,
+    shared: Arc<Shared>,
+    numbers: Arc<AtomicU64>,
+    /// As it is shown: read by whoever asks, also while it is being changed.
+    place: Mutex<Place>,
+    /// Held while it is started or stopped.
+    accepting: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Proxy {
+    /// The proxy that is asked for, with its toxics; it does not listen yet.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense. `nth` is which of several it is.
+    pub fn new(house: &Arc<House>, typed: Typed, nth: Option<usize>) -> Result<Self, ApiError> {
+        let missing = |field: &str| match nth {
+            Some(nth) => ApiError::missing(format_args!("{field} at proxy {nth}")),
+            None => ApiError::missing(field),
+        };
+        let name = typed.name.filter(|name| !name.is_empty()).ok_or_else(|| missing("name"))?;
+        let upstream = typed.upstream.filter(|u| !u.is_empty()).ok_or_else(|| missing("upstream"))?;
+        if let Some(why) = name_is_wrong(&name) {
+            return Err(ApiError::bad_body(format_args!("proxy {name:?}: {why}")));
+        }
+        let listen = typed.listen.unwrap_or_default();
+        if !listen.is_empty() {
+            socket::check(&listen).map_err(|why| ApiError::bad_body(format_args!("listen: {why}")))?;
+        }
+        socket::check(&upstream).map_err(|why| ApiError::bad_body(format_args!("upstream: {why}")))?;
+        let proxy = Self {
+            name,
+            house: Arc::clone(house),
+            shared: Arc::default(),
+            numbers: Arc::default(),
+            place: Mutex::new(Place { listen, upstream, enabled: false }),
+            accepting: tokio::sync::Mutex::default(),
+        };
+        for Object(toxic) in typed.toxics.unwrap_or_default() {
+            proxy.add(toxic)?;
+        }
+        Ok(proxy)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its connections look at.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// As it is shown.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        let Place { listen, upstream, enabled } = lock(&self.place).clone();
+        Shown { name: self.name.clone(), listen, upstream, enabled, toxics: self.toxics() }
+    }
+
+    /// Whether `other` listens elsewhere or passes connections on elsewhere.
+    pub async fn differs(&self, other: &Proxy) -> bool {
+        let (own, other) = (lock(&self.place).clone(), lock(&other.place).clone());
+        own.upstream != other.upstream
+            || own.listen != other.listen
+                && Some(&own.listen) != socket::resolved(&other.listen).await.as_ref()
+    }
+
+    /// Has it listen, unless it does.
+    ///
+    /// # Errors
+    /// 500 when it cannot.
+    pub async fn start(&self) -> Result<(), ApiError> {
+        let mut accepting = self.accepting.lock().await;
+        if accepting.is_none() {
+            *accepting = Some(self.listen().await?);
+        }
+        Ok(())
+    }
+
+    /// Has it listen no longer, and closes its connections.
+    pub async fn stop(&self) {
+        let mut accepting = self.accepting.lock().await;
+        self.end(&mut accepting).await;
+    }
+
+    /// Changes what is typed.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense, 500 when it cannot listen there.
+    pub async fn update(&self, typed: Typed) -> Result<(), ApiError> {
+        let mut accepting = self.accepting.lock().await;
+        let before = lock(&self.place).clone();
+        let after = Place {
+            listen: typed.listen.unwrap_or_else(|| before.listen.clone()),
+            upstream: typed.upstream.unwrap_or_else(|| before.upstream.clone()),
+            enabled: typed.enabled.unwrap_or(before.enabled),
+        };
+        for (field, typed) in [("listen", &after.listen), ("upstream", &after.upstream)] {
+            if !typed.is_empty() || field == "upstream" {
+                socket::check(typed).map_err(|why| ApiError::bad_body(format_args!("{field}: {why}")))?;
+            }
+        }
+        if (&before.listen, &before.upstream) != (&after.listen, &after.upstream) {
+            self.end(&mut accepting).await;
+            let mut place = lock(&self.place);
+            (place.listen, place.upstream) = (after.listen, after.upstream);
+        }
+        if !after.enabled {
+            self.end(&mut accepting).await;
+        } else if accepting.is_none() {
+            *accepting = Some(self.listen().await?);
+        }
+        Ok(())
+    }
+
+    async fn end(&self, accepting: &mut Option<JoinHandle<()>>) {
+        lock(&self.place).enabled = false;
+        if let Some(task) = accepting.take() {
+            task.abort();
+            // Once it is over nobody listens there any more.
+            let _ = task.await;
+            self.shared.close();
+        }
+    }
+
+    /// Listens on one of the workers.
+    async fn listen(&self) -> Result<JoinHandle<()>, ApiError> {
+        let Place { listen, upstream, .. } = lock(&self.place).clone();
+        let door = Door {
+            house: Arc::clone(&self.house),
+            shared: Arc::clone(&self.shared),
+            numbers: Arc::clone(&self.numbers),
+            generation: self.shared.generation(),
+            upstream: upstream.into(),
+        };
+        let (told, bound) = oneshot::channel();
+        let worker = self.house.worker(self.numbers.load(Ordering::Relaxed));
+        let task = worker.spawn(async move {
+            match Listener::bind(&listen).await {
+                Ok((listener, shown)) => {
+                    if told.send(Ok(shown)).is_ok() {
+                        door.accept(&listener).await;
+                    }
+                }
+                Err(e) => drop(told.send(Err(e))),
+            }
+        });
+        let bound: Result<String, ListenError> =
+            bound.await.map_err(|_| ApiError::failed("the proxy's threads have ended"))?;
+        let mut place = lock(&self.place);
+        place.listen = bound.map_err(ApiError::failed)?;
+        place.enabled = true;
+        Ok(task)
+    }
+
+    /// Its toxics, those of the upstream stream first, each with the time that remains to it.
+    #[must_use]
+    pub fn toxics(&self) -> Vec<Toxic> {
+        let now_ns = self.house.clock.now_ns();
+        let mut toxics: Vec<Toxic> = self.shared.toxics(now_ns).iter().map(|t| t.shown(now_ns)).collect();
+        toxics.sort_by_key(|toxic| toxic.stream == Stream::Downstream);
+        toxics
+    }
+
+    /// The toxic called `name`.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub fn toxic(&self, name: &str) -> Result<Toxic, ApiError> {
+        self.toxics().into_iter().find(|toxic| toxic.name == name).ok_or_else(ApiError::no_toxic)
+    }
+
+    /// Adds a toxic.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense, 409 when there is one of that name.
+    pub fn add(&self, typed: TypedToxic) -> Result<Toxic, ApiError> {
+        let toxic = typed.create()?;
+        let now_ns = self.house.clock.now_ns();
+        self.shared.change(now_ns, |toxics| {
+            if toxics.iter().any(|other| other.toxic.name == toxic.name) {
+                return Err(ApiError::toxic_exists());
+            }
+            if toxics.len() >= MAX_TOXICS {
+                return Err(ApiError::too_many("toxics of a proxy", MAX_TOXICS));
+            }
+            let acting = Acting {
+                id: self.house.toxics.fetch_add(1, Ordering::Relaxed),
+                fault: format!("{}/{}", self.name, toxic.name),
+                seed: self.house.seed,
+                ends_ns: ends_ns(now_ns, toxic.ttl),
+                toxic: toxic.clone(),
+            };
+            toxics.push(Arc::new(acting));
+            Ok(toxic)
+        })
+    }
+
+    /// Changes a toxic.
+    ///
+    /// # Errors
+    /// 404 when there is none of that name, 400 when it makes no sense.
+    pub fn change(&self, name: &str, typed: TypedToxic) -> Result<Toxic, ApiError> {
+        let now_ns = self.house.clock.now_ns();
+        self.shared.change(now_ns, |toxics| {
+            let found =
+                toxics.iter_mut().find(|toxic| toxic.toxic.name == name).ok_or_else(ApiError::no_toxic)?;
+            let renewed = typed.renews();
+            let toxic = typed.update(&found.toxic)?;
+            *found = Arc::new(Acting {
+                id: found.id,
+                fault: found.fault.clone(),
+                seed: found.seed,
+                ends_ns: if renewed { ends_ns(now_ns, toxic.ttl) } else { found.ends_ns },
+                toxic,
+            });
+            Ok(found.shown(now_ns))
+        })
+    }
+
+    /// Removes a toxic.
+    ///
+    /// # Errors
+    /// 404 when there is none of that name.
+    pub fn remove(&self, name: &str) -> Result<(), ApiError> {
+        self.shared.change(self.house.clock.now_ns(), |toxics| {
+            let at =
+                toxics.iter().position(|toxic| toxic.toxic.name == name).ok_or_else(ApiError::no_toxic)?;
+            toxics.remove(at);
+            Ok(())
+        })
+    }
+
+    /// Removes all toxics.
+    pub fn clean(&self) {
+        self.shared.change(self.house.clock.now_ns(), Vec::clear);
+    }
+}
+
+fn ends_ns(now_ns: u64, ttl_ms: Option<u64>) -> u64 {
+    ttl_ms.map_or(u64::MAX, |ttl_ms| now_ns.saturating_add(ttl_ms.saturating_mul(1_000_000)))
+}
+
+impl Acting {
+    /// As it is shown at `now_ns`.
+    fn shown(&self, now_ns: u64) -> Toxic {
+        let left = |_| self.ends_ns.saturating_sub(now_ns).div_ceil(1_000_000);
+        Toxic { ttl: self.toxic.ttl.map(left), ..self.toxic.clone() }
+    }
+}
+
+impl House {
+    /// The worker of the connection numbered `number`.
+    fn worker(&self, number: u64) -> &Handle {
+        let count = self.workers.len() as u64;
+        &self.workers[usize::try_from(number % count).unwrap_or_default()]
+    }
+}
+
+/// Who lets connections in.
+struct Door {
+    house: Arc<House>,
+    shared: Arc<Shared>,
+    numbers: Arc<AtomicU64>,
+    generation: u64,
+    upstream: Arc<str>,
+}
+
+impl Door {
+    async fn accept(&self, listener: &Listener) {
+        loop {
+            match listener.accept().await {
+                Ok(client) => self.let_in(client),
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) => {}
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            }
+        }
+    }
+
+    /// Has a worker connect it to the upstream: a slow one holds up no other client.
+    fn let_in(&self, client: Raw) {
+        let Some(guest) = Guest::enter(&self.house) else { return };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (shared, clock, generation) = (Arc::clone(&self.shared), self.house.clock, self.generation);
+        let upstream = Arc::clone(&self.upstream);
+        self.house.worker(number).spawn(async move {
+            let _guest = guest;
+            let Ok(client) = client.open() else { return };
+            let Ok(Ok(upstream)) = tokio::time::timeout(DIAL_TIMEOUT, Socket::connect(&upstream)).await
+            else {
+                return;
+            };
+            Connection::new(shared, clock, number, generation, client, upstream).await;
+        });
+    }
+}
+
+/// A connection, counted while it is open.
+struct Guest(Arc<House>);
+
+impl Guest {
+    fn enter(house: &Arc<House>) -> Option<Self> {
+        let guest = Guest(Arc::clone(house));
+        (house.connections.fetch_add(1, Ordering::Relaxed) < MAX_CONNECTIONS).then_some(guest)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

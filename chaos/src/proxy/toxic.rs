@@ -1,0 +1,362 @@
+//! A toxic as it is asked for and shown: Toxiproxy's JSON, and a time to live.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use crate::lease::{MAX_NAME_BYTES, MAX_TTL_MS};
+
+/// The longest time that a toxic holds anything, in milliseconds: a day.
+pub const MAX_WAIT_MS: u64 = 86_400_000;
+
+/// Which way data flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// From the client to the upstream.
+    Upstream,
+    /// From the upstream to the client.
+    Downstream,
+}
+
+impl Stream {
+    /// The stream called `name`, in letters of either case.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Stream::Upstream, Stream::Downstream].into_iter().find(|s| name.eq_ignore_ascii_case(s.name()))
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Upstream => "upstream",
+            Stream::Downstream => "downstream",
+        }
+    }
+}
+
+/// What a toxic does to the data that passes it. A missing attribute is 0, as in Toxiproxy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "attributes", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Kind {
+    /// Nothing.
+    Noop(Noop),
+    /// Holds it for a while.
+    Latency(Latency),
+    /// Lets it through at a limited rate.
+    Bandwidth(Bandwidth),
+    /// Holds the end of the connection for a while.
+    SlowClose(SlowClose),
+    /// Lets nothing through, and closes the connection after a while.
+    Timeout(Timeout),
+    /// Resets the connection.
+    ResetPeer(ResetPeer),
+    /// Cuts it into small pieces.
+    Slicer(Slicer),
+    /// Closes the connection after so much of it.
+    LimitData(LimitData),
+}
+
+/// Attributes of `noop`: none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Noop {}
+
+/// Attributes of `latency`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Latency {
+    /// In milliseconds, from when the data was received.
+    pub latency: u64,
+    /// Added or taken, evenly, in milliseconds.
+    pub jitter: u64,
+}
+
+/// Attributes of `bandwidth`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bandwidth {
+    /// In thousands of bytes a second; at 0 nothing passes.
+    pub rate: u64,
+}
+
+/// Attributes of `slow_close`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlowClose {
+    /// In milliseconds.
+    pub delay: u64,
+}
+
+/// Attributes of `timeout`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeout {
+    /// In milliseconds; with 0 the connection stays open.
+    pub timeout: u64,
+}
+
+/// Attributes of `reset_peer`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResetPeer {
+    /// In milliseconds, from the first data.
+    pub timeout: u64,
+}
+
+/// Attributes of `slicer`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Slicer {
+    /// Of a piece, in bytes.
+    pub average_size: u64,
+    /// By how much sizes differ from that, in bytes.
+    pub size_variation: u64,
+    /// Between two pieces, in microseconds.
+    pub delay: u64,
+}
+
+/// Attributes of `limit_data`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitData {
+    /// Of one connection.
+    pub bytes: u64,
+}
+
+/// A toxic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Toxic {
+    /// Unique among those of its proxy, in both streams.
+    pub name: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// What it does it to.
+    pub stream: Stream,
+    /// The share of connections that it meets, 0..=1.
+    pub toxicity: f64,
+    /// After how many milliseconds it ends by itself; shown is what remains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+}
+
+/// A toxic as it is typed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Typed {
+    name: Option<String>,
+    r#type: Option<String>,
+    stream: Option<String>,
+    /// What noxious, another proxy with this API, calls the stream.
+    direction: Option<String>,
+    toxicity: Option<f64>,
+    attributes: Option<Map<String, Value>>,
+    ttl: Option<u64>,
+}
+
+impl Typed {
+    /// The toxic that is asked for.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense.
+    pub fn create(self) -> Result<Toxic, ApiError> {
+        let stream = match self.stream.or(self.direction).as_deref() {
+            None | Some("") => Stream::Downstream,
+            Some(name) => Stream::parse(name).ok_or_else(ApiError::invalid_stream)?,
+        };
+        let kind = self.r#type.unwrap_or_default();
+        let name = match self.name {
+            Some(name) if !name.is_empty() => name,
+            _ => format!("{kind}_{}", stream.name()),
+        };
+        let kind = Kind::of(&kind, self.attributes.unwrap_or_default())?;
+        let toxic = Toxic { name, kind, stream, toxicity: self.toxicity.unwrap_or(1.0), ttl: self.ttl };
+        toxic.check()?;
+        Ok(toxic)
+    }
+
+    /// `toxic` as it is changed: attributes that are not typed stay, its name, type and stream always.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense.
+    pub fn update(self, toxic: &Toxic) -> Result<Toxic, ApiError> {
+        let (name, mut attributes) = toxic.kind.parts();
+        attributes.extend(self.attributes.unwrap_or_default());
+        let updated = Toxic {
+            kind: Kind::of(&name, attributes)?,
+            toxicity: self.toxicity.unwrap_or(toxic.toxicity),
+            ttl: self.ttl.or(toxic.ttl),
+            ..toxic.clone()
+        };
+        updated.check()?;
+        Ok(updated)
+    }
+
+    /// Whether a new time to live is asked for.
+    #[must_use]
+    pub fn renews(&self) -> bool {
+        self.ttl.is_some()
+    }
+}
+
+impl Kind {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 8] =
+        ["noop", "latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data"];
+
+    fn of(name: &str, attributes: Map<String, Value>) -> Result<Self, ApiError> {
+        if !Self::NAMES.contains(&name) {
+            return Err(ApiError::invalid_type());
+        }
+        let tagged = Value::Object(Map::from_iter([
+            ("type".to_owned(), Value::from(name)),
+            ("attributes".to_owned(), Value::Object(attributes)),
+        ]));
+        serde_json::from_value(tagged)
+            .map_err(|e| ApiError::bad_body(format_args!("attributes of {name}: {e}")))
+    }
+
+    fn parts(&self) -> (String, Map<String, Value>) {
+        let Ok(Value::Object(mut tagged)) = serde_json::to_value(self) else { return Default::default() };
+        let (name, attributes) = (tagged.remove("type"), tagged.remove("attributes"));
+        match (name, attributes) {
+            (Some(Value::String(name)), Some(Value::Object(attributes))) => (name, attributes),
+            _ => Default::default(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wait = |name: &str, ms: u64| match ms {
+            0..=MAX_WAIT_MS => Ok(()),
+            _ => Err(format!("{name} of {ms} ms is above a day, {MAX_WAIT_MS} ms")),
+        };
+        match self {
+            Kind::Noop(_) | Kind::Bandwidth(_) | Kind::LimitData(_) => Ok(()),
+            Kind::Latency(l) => wait("latency", l.latency).and_then(|()| wait("jitter", l.jitter)),
+            Kind::SlowClose(s) => wait("delay", s.delay),
+            Kind::Timeout(t) => wait("timeout", t.timeout),
+            Kind::ResetPeer(r) => wait("timeout", r.timeout),
+            Kind::Slicer(s) if s.average_size == 0 => {
+                Err("average_size of a slicer is 0, must be 1 or more bytes".to_owned())
+            }
+            Kind::Slicer(s) if s.size_variation >= s.average_size => {
+                let (variation, average) = (s.size_variation, s.average_size);
+                Err(format!("size_variation {variation} of a slicer is not below its average_size {average}"))
+            }
+            Kind::Slicer(s) => wait("delay", s.delay / 1000),
+        }
+    }
+}
+
+impl Toxic {
+    fn check(&self) -> Result<(), ApiError> {
+        let bad = |why: String| Err(ApiError::bad_body(format_args!("toxic {:?}: {why}", self.name)));
+        if let Some(why) = name_is_wrong(&self.name) {
+            return bad(why);
+        }
+        if !(0.0..=1.0).contains(&self.toxicity) {
+            return bad(format!("toxicity {} is outside 0..=1", self.toxicity));
+        }
+        match self.ttl {
+            Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => {
+                bad(format!("ttl of {ttl} ms is outside 1..={MAX_TTL_MS}"))
+            }
+            _ => self.kind.check().or_else(bad),
+        }
+    }
+}
+
+/// What is wrong with a name that an address has to hold, if anything.
+#[must_use]
+pub fn name_is_wrong(name: &str) -> Option<String> {
+    if name.len() > MAX_NAME_BYTES {
+        Some(format!("a name has at most {MAX_NAME_BYTES} bytes"))
+    } else if name.chars().any(|c| c.is_control() || c == '/') {
+        Some("a name has no control characters and no `/`".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(json: &str) -> Result<Toxic, ApiError> {
+        serde_json::from_str::<Typed>(json).map_err(ApiError::bad_body).and_then(Typed::create)
+    }
+
+    fn shown(toxic: &Toxic) -> String {
+        serde_json::to_string(toxic).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_typed_has_toxiproxys_defaults() {
+        let toxic = create(r#"{"type":"latency","attributes":{"latency":100}}"#).unwrap();
+        assert_eq!(
+            shown(&toxic),
+            r#"{"name":"latency_downstream","type":"latency","attributes":{"latency":100,"jitter":0},"stream":"downstream","toxicity":1.0}"#
+        );
+        let toxic = create(r#"{"type":"noop","stream":"UPSTREAM","attributes":null}"#).unwrap();
+        assert_eq!((toxic.name.as_str(), toxic.stream), ("noop_upstream", Stream::Upstream));
+        let toxic = create(r#"{"type":"noop","direction":"upstream"}"#).unwrap();
+        assert_eq!(toxic.stream, Stream::Upstream);
+    }
+
+    #[test]
+    fn every_kind_reads_back_as_it_is_shown() {
+        for name in Kind::NAMES {
+            let attributes = if name == "slicer" { r#"{"average_size":7}"# } else { "{}" };
+            let toxic = create(&format!(r#"{{"type":"{name}","attributes":{attributes},"ttl":5}}"#)).unwrap();
+            assert_eq!(create(&shown(&toxic)).unwrap(), toxic);
+        }
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_does_not_name() {
+        let toxic =
+            create(r#"{"type":"latency","attributes":{"latency":100,"jitter":7},"toxicity":0.5}"#).unwrap();
+        let typed: Typed =
+            serde_json::from_str(r#"{"attributes":{"latency":3},"name":"other","type":"noop"}"#).unwrap();
+        let updated = typed.update(&toxic).unwrap();
+        assert_eq!(updated.kind, Kind::Latency(Latency { latency: 3, jitter: 7 }));
+        assert_eq!((updated.name.as_str(), updated.toxicity), ("latency_downstream", 0.5));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_value() {
+        for (json, status, text) in [
+            (
+                r#"{"type":"latency","stream":"sideways"}"#,
+                400,
+                "stream was invalid, can be either upstream or downstream",
+            ),
+            (r#"{"type":"slow"}"#, 400, "invalid toxic type"),
+            (r#"{}"#, 400, "invalid toxic type"),
+            (r#"{"type":"latency","atributes":{}}"#, 400, "bad request body: unknown field `atributes`"),
+            (r#"{"type":"latency","attributes":{"latncy":1}}"#, 400, "unknown field `latncy`"),
+            (r#"{"type":"latency","attributes":{"latency":-1}}"#, 400, "integer `-1`"),
+            (r#"{"type":"latency","attributes":{"latency":"1"}}"#, 400, "string \"1\""),
+            (
+                r#"{"type":"latency","attributes":{"latency":99999999999}}"#,
+                400,
+                "latency of 99999999999 ms is above a day",
+            ),
+            (r#"{"type":"slicer"}"#, 400, "average_size of a slicer is 0"),
+            (
+                r#"{"type":"slicer","attributes":{"average_size":5,"size_variation":5}}"#,
+                400,
+                "size_variation 5",
+            ),
+            (r#"{"type":"noop","toxicity":1.5}"#, 400, "toxicity 1.5 is outside 0..=1"),
+            (r#"{"type":"noop","ttl":0}"#, 400, "ttl of 0 ms"),
+            (r#"{"type":"noop","name":"a/b"}"#, 400, "no `/`"),
+        ] {
+            let error = create(json).unwrap_err();
+            assert_eq!(error.status, status, "{json}");
+            assert!(error.message.contains(text), "{json}: {}", error.message);
+        }
+    }
+}
