@@ -18,7 +18,7 @@ wrk=$peers/bin/wrk
 cat >"$tmp/haproxy.cfg" <<CONFIG
 global
   nbthread $(nproc)
-  maxconn 20000
+  maxconn 4000
 defaults
   mode tcp
   timeout connect 5s
