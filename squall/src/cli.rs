@@ -107,7 +107,7 @@ pub enum ChaosCommand {
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
     /// Where the API listens: who reaches it can have this machine connect to anybody
-    #[arg(long, default_value = "localhost")]
+    #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
     /// At which port, 0 for a free one
     #[arg(long, default_value_t = 8474)]

@@ -89,6 +89,7 @@ impl Proxies {
             seed,
             connections: Default::default(),
             toxics: AtomicU64::default(),
+            starts: AtomicU64::default(),
         };
         Self { house: Arc::new(house), all: Mutex::default(), changing: tokio::sync::Mutex::default() }
     }
@@ -179,14 +180,8 @@ impl Proxies {
     ) -> Result<Shown, ApiError> {
         if let Ok(there) = self.get(proxy.name()) {
             if !there.differs(&proxy).await {
-                let only = Typed { enabled: Some(enabled), ..Typed::default() };
+                let only = Typed { enabled: Some(enabled), toxics, ..Typed::default() };
                 there.update(only).await?;
-                if let Some(toxics) = toxics {
-                    there.clean();
-                    for Object(toxic) in toxics {
-                        there.add(toxic)?;
-                    }
-                }
                 return Ok(there.shown());
             }
             there.stop().await;

@@ -39,6 +39,8 @@ pub struct House {
     pub connections: AtomicUsize,
     /// Toxics that there have been.
     pub toxics: AtomicU64,
+    /// Times that a proxy has begun to listen.
+    pub starts: AtomicU64,
 }
 
 /// A proxy as it is typed. What is not typed stays, or has its default.
@@ -120,9 +122,7 @@ impl Proxy {
             place: Mutex::new(Place { listen, upstream, enabled: false }),
             accepting: tokio::sync::Mutex::default(),
         };
-        for Object(toxic) in typed.toxics.unwrap_or_default() {
-            proxy.add(toxic)?;
-        }
+        proxy.replace(typed.toxics.unwrap_or_default())?;
         Ok(proxy)
     }
 
@@ -171,7 +171,7 @@ impl Proxy {
         self.end(&mut accepting).await;
     }
 
-    /// Changes what is typed.
+    /// Changes what is typed; its name stays.
     ///
     /// # Errors
     /// 400 when it makes no sense, 500 when it cannot listen there.
@@ -187,6 +187,9 @@ impl Proxy {
             if !typed.is_empty() || field == "upstream" {
                 socket::check(typed).map_err(|why| ApiError::bad_body(format_args!("{field}: {why}")))?;
             }
+        }
+        if let Some(toxics) = typed.toxics {
+            self.replace(toxics)?;
         }
         if (&before.listen, &before.upstream) != (&after.listen, &after.upstream) {
             self.end(&mut accepting).await;
@@ -222,7 +225,7 @@ impl Proxy {
             upstream: upstream.into(),
         };
         let (told, bound) = oneshot::channel();
-        let worker = self.house.worker(self.numbers.load(Ordering::Relaxed));
+        let worker = self.house.worker(self.house.starts.fetch_add(1, Ordering::Relaxed));
         let task = worker.spawn(async move {
             match Listener::bind(&listen).await {
                 Ok((listener, shown)) => {
@@ -265,23 +268,39 @@ impl Proxy {
     pub fn add(&self, typed: TypedToxic) -> Result<Toxic, ApiError> {
         let toxic = typed.create()?;
         let now_ns = self.house.clock.now_ns();
-        self.shared.change(now_ns, |toxics| {
-            if toxics.iter().any(|other| other.toxic.name == toxic.name) {
-                return Err(ApiError::toxic_exists());
-            }
-            if toxics.len() >= MAX_TOXICS {
-                return Err(ApiError::too_many("toxics of a proxy", MAX_TOXICS));
-            }
-            let acting = Acting {
-                id: self.house.toxics.fetch_add(1, Ordering::Relaxed),
-                fault: format!("{}/{}", self.name, toxic.name),
-                seed: self.house.seed,
-                ends_ns: ends_ns(now_ns, toxic.ttl),
-                toxic: toxic.clone(),
-            };
-            toxics.push(Arc::new(acting));
-            Ok(toxic)
-        })
+        self.shared.change(now_ns, |toxics| self.push(toxics, toxic.clone(), now_ns))?;
+        Ok(toxic)
+    }
+
+    /// Has its toxics be these and no others.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); then nothing is changed.
+    pub fn replace(&self, typed: Vec<Object<TypedToxic>>) -> Result<(), ApiError> {
+        let now_ns = self.house.clock.now_ns();
+        let mut wanted = Vec::new();
+        for Object(typed) in typed {
+            self.push(&mut wanted, typed.create()?, now_ns)?;
+        }
+        self.shared.change(now_ns, |toxics| *toxics = wanted);
+        Ok(())
+    }
+
+    fn push(&self, toxics: &mut Vec<Arc<Acting>>, toxic: Toxic, now_ns: u64) -> Result<(), ApiError> {
+        if toxics.iter().any(|other| other.toxic.name == toxic.name) {
+            return Err(ApiError::toxic_exists());
+        }
+        if toxics.len() >= MAX_TOXICS {
+            return Err(ApiError::too_many("toxics of a proxy", MAX_TOXICS));
+        }
+        toxics.push(Arc::new(Acting {
+            id: self.house.toxics.fetch_add(1, Ordering::Relaxed),
+            fault: format!("{}/{}", self.name, toxic.name),
+            seed: self.house.seed,
+            ends_ns: ends_ns(now_ns, toxic.ttl),
+            toxic,
+        }));
+        Ok(())
     }
 
     /// Changes a toxic.

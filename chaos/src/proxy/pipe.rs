@@ -253,6 +253,16 @@ mod tests {
     }
 
     #[test]
+    fn a_share_that_is_taken_back_gives_back_no_data() {
+        let mut pipe = pipe(&[one("timeout", r#"{"timeout":100}"#)]);
+        put(&mut pipe, b"lost", 0);
+        assert_eq!(pipe.next(0), Out::Wait(100 * MS));
+        pipe.arrange(&[acting(1, r#"{"type":"timeout","attributes":{"timeout":100},"toxicity":0}"#)], 1, MS);
+        put(&mut pipe, b"more", MS);
+        assert_eq!(drain(&mut pipe, MS, u64::MAX - 1), (vec![], Some((100 * MS, End::Closed))));
+    }
+
+    #[test]
     fn slices_are_of_the_average_size_and_the_variation_apart_by_the_delay() {
         let mut pipe = pipe(&[one("slicer", r#"{"average_size":100,"size_variation":20,"delay":10000}"#)]);
         put(&mut pipe, &[0; 10_000], 0);

@@ -132,10 +132,10 @@ impl Stage {
         self.met && !self.removed
     }
 
-    /// Takes the toxic's new attributes.
+    /// Takes the toxic's new attributes. A connection that data has been taken from is met for good.
     pub fn update(&mut self, acting: &Arc<Acting>) {
         if !Arc::ptr_eq(&self.acting, acting) {
-            self.met = acting.meets(self.connection);
+            self.met = self.dropped_ns.is_some() || acting.meets(self.connection);
             self.acting = Arc::clone(acting);
         }
     }
