@@ -1,5 +1,6 @@
 //! A Postgres server from the binaries that are installed on the machine, in a temporary folder.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -71,9 +72,19 @@ impl Postgres {
                 .arg(&self.data)
                 .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="])
                 .args(SETTINGS);
-            self.child = Some(postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+            let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+            self.child = Some(postgres.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         }
         true
+    }
+
+    /// What it has said since its first start.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data.with_extension("log")
     }
 
     pub fn lives(&mut self) -> bool {

@@ -124,6 +124,14 @@ impl Server {
         self.restart();
     }
 
+    /// What it has said; nothing of one in a container.
+    pub fn log(&self) -> String {
+        match &self.runs {
+            Runs::Container(_) => String::new(),
+            Runs::Installed(postgres) => postgres.log(),
+        }
+    }
+
     /// Ends the server without a chance to tidy up.
     pub fn kill(&mut self) {
         match &mut self.runs {

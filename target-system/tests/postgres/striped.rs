@@ -42,7 +42,8 @@ fn wait_until_waiting(server: &Server, transactions: u32) {
 
 fn assert_no_deadlocks(server: &Server) {
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'";
-    assert_eq!(server.sql(deadlocks).unwrap(), "0");
+    // It says who waited for whom.
+    assert_eq!(server.sql(deadlocks).unwrap(), "0", "{}", server.log());
 }
 
 /// What the process says when it does not start.
