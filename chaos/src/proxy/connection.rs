@@ -64,7 +64,7 @@ struct Way {
     finished: bool,
 }
 
-/// Why a direction stops for now.
+/// What a direction waits for when it has moved all that it can.
 enum Rest {
     /// It goes on when a socket is ready, or at the instant.
     Until(u64),
