@@ -194,7 +194,7 @@ mod tests {
     use crate::lease::ArmRequest;
     use bytes::Bytes;
     use http_body_util::Full;
-    use squall_record::fault::{Delay, Effect, FaultSpec};
+    use squall_record::fault::{Delay, Effect, FaultSpec, Place};
     use tower::{ServiceExt, service_fn};
 
     type Body = Full<Bytes>;
@@ -213,7 +213,8 @@ mod tests {
     }
 
     fn arm(leases: &Leases, effect: Effect, fraction: f64) {
-        let fault = FaultSpec { name: "f".to_owned(), point: FaultPoint::Api, effect, fraction };
+        let fault =
+            FaultSpec { name: "f".to_owned(), place: Place::Point(FaultPoint::Api), effect, fraction };
         leases.arm(&ArmRequest { fault, ttl_ms: 60_000, seed: 1 }).unwrap();
     }
 

@@ -1,7 +1,7 @@
 //! What a run sends to a service to arm a fault, what it gets back, and what may be asked.
 
 use serde::{Deserialize, Serialize};
-use squall_record::fault::{Delay, Effect, FaultSpec};
+use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec, Place};
 
 /// The longest time to live of a lease. A longer fault is renewed, so that one that nobody
 /// holds any more ends within the hour.
@@ -83,6 +83,36 @@ pub enum Refused {
         /// What was asked.
         ttl_ms: u64,
     },
+    /// It cannot be done there.
+    #[error("fault `{name}`: {kind} is not something that can be done at {place}")]
+    Place {
+        /// The fault.
+        name: String,
+        /// What it does.
+        kind: &'static str,
+        /// Where.
+        place: Place,
+    },
+    /// A number of its is out of range.
+    #[error("fault `{name}`: {what} {value} is outside {range}")]
+    Range {
+        /// The fault.
+        name: String,
+        /// What of it.
+        what: &'static str,
+        /// What was asked.
+        value: f64,
+        /// What may be.
+        range: &'static str,
+    },
+    /// It acts elsewhere than in this process.
+    #[error("fault `{name}`: {place} is no point of this service")]
+    Elsewhere {
+        /// The fault.
+        name: String,
+        /// Where it acts.
+        place: Place,
+    },
     /// Too many faults are armed already.
     #[error("fault `{name}`: {limit} faults are armed already, end one first")]
     TooMany {
@@ -100,10 +130,22 @@ impl ArmRequest {
     /// The first thing that is out of range.
     pub fn check(&self) -> Result<(), Refused> {
         check_spec(&self.fault)?;
+        self.point()?;
         if !(1..=MAX_TTL_MS).contains(&self.ttl_ms) {
             return Err(Refused::Ttl { name: self.fault.name.clone(), ttl_ms: self.ttl_ms });
         }
         Ok(())
+    }
+}
+
+impl ArmRequest {
+    /// The point of the service where it acts.
+    ///
+    /// # Errors
+    /// When it acts elsewhere.
+    pub fn point(&self) -> Result<FaultPoint, Refused> {
+        let FaultSpec { name, place, .. } = &self.fault;
+        place.point().ok_or_else(|| Refused::Elsewhere { name: name.clone(), place: place.clone() })
     }
 }
 
@@ -119,12 +161,56 @@ pub fn check_spec(spec: &FaultSpec) -> Result<(), Refused> {
     if !(0.0..=1.0).contains(&spec.fraction) {
         return Err(Refused::Fraction { name: name(), fraction: spec.fraction });
     }
+    if !spec.effect.acts_at(&spec.place) {
+        let (kind, place) = (spec.effect.name(), spec.place.clone());
+        return Err(Refused::Place { name: name(), kind, place });
+    }
+    let within = |what, value: f64, range: std::ops::RangeInclusive<f64>, shown| match range.contains(&value)
+    {
+        true => Ok(()),
+        false => Err(Refused::Range { name: name(), what, value, range: shown }),
+    };
     match &spec.effect {
         Effect::Error { status } if !(400..=599).contains(status) => {
             Err(Refused::Status { name: name(), status: *status })
         }
-        Effect::Error { .. } | Effect::Hang => Ok(()),
         Effect::Latency { delay } => check_delay(&spec.name, delay),
+        Effect::SlowBody { bytes_per_s } => {
+            within("bytes_per_s", *bytes_per_s as f64, 1.0..=1e9, "1..=1000000000")
+        }
+        Effect::Lock { hold_ms } => within("hold_ms", *hold_ms, 0.0..=MAX_DELAY_MS, "0..=300000"),
+        Effect::BrownOut { delay, errors, capacity, ramp_ms } => {
+            check_delay(&spec.name, delay)?;
+            within("errors", *errors, 0.0..=1.0, "0..=1")?;
+            within("capacity", f64::from(*capacity), 1.0..=1e6, "1..=1000000")?;
+            within("ramp_ms", *ramp_ms as f64, 0.0..=MAX_TTL_MS as f64, "0..=3600000")
+        }
+        Effect::Starve { connections } => {
+            within("connections", f64::from(*connections), 1.0..=1e4, "1..=10000")
+        }
+        Effect::Memory { mib, over_ms } => {
+            within("mib", *mib as f64, 1.0..=65_536.0, "1..=65536")?;
+            within("over_ms", *over_ms as f64, 0.0..=MAX_TTL_MS as f64, "0..=3600000")
+        }
+        Effect::Cpu { cores } | Effect::CpuLimit { cores } => {
+            within("cores", *cores, 0.01..=256.0, "0.01..=256")
+        }
+        Effect::Skew { by_ms } => within("by_ms", *by_ms as f64, -3.2e11..=3.2e11, "ten years"),
+        Effect::Descriptors { left } => within("left", f64::from(*left), 0.0..=1e6, "0..=1000000"),
+        Effect::DiskFull { left_mib } => within("left_mib", *left_mib as f64, 0.0..=1e7, "0..=10000000"),
+        Effect::SlowDisk { writers } => within("writers", f64::from(*writers), 1.0..=64.0, "1..=64"),
+        Effect::RowLock { rows, .. } => within("rows", f64::from(*rows), 1.0..=1e5, "1..=100000"),
+        Effect::SlowQueries { sessions } => {
+            within("sessions", f64::from(*sessions), 1.0..=1000.0, "1..=1000")
+        }
+        Effect::TerminateBackends { every_ms } => {
+            within("every_ms", *every_ms as f64, 10.0..=MAX_TTL_MS as f64, "10..=3600000")
+        }
+        Effect::Evict { keys, every_ms } => {
+            within("keys", f64::from(*keys), 1.0..=1e6, "1..=1000000")?;
+            within("every_ms", *every_ms as f64, 10.0..=MAX_TTL_MS as f64, "10..=3600000")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -159,17 +245,39 @@ fn check_delay(name: &str, delay: &Delay) -> Result<(), Refused> {
             }
             Ok(())
         }
+        Delay::LogNormal { p50_ms, p99_ms } => {
+            in_range(*p50_ms)?;
+            in_range(*p99_ms)?;
+            match *p50_ms > 0.0 && p50_ms <= p99_ms {
+                true => Ok(()),
+                false => shape("a lognormal delay has a p50_ms above 0 and a p99_ms not below it"),
+            }
+        }
+        Delay::Pareto { min_ms, alpha, max_ms } => {
+            in_range(*min_ms)?;
+            in_range(*max_ms)?;
+            match *min_ms > 0.0 && min_ms <= max_ms && (0.1..=100.0).contains(alpha) {
+                true => Ok(()),
+                false => {
+                    shape("a Pareto delay has a min_ms above 0, a max_ms not below it, an alpha in 0.1..=100")
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use squall_record::fault::FaultPoint;
 
     fn request(effect: Effect) -> ArmRequest {
         ArmRequest {
-            fault: FaultSpec { name: "f".to_owned(), point: FaultPoint::Store, effect, fraction: 0.5 },
+            fault: FaultSpec {
+                name: "f".to_owned(),
+                place: Place::Point(FaultPoint::Store),
+                effect,
+                fraction: 0.5,
+            },
             ttl_ms: 1000,
             seed: 1,
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use squall_record::clock::Clock;
-use squall_record::fault::{FaultPoint, FaultSpec};
+use squall_record::fault::{FaultPoint, FaultSpec, Place};
 use tokio::sync::watch;
 
 use crate::lease::{ArmRequest, FaultStatus, MAX_TTL_MS, Refused, check_spec};
@@ -171,7 +171,7 @@ impl Leases {
         let mut stale = false;
         let found = {
             let books = self.read();
-            let here = books.armed.iter().filter(|l| l.spec.point == point);
+            let here = books.armed.iter().filter(|l| l.spec.place == Place::Point(point));
             here.filter(|l| {
                 let live = *l.ends_ns.borrow() > now_ns;
                 stale |= !live;
@@ -230,7 +230,7 @@ impl Leases {
 
     fn recount(&self, books: &Books) {
         for point in FaultPoint::ALL {
-            let n = books.armed.iter().filter(|l| l.spec.point == point).count();
+            let n = books.armed.iter().filter(|l| l.spec.place == Place::Point(point)).count();
             self.at_point[point as usize].store(n, Ordering::Relaxed);
         }
     }
@@ -253,7 +253,7 @@ mod tests {
     fn arm(name: &str, ttl_ms: u64) -> ArmRequest {
         let fault = FaultSpec {
             name: name.to_owned(),
-            point: FaultPoint::Store,
+            place: Place::Point(FaultPoint::Store),
             effect: Effect::Hang,
             fraction: 1.0,
         };
@@ -287,7 +287,7 @@ mod tests {
         assert!(renewed.remaining_ms > 1000);
         assert_eq!(renewed.affected, 1);
         let mut other = arm("f", 60_000);
-        other.fault.point = FaultPoint::Api;
+        other.fault.place = Place::Point(FaultPoint::Api);
         assert_eq!(leases.arm(&other).unwrap().affected, 1);
         assert_eq!(leases.list().len(), 1);
         assert!(leases.any_at(FaultPoint::Api) && !leases.any_at(FaultPoint::Store));

@@ -52,6 +52,7 @@ impl Leases {
                     return Err(Injected { status: *status, fault: spec.name.clone() });
                 }
                 Effect::Hang => self.hold(&lease, None).await,
+                _ => {}
             }
         }
         Ok(())
@@ -63,10 +64,11 @@ mod tests {
     use super::*;
     use crate::lease::ArmRequest;
     use squall_record::clock::Clock;
-    use squall_record::fault::{Delay, FaultSpec};
+    use squall_record::fault::{Delay, FaultSpec, Place};
 
     fn arm(name: &str, effect: Effect, fraction: f64, ttl_ms: u64) -> ArmRequest {
-        let fault = FaultSpec { name: name.to_owned(), point: FaultPoint::Store, effect, fraction };
+        let fault =
+            FaultSpec { name: name.to_owned(), place: Place::Point(FaultPoint::Store), effect, fraction };
         ArmRequest { fault, ttl_ms, seed: 7 }
     }
 

@@ -3,7 +3,7 @@
 //! They arm one fault when the process starts, for as long as it lives: the only lease whose
 //! holder is the process itself. Everything else is armed over the admin port.
 
-use squall_record::fault::{Effect, FaultPoint, FaultSpec};
+use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
 
 /// `true` arms the fault; `false` or absence does not.
 pub const ENABLED_VAR: &str = "CHAOS_ENGINEERING_ENABLED";
@@ -46,7 +46,7 @@ pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Result<Option<FaultSpec
     };
     Ok(Some(FaultSpec {
         name: FAULT_NAME.to_owned(),
-        point: FaultPoint::Api,
+        place: Place::Point(FaultPoint::Api),
         effect: Effect::Error { status: 500 },
         fraction,
     }))

@@ -105,6 +105,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
         feeders: vec![],
         journeys: vec![],
         faults: vec![],
+        places: Default::default(),
         slos: vec![],
         gates: vec![],
     }

@@ -412,6 +412,7 @@ mod tests {
             journeys: vec![],
             feeders: vec![],
             faults: vec![],
+            places: Default::default(),
             slos: vec![],
             gates: vec![],
         }

@@ -91,7 +91,7 @@ pub(crate) fn faults(plan: &Plan, windows: &[FaultWindow], gathered: &Gathered) 
             FaultSummary {
                 name: window.spec.name.clone(),
                 kind: window.spec.effect.name().to_owned(),
-                point: window.spec.point.name().to_owned(),
+                point: window.spec.place.to_string(),
                 fraction: window.spec.fraction,
                 armed: window.armed,
                 problem: window.problem.clone(),

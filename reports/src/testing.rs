@@ -1,6 +1,6 @@
 //! Plans for unit tests.
 
-use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
+use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec, Place};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
     AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, Profile, ServicePlan,
@@ -45,6 +45,7 @@ pub(crate) fn plan() -> Plan {
         journeys: vec![],
         feeders: vec![],
         faults: vec![],
+        places: Default::default(),
         slos: vec![],
         gates: vec![],
     }
@@ -67,7 +68,7 @@ pub(crate) fn fault(name: &str, start_s: f64, end_s: f64) -> FaultPlan {
     FaultPlan {
         fault: FaultSpec {
             name: name.into(),
-            point: FaultPoint::Store,
+            place: Place::Point(FaultPoint::Store),
             effect: Effect::Latency { delay: Delay::Fixed { ms: 50.0 } },
             fraction: 1.0,
         },

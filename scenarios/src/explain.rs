@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use squall_record::fault::{Delay, Effect};
-
 use crate::plan::{
     AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, JourneyPlan,
     LoadPlan, PhasePlan, Pick, Plan, Profile, RetryCause, RetryPlan, ServicePlan, SloPlan, TargetPlan,
@@ -13,6 +11,7 @@ use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
 use crate::units::rate::format_rate;
 use crate::units::ratio::format_ratio;
+use crate::words;
 
 /// Columns of the rate curve.
 const CURVE_COLUMNS: usize = 60;
@@ -396,32 +395,14 @@ fn faults(out: &mut String, plan: &Plan) -> std::fmt::Result {
     for f in &plan.faults {
         writeln!(
             out,
-            "  {:width$}  {} to {}  {} at {}, {} of requests",
+            "  {:width$}  {} to {}  {}",
             f.fault.name,
             instant(f.start_s),
             instant(f.end_s),
-            effect(&f.fault.effect),
-            f.fault.point.name(),
-            format_ratio(f.fault.fraction),
+            words::fault(&f.fault),
         )?;
     }
     Ok(())
-}
-
-fn effect(effect: &Effect) -> String {
-    let ms = |ms: f64| format_seconds(ms / 1e3);
-    match effect {
-        Effect::Hang => "hang".to_owned(),
-        Effect::Error { status } => format!("error {status}"),
-        Effect::Latency { delay: Delay::Fixed { ms: fixed } } => format!("latency +{}", ms(*fixed)),
-        Effect::Latency { delay: Delay::Uniform { min_ms, max_ms } } => {
-            format!("latency +{} to +{}", ms(*min_ms), ms(*max_ms))
-        }
-        Effect::Latency { delay: Delay::Curve { points } } => {
-            let points = points.iter().map(|(q, d)| format!("p{} +{}", trimmed(q * 100.0, 4), ms(*d)));
-            format!("latency {}", points.collect::<Vec<_>>().join(", "))
-        }
-    }
 }
 
 /// Who goes through what when; how often follows from the answers, so no number of requests stands here.

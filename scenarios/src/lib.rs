@@ -53,4 +53,5 @@ pub mod source;
 pub mod template;
 pub mod trace;
 pub mod units;
+pub mod words;
 pub mod workload;

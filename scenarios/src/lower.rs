@@ -94,7 +94,9 @@ pub(crate) fn lower(
     }
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, &journeys, findings);
-    let faults = fault::lower(&file.fault, &timeline, target.as_ref(), findings);
+    let places = fault::Places::lower(&file.group, &file.resource, &file.proxy, target.as_ref(), findings);
+    let faults = fault::lower(&file.fault, &timeline, &places, findings);
+    let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
     let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);
     if closed_only {
@@ -115,6 +117,7 @@ pub(crate) fn lower(
         data: data?,
         feeders: feeding.into_plans(),
         faults,
+        places,
         slos,
         gates,
     })

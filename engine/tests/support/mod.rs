@@ -87,6 +87,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
         feeders: vec![],
         journeys: vec![],
         faults: vec![],
+        places: Default::default(),
         slos: vec![],
         gates: vec![],
     }

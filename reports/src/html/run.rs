@@ -3,6 +3,7 @@
 use squall_record::event::What;
 use squall_scenarios::explain::pick;
 use squall_scenarios::plan::{Arrivals, FaultPlan, Mode, Profile, ServicePlan, TargetPlan, Transport};
+use squall_scenarios::words;
 
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, facts, section, table};
@@ -169,12 +170,7 @@ fn planned_faults(faults: &[FaultPlan]) -> String {
         .map(|f| {
             vec![
                 f.fault.name.clone().into(),
-                Cell::Words(format!(
-                    "{} at {}, {:.0} % of requests",
-                    f.fault.effect.name(),
-                    f.fault.point.name(),
-                    f.fault.fraction * 100.0
-                )),
+                Cell::Words(words::fault(&f.fault)),
                 format!("{:.1}–{:.1} s", f.start_s, f.end_s).into(),
             ]
         })

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use squall_record::event::{Event, What};
-use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
+use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec, Place};
 use squall_record::folder::{FolderWriter, RunFolder};
 use squall_record::interval::{GeneratorSample, Interval, Sink, Tick};
 use squall_record::latency::Latency;
@@ -84,7 +84,7 @@ pub fn request(name: &str, weight: f64) -> RequestPlan {
 
 pub fn fault(name: &str, effect: Effect, start_s: f64, end_s: f64) -> FaultPlan {
     FaultPlan {
-        fault: FaultSpec { name: name.into(), point: FaultPoint::Store, effect, fraction: 1.0 },
+        fault: FaultSpec { name: name.into(), place: Place::Point(FaultPoint::Store), effect, fraction: 1.0 },
         start_s,
         end_s,
     }
@@ -148,6 +148,7 @@ pub fn quickstart() -> Plan {
         },
         journeys: vec![],
         feeders: vec![],
+        places: Default::default(),
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 25.0, 32.0),
             fault("failing-store", Effect::Error { status: 503 }, 35.0, 40.0),

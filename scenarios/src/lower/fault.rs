@@ -1,44 +1,44 @@
 //! `[[fault]]`: what goes wrong, on the time axis of the phases.
+//!
+//! * `place`: where, and what else a scenario names for it: groups, resources, proxies.
+//! * `effect`: what, each kind with its keys; `delay`: how long.
 
+mod delay;
+mod effect;
+mod place;
+
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use squall_record::fault::{Delay, Effect, FaultSpec};
+use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
 
 use super::phase::{Stretch, Timeline};
 use super::scalar::{Names, duration, duration_within, ratio};
 use crate::error::{did_you_mean, tick};
-use crate::file::scalar::{At, DurationText};
-use crate::file::tables::{Fault, FaultKind};
+use crate::file::scalar::At;
+use crate::file::tables::Fault;
 use crate::findings::Findings;
-use crate::plan::{FaultPlan, TargetPlan};
+use crate::plan::FaultPlan;
 use crate::units::duration::format_duration;
-use crate::units::number::scaled;
+
+pub(super) use place::Places;
 
 /// The most faults of a run.
 pub const MAX_FAULTS: usize = 32;
-/// The longest injected delay.
-const MAX_DELAY: Duration = Duration::from_secs(300);
+/// One place of each kind, for what to say where something acts.
+static KINDS_OF_PLACE: LazyLock<Vec<Place>> = LazyLock::new(|| {
+    let points = FaultPoint::ALL.into_iter().map(Place::Point);
+    points.chain(Place::KINDS.into_iter().filter_map(|kind| Place::named(kind, "x"))).collect()
+});
 /// The longest fault: as long as a run can be.
 const MAX_FAULT: Duration = Duration::from_secs(super::MAX_RUN_S);
 
 pub(super) fn lower(
     file: &[At<Fault>],
     timeline: &Timeline,
-    target: Option<&TargetPlan>,
+    places: &Places<'_>,
     findings: &mut Findings,
 ) -> Vec<FaultPlan> {
-    let Some(first) = file.first() else { return Vec::new() };
-    let elsewhere = match target {
-        Some(TargetPlan::Url { .. }) => Some("which a target.url is not; remove the faults or the url"),
-        Some(TargetPlan::Compose { .. }) => Some(
-            "and those of a stack cannot be reached; remove the faults, or load target.system = \"reference\"",
-        ),
-        Some(TargetPlan::Reference(_)) | None => None,
-    };
-    if let Some(why) = elsewhere {
-        let what = format!("fault {} acts inside the reference service, {why}", tick(&first.name));
-        findings.add(first.span(), what);
-    }
     if let Some(beyond) = file.get(MAX_FAULTS) {
         findings.add(beyond.span(), format!("there are more than {MAX_FAULTS} faults"));
     }
@@ -48,22 +48,45 @@ pub(super) fn lower(
         .filter_map(|typed| {
             names.add(&typed.name, findings);
             let what = format!("fault {}:", tick(&typed.name));
-            let effect = effect(typed, &what, findings);
-            let fraction = fraction(typed, &what, findings);
+            let effect = effect::effect(typed, &what, findings);
+            let place = places.place(typed, &what, findings);
+            let (effect, place) = (effect?, place?);
+            if !effect.acts_at(&place) {
+                let at = KINDS_OF_PLACE.iter().filter(|p| effect.acts_at(p)).map(ToString::to_string);
+                let at: Vec<String> = at.map(|p| p.trim_end_matches(":x").to_owned()).collect();
+                findings.add(
+                    typed.kind.span(),
+                    format!(
+                        "{what} {} does not act at {place}; it acts at {}",
+                        tick(effect.name()),
+                        at.join(", ")
+                    ),
+                );
+                return None;
+            }
+            let fraction = fraction(typed, &effect, &place, &what, findings);
             let (start, end) = window(typed, timeline, &what, findings)?;
-            let fault = FaultSpec {
-                name: typed.name.to_string(),
-                point: typed.point,
-                effect: effect?,
-                fraction: fraction?,
-            };
+            let fault = FaultSpec { name: typed.name.to_string(), place, effect, fraction: fraction? };
             Some(FaultPlan { fault, start_s: start.as_secs_f64(), end_s: end.as_secs_f64() })
         })
         .collect()
 }
 
-fn fraction(typed: &Fault, what: &str, findings: &mut Findings) -> Option<f64> {
+fn fraction(
+    typed: &Fault,
+    effect: &Effect,
+    place: &Place,
+    what: &str,
+    findings: &mut Findings,
+) -> Option<f64> {
     let Some(fraction) = &typed.fraction else { return Some(1.0) };
+    if !effect.is_per_request() || place.point().is_none() {
+        findings.add(
+            fraction.span(),
+            format!("{what} fraction is of what decides about each request at a point, which {} at {place} does not; remove it", tick(effect.name())),
+        );
+        return None;
+    }
     let share = ratio(fraction, format_args!("{what} fraction"), findings)?;
     if share == 0.0 {
         findings
@@ -141,122 +164,4 @@ fn stretch<'a>(
         findings.add(name.span(), format!("{what} there is no phase {}{hint} (known: {all})", tick(name)));
     }
     found
-}
-
-/// What it does; keys of another kind are told.
-fn effect(typed: &Fault, what: &str, findings: &mut Findings) -> Option<Effect> {
-    let latency_keys = [
-        ("delay", typed.delay.as_ref().map(At::span)),
-        ("min", typed.min.as_ref().map(At::span)),
-        ("max", typed.max.as_ref().map(At::span)),
-        ("percentiles", typed.percentiles.as_ref().map(At::span)),
-    ];
-    let error_keys = [("status", typed.status.as_ref().map(At::span))];
-    let kind = *typed.kind;
-    let mut foreign = |keys: &[(&str, Option<std::ops::Range<usize>>)], of: &str| {
-        for (key, span) in keys {
-            if let Some(span) = span {
-                findings.add(
-                    span.clone(),
-                    format!("{what} {key} is of kind = \"{of}\"; change the kind or remove it"),
-                );
-            }
-        }
-    };
-    if kind != FaultKind::Latency {
-        foreign(&latency_keys, "latency");
-    }
-    if kind != FaultKind::Error {
-        foreign(&error_keys, "error");
-    }
-    match kind {
-        FaultKind::Hang => Some(Effect::Hang),
-        FaultKind::Error => {
-            let key = format!("{what} status");
-            let status = super::scalar::within(typed.status.as_ref(), 503, 400..=599, &key, findings)?;
-            Some(Effect::Error { status })
-        }
-        FaultKind::Latency => Some(Effect::Latency { delay: delay(typed, what, findings)? }),
-    }
-}
-
-fn delay(typed: &Fault, what: &str, findings: &mut Findings) -> Option<Delay> {
-    let mut ms = |text: &At<DurationText>, key: &str| {
-        let d = duration(text, format_args!("{what} {key}"), findings)?;
-        if d > MAX_DELAY {
-            findings.add(text.span(), format!("{what} {key} {} is above the limit, 10m", tick(text)));
-            return None;
-        }
-        Some(d.as_secs_f64() * 1e3)
-    };
-    match (&typed.delay, &typed.min, &typed.max, &typed.percentiles) {
-        (Some(fixed), None, None, None) => Some(Delay::Fixed { ms: ms(fixed, "delay")? }),
-        (None, Some(min), Some(max), None) => {
-            let (min_ms, max_ms) = (ms(min, "min"), ms(max, "max"));
-            let (min_ms, max_ms) = (min_ms?, max_ms?);
-            if min_ms > max_ms {
-                findings.add(
-                    min.span(),
-                    format!("{what} min {} is above max {}; swap them", tick(min), tick(max)),
-                );
-                return None;
-            }
-            Some(Delay::Uniform { min_ms, max_ms })
-        }
-        (None, None, None, Some(curve)) => {
-            let mut points = Vec::new();
-            for (key, value) in curve.iter() {
-                let q = key
-                    .strip_prefix('p')
-                    .and_then(|n| scaled(&n.replace('_', "."), -2))
-                    .filter(|q| *q <= 1.0);
-                let delay_ms = ms(value, key);
-                match q {
-                    Some(q) => points.push((q, delay_ms?, key)),
-                    None => {
-                        findings.add(
-                            key.span(),
-                            format!("{what} {} is not a percentile; write p50, p99 or p99_9", tick(key)),
-                        );
-                        return None;
-                    }
-                }
-            }
-            rising(points, curve.span(), what, findings)
-        }
-        _ => {
-            findings.add(
-                typed.kind.span(),
-                format!("{what} latency needs exactly one of delay, min with max, and percentiles"),
-            );
-            None
-        }
-    }
-}
-
-/// The curve through `points`: a higher percentile never waits less.
-fn rising(
-    mut points: Vec<(f64, f64, &At<String>)>,
-    span: std::ops::Range<usize>,
-    what: &str,
-    findings: &mut Findings,
-) -> Option<Delay> {
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if points.is_empty() {
-        findings
-            .add(span, format!("{what} percentiles is empty; write {{ p50 = \"5ms\", p99 = \"200ms\" }}"));
-        return None;
-    }
-    if let Some(pair) = points.windows(2).find(|w| w[0].0 >= w[1].0 || w[0].1 > w[1].1) {
-        findings.add(
-            pair[1].2.span(),
-            format!(
-                "{what} {} must be a higher percentile than {} and wait no less",
-                tick(pair[1].2),
-                tick(pair[0].2)
-            ),
-        );
-        return None;
-    }
-    Some(Delay::Curve { points: points.into_iter().map(|(q, ms, _)| (q, ms)).collect() })
 }

@@ -13,7 +13,7 @@ mod promise;
 mod request;
 
 use serde::{Deserialize, Serialize};
-use squall_record::fault::FaultSpec;
+use squall_record::fault::{FaultSpec, Place};
 
 use crate::lower::{draws_accounts, step_draws_accounts};
 
@@ -51,6 +51,9 @@ pub struct Plan {
     pub feeders: Vec<FeederPlan>,
     /// What goes wrong and when.
     pub faults: Vec<FaultPlan>,
+    /// What faults act on beside the service itself.
+    #[serde(default, skip_serializing_if = "PlacesPlan::is_empty")]
+    pub places: PlacesPlan,
     /// What the service promises.
     pub slos: Vec<SloPlan>,
     /// What the run must show to pass.
@@ -66,6 +69,56 @@ pub struct FaultPlan {
     pub start_s: f64,
     /// When it ends.
     pub end_s: f64,
+}
+
+/// What faults act on beside the service itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlacesPlan {
+    /// Several places under one name.
+    pub groups: Vec<GroupPlan>,
+    /// Databases, caches and queues.
+    pub resources: Vec<ResourcePlan>,
+    /// Proxies of the run.
+    pub proxies: Vec<ProxyPlan>,
+}
+
+impl PlacesPlan {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Several places under one name: a zone, a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// What faults call it.
+    pub name: String,
+    /// What belongs to it: processes and containers.
+    pub members: Vec<Place>,
+}
+
+/// A database, cache or queue that faults act on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcePlan {
+    /// What faults call it.
+    pub name: String,
+    /// The environment variable with its URL; the value is never recorded.
+    pub url_env: String,
+}
+
+/// A proxy of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyPlan {
+    /// What faults call it.
+    pub name: String,
+    /// Where it listens; a free port of loopback when not said.
+    pub listen: Option<String>,
+    /// Whom it passes connections on to; the target when not said, and then the load goes through it.
+    pub upstream: Option<String>,
+    /// Whether it understands HTTP.
+    pub http: bool,
 }
 
 impl Plan {
@@ -267,6 +320,7 @@ pub(crate) mod tests_support {
             data: data(),
             feeders: vec![],
             faults: vec![],
+            places: Default::default(),
             slos: vec![],
             gates: vec![],
         }

@@ -6,7 +6,7 @@
 
 use squall_record::counts::Counts;
 use squall_record::event::{Event, What};
-use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec};
+use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec, Place};
 use squall_record::interval::{GeneratorSample, Interval, TargetSample, Tick};
 use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
@@ -74,6 +74,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             amount_max: 10_000,
             amount: AmountLaw::Uniform,
         },
+        places: Default::default(),
         faults: Vec::new(),
         slos: Vec::new(),
         gates: Vec::new(),
@@ -88,7 +89,12 @@ fn phase(name: &str, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64, warmu
 /// The minute that the pictures show.
 pub fn quickstart() -> Plan {
     let fault = |name: &str, effect, start_s, end_s| FaultPlan {
-        fault: FaultSpec { name: name.to_owned(), point: FaultPoint::Store, effect, fraction: 1.0 },
+        fault: FaultSpec {
+            name: name.to_owned(),
+            place: Place::Point(FaultPoint::Store),
+            effect,
+            fraction: 1.0,
+        },
         start_s,
         end_s,
     };
@@ -102,6 +108,7 @@ pub fn quickstart() -> Plan {
             phase("recovery", 40.0, 60.0, 10_000.0, 10_000.0, false),
         ],
         journeys: vec![],
+        places: Default::default(),
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 26.0, 32.0),
             fault("store-down", Effect::Error { status: 503 }, 35.0, 38.0),

@@ -4,14 +4,14 @@ use std::io;
 
 use squall_record::counts::Counts;
 use squall_record::event::{Event, Steered, What};
-use squall_record::fault::{Delay, Effect, FaultSpec};
 use squall_record::interval::{Sink, TargetSample, Tick};
 use squall_record::journey::{JourneySecond, JourneyTick};
-use squall_record::latency::{Latency, human_us};
+use squall_record::latency::Latency;
 use squall_record::outcome::Failure;
 use squall_record::trace::{TraceEnd, TraceReplay};
 use squall_reports::generator::Judge;
 use squall_scenarios::plan::Plan;
+use squall_scenarios::words;
 
 use super::history::History;
 use super::slo::SloLive;
@@ -284,7 +284,7 @@ impl Sink for Live {
                 w.state = FaultState::On;
                 w.start_s = at_s;
                 w.end_s = w.end_s.max(at_s);
-                self.note(at_s, Tone::Warning, &format!("fault {} on: {}", fault.name, describe(fault)));
+                self.note(at_s, Tone::Warning, &format!("fault {} on: {}", fault.name, words::fault(fault)));
             }
             What::FaultOff { name, affected } => {
                 let w = self.window(name, at_s);
@@ -420,34 +420,12 @@ fn error_rows(counts: &Counts, last_seen_s: &[Option<u32>; ERROR_KINDS]) -> Vec<
     rows
 }
 
-fn describe(fault: &FaultSpec) -> String {
-    let what = match &fault.effect {
-        Effect::Latency { delay } => format!("latency {}", describe_delay(delay)),
-        Effect::Error { status } => format!("error {status}"),
-        Effect::Hang => "hang".to_owned(),
-    };
-    let share = if fault.fraction >= 1.0 {
-        "every request".to_owned()
-    } else {
-        format!("{:.3} % of requests", fault.fraction * 100.0)
-    };
-    format!("{what} at {}, {share}", fault.point.name())
-}
-
-fn describe_delay(delay: &Delay) -> String {
-    let ms = |ms: f64| human_us(ms * 1000.0);
-    match delay {
-        Delay::Fixed { ms: fixed } => ms(*fixed),
-        Delay::Uniform { min_ms, max_ms } => format!("{} to {}", ms(*min_ms), ms(*max_ms)),
-        Delay::Curve { .. } => format!("p50 {}, p99 {}", ms(delay.at_ms(0.5)), ms(delay.at_ms(0.99))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::live::sample::{self, Step};
     use crate::live::{MAX_COLUMNS, RECENT_S, SloState};
+    use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
     use squall_scenarios::curve::Curve;
 
     fn fed(until_s: u32) -> Live {
@@ -501,7 +479,7 @@ mod tests {
         for n in 0..3 * MAX_FAULT_WINDOWS {
             let fault = FaultSpec {
                 name: format!("extra-{n}"),
-                point: squall_record::fault::FaultPoint::Api,
+                place: Place::Point(FaultPoint::Api),
                 effect: Effect::Hang,
                 fraction: 0.5,
             };

@@ -255,7 +255,7 @@ mod tests {
     use crate::queue::priority::Thresholds;
     use crate::record::Order;
     use scaling::Bounds;
-    use squall_record::fault::{Effect, FaultSpec};
+    use squall_record::fault::{Effect, FaultSpec, Place};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -283,8 +283,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn poison_is_tried_again_after_pauses_and_becomes_a_dead_letter() {
         let leases = Arc::new(Leases::new());
-        let (point, effect) = (FaultPoint::Notify, Effect::Error { status: 503 });
-        let fault = FaultSpec { name: "f".to_owned(), point, effect, fraction: 1.0 };
+        let (place, effect) = (Place::Point(FaultPoint::Notify), Effect::Error { status: 503 });
+        let fault = FaultSpec { name: "f".to_owned(), place, effect, fraction: 1.0 };
         leases.arm_for_life(&fault, 0).unwrap();
         let (sender, crew, metrics) = crew(Some(leases));
         sender.offer(notice(7));
