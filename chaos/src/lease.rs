@@ -214,7 +214,7 @@ pub fn check_spec(spec: &FaultSpec) -> Result<(), Refused> {
     }
 }
 
-fn check_delay(name: &str, delay: &Delay) -> Result<(), Refused> {
+pub(crate) fn check_delay(name: &str, delay: &Delay) -> Result<(), Refused> {
     let in_range = |ms: f64| {
         if (0.0..=MAX_DELAY_MS).contains(&ms) {
             Ok(())

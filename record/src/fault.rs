@@ -157,7 +157,7 @@ impl From<Place> for String {
 
 /// How long an injected delay lasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "shape", rename_all = "snake_case")]
+#[serde(tag = "shape", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Delay {
     /// Always the same.
     Fixed {

@@ -6,13 +6,16 @@ use crate::units::duration::format_seconds;
 use crate::units::number::trimmed;
 use crate::units::ratio::format_ratio;
 
-/// `latency +20ms at store, 10% of requests`; the share only where each request is decided about.
+/// `latency +20ms at store, 10% of requests`, or `every request`; the share only where each request is decided about.
 #[must_use]
 pub fn fault(fault: &FaultSpec) -> String {
     let (what, place) = (effect(&fault.effect), &fault.place);
-    match fault.effect.is_per_request() && place.point().is_some() {
-        true => format!("{what} at {place}, {} of requests", format_ratio(fault.fraction)),
-        false => format!("{what} at {place}"),
+    if !fault.effect.is_per_request() || place.point().is_none() {
+        format!("{what} at {place}")
+    } else if fault.fraction >= 1.0 {
+        format!("{what} at {place}, every request")
+    } else {
+        format!("{what} at {place}, {} of requests", format_ratio(fault.fraction))
     }
 }
 

@@ -53,6 +53,7 @@ pub fn router(proxies: Arc<Proxies>) -> Router {
             "/proxies/{proxy}/toxics/{toxic}",
             get(show_toxic).post(update_toxic).patch(update_toxic).delete(remove_toxic),
         )
+        .route("/proxies/{proxy}/toxics/{toxic}/hits", get(hits))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(gate))
@@ -198,6 +199,10 @@ async fn create_toxic(State(proxies): Shared, Path(proxy): Path<String>, body: B
 
 async fn show_toxic(State(proxies): Shared, Path((proxy, toxic)): Path<(String, String)>) -> Answer {
     Ok(json(StatusCode::OK, &proxies.get(&proxy)?.toxic(&toxic)?))
+}
+
+async fn hits(State(proxies): Shared, Path((proxy, toxic)): Path<(String, String)>) -> Answer {
+    Ok(json(StatusCode::OK, &proxies.get(&proxy)?.hits(&toxic)?))
 }
 
 async fn update_toxic(

@@ -14,6 +14,8 @@ use bytes::{Buf as _, Bytes};
 use squall_record::clock::Clock;
 use tokio::time::Sleep;
 
+use super::acting::Client;
+use super::http::Http;
 use super::pipe::Pipe;
 use super::shared::{self, Shared};
 use super::socket::Socket;
@@ -36,8 +38,10 @@ thread_local! {
 pub struct Connection {
     shared: Arc<Shared>,
     clock: Clock,
-    number: u64,
+    whose: Client,
     generation: u64,
+    /// Where it speaks HTTP: what of that passes.
+    http: Option<Box<Http>>,
     /// The version of the toxics that its pipes have; `None` before they have any.
     seen: Option<u64>,
     /// When the first of its toxics ends by itself.
@@ -64,6 +68,18 @@ struct Way {
     finished: bool,
 }
 
+/// What is to be done next in a direction.
+enum Next {
+    /// Something has moved on.
+    Sends,
+    /// The sender has said its last.
+    Finishes,
+    /// Nothing, before the instant: no more is received meanwhile.
+    Full(u64),
+    /// More is received; at the latest at the instant there is something to do.
+    Reads(u64),
+}
+
 /// What a direction waits for when it has moved all that it can.
 enum Rest {
     /// It goes on when a socket is ready, or at the instant.
@@ -73,22 +89,22 @@ enum Rest {
 }
 
 impl Connection {
-    /// The connection numbered `number` from `client` to `upstream`, of the proxy's `generation`.
+    /// The connection of `whose` from `client` to `upstream`, of the proxy's `generation`.
     #[must_use]
     pub fn new(
-        shared: Arc<Shared>,
-        clock: Clock,
-        number: u64,
+        (shared, clock): (Arc<Shared>, Clock),
+        whose: Client,
         generation: u64,
-        client: Socket,
-        upstream: Socket,
+        is_http: bool,
+        [client, upstream]: [Socket; 2],
     ) -> Self {
         let way = |stream| Way { stream, pipe: None, unsent: Bytes::new(), finished: false };
         Self {
             shared,
             clock,
-            number,
+            whose,
             generation,
+            http: is_http.then(|| Box::new(Http::new(whose))),
             seen: None,
             ends_ns: u64::MAX,
             client,
@@ -115,10 +131,14 @@ impl Connection {
         let now_ns = self.clock.now_ns();
         let toxics = self.shared.toxics(now_ns);
         self.ends_ns = toxics.iter().map(|toxic| toxic.ends_ns).min().unwrap_or(u64::MAX);
+        let (http, others): (Vec<_>, Vec<_>) = toxics.into_iter().partition(|t| t.toxic.kind.is_http());
+        if let Some(own) = &mut self.http {
+            own.arrange(http);
+        }
         for way in [&mut self.to_upstream, &mut self.to_client] {
-            let own: Vec<_> = toxics.iter().filter(|t| t.toxic.stream == way.stream).cloned().collect();
+            let own: Vec<_> = others.iter().filter(|t| t.toxic.acts_on(way.stream)).cloned().collect();
             if way.pipe.is_some() || !own.is_empty() {
-                way.pipe.get_or_insert_default().arrange(&own, self.number, now_ns);
+                way.pipe.get_or_insert_default().arrange(&own, self.whose, now_ns);
             }
         }
         true
@@ -129,8 +149,12 @@ impl Connection {
         if !self.notice() {
             return None;
         }
-        let there = self.to_upstream.go(&self.client, &self.upstream, &self.shared, &self.clock, cx);
-        let back = self.to_client.go(&self.upstream, &self.client, &self.shared, &self.clock, cx);
+        let (client, upstream) = (&self.client, &self.upstream);
+        let world = (&*self.shared, &self.clock);
+        let http = self.http.as_deref_mut();
+        let there = self.to_upstream.go([client, upstream], world, http, cx);
+        let back = self.to_client.go([upstream, client], world, self.http.as_deref_mut(), cx);
+        let relieved = self.http.as_mut().is_some_and(|http| http.is_relieved());
         match (there, back) {
             (Err(End::Reset), _) | (_, Err(End::Reset)) => {
                 self.client.reset_on_close();
@@ -139,7 +163,7 @@ impl Connection {
             }
             (Err(_), _) | (_, Err(_)) => None,
             _ if self.to_upstream.finished && self.to_client.finished => None,
-            (Ok(Rest::Until(there)), Ok(Rest::Until(back))) => {
+            (Ok(Rest::Until(there)), Ok(Rest::Until(back))) if !relieved => {
                 Some(Rest::Until(there.min(back).min(self.ends_ns)))
             }
             _ => Some(Rest::Turn),
@@ -197,10 +221,9 @@ impl Way {
     /// How the whole connection ends.
     fn go(
         &mut self,
-        from: &Socket,
-        to: &Socket,
-        shared: &Shared,
-        clock: &Clock,
+        [from, to]: [&Socket; 2],
+        (shared, clock): (&Shared, &Clock),
+        mut http: Option<&mut Http>,
         cx: &mut Context<'_>,
     ) -> Result<Rest, End> {
         let bytes = shared.bytes(self.stream);
@@ -208,41 +231,28 @@ impl Way {
             if self.finished || !self.send(to, bytes, cx)? {
                 return Ok(Rest::Until(u64::MAX));
             }
-            if self.pipe.as_ref().is_some_and(|pipe| pipe.is_plain()) {
-                self.pipe = None;
-            }
-            let mut until = u64::MAX;
-            let mut most = READ_BYTES;
-            if let Some(pipe) = &mut self.pipe {
-                match pipe.next(clock.now_ns()) {
-                    Out::Piece(piece) => {
-                        self.unsent = piece.data;
-                        continue;
-                    }
-                    Out::End(End::Finished) => {
-                        self.finish(to);
-                        continue;
-                    }
-                    Out::End(end) => return Err(end),
-                    Out::Wait(instant) => until = instant,
-                    Out::Empty => {}
+            let until = match self.next(clock, http.as_deref_mut())? {
+                Next::Sends => continue,
+                Next::Finishes => {
+                    self.finish(to);
+                    continue;
                 }
-                if !pipe.has_room() {
-                    return Ok(Rest::Until(until));
-                }
-                most = PIECE_BYTES;
-            }
+                Next::Full(until) => return Ok(Rest::Until(until)),
+                Next::Reads(until) => until,
+            };
+            let plain = self.pipe.is_none() && http.is_none();
             let read = SCRATCH.with_borrow_mut(|scratch| {
-                let scratch = &mut scratch[..most];
+                let scratch = &mut scratch[..if plain { READ_BYTES } else { PIECE_BYTES }];
                 let Some(count) = read(from, scratch, cx)? else { return Ok(None) };
                 let received = &scratch[..count];
                 bytes.received.fetch_add(count as u64, Relaxed);
-                match &mut self.pipe {
+                match (&mut http, &mut self.pipe) {
                     _ if count == 0 => {}
-                    Some(pipe) => {
+                    (Some(http), _) => http.put(self.stream, received, clock.now_ns()),
+                    (None, Some(pipe)) => {
                         pipe.put(Piece { data: Bytes::copy_from_slice(received), at_ns: clock.now_ns() });
                     }
-                    None => {
+                    (None, None) => {
                         let sent = write(to, received)?;
                         bytes.sent.fetch_add(sent as u64, Relaxed);
                         if sent < count {
@@ -252,14 +262,56 @@ impl Way {
                 }
                 Ok(Some(count))
             })?;
-            match (read, &mut self.pipe) {
-                (None, _) => return Ok(Rest::Until(until)),
-                (Some(0), Some(pipe)) => pipe.end(End::Finished),
-                (Some(0), None) => self.finish(to),
-                (Some(_), _) => {}
+            match (read, &mut http, &mut self.pipe) {
+                (None, ..) => return Ok(Rest::Until(until)),
+                (Some(0), Some(http), _) => http.end(self.stream),
+                (Some(0), None, Some(pipe)) => pipe.end(End::Finished),
+                (Some(0), None, None) => self.finish(to),
+                (Some(_), ..) => {}
             }
         }
         Ok(Rest::Turn)
+    }
+
+    /// What is next, of what has been received.
+    ///
+    /// # Errors
+    /// How the whole connection ends.
+    fn next(&mut self, clock: &Clock, http: Option<&mut Http>) -> Result<Next, End> {
+        if self.pipe.as_ref().is_some_and(|pipe| pipe.is_plain()) && http.is_none() {
+            self.pipe = None;
+        }
+        let mut until = u64::MAX;
+        if let Some(pipe) = &mut self.pipe {
+            match pipe.next(clock.now_ns()) {
+                Out::Piece(piece) => {
+                    self.unsent = piece.data;
+                    return Ok(Next::Sends);
+                }
+                Out::End(End::Finished) => return Ok(Next::Finishes),
+                Out::End(end) => return Err(end),
+                Out::Wait(instant) => until = instant,
+                Out::Empty => {}
+            }
+            if !pipe.has_room() {
+                return Ok(Next::Full(until));
+            }
+        }
+        let Some(http) = http else { return Ok(Next::Reads(until)) };
+        match (http.next(self.stream, clock.now_ns()), &mut self.pipe) {
+            (Out::Piece(piece), Some(pipe)) => pipe.put(piece),
+            (Out::Piece(piece), None) => self.unsent = piece.data,
+            (Out::End(End::Finished), Some(pipe)) => pipe.end(End::Finished),
+            (Out::End(End::Finished), None) => return Ok(Next::Finishes),
+            (Out::End(end), _) => return Err(end),
+            (Out::Wait(instant), _) if http.has_room(self.stream) => {
+                return Ok(Next::Reads(until.min(instant)));
+            }
+            (Out::Wait(instant), _) => return Ok(Next::Full(until.min(instant))),
+            (Out::Empty, _) if http.has_room(self.stream) => return Ok(Next::Reads(until)),
+            (Out::Empty, _) => return Ok(Next::Full(until)),
+        }
+        Ok(Next::Sends)
     }
 
     /// Sends what is unsent. Whether nothing is any more.

@@ -8,13 +8,18 @@
 //!
 //! * [`api`]: HTTP; [`server`]: on a socket.
 //! * [`one`]: one proxy; [`toxic`]: what acts on it, as it is typed and shown; [`object`]: how that is read.
-//! * [`shared`]: what the connections of a proxy look at.
-//! * [`connection`]: two sockets, and a [`pipe`] each way; [`stage`]: a toxic at work in one.
+//! * [`acting`]: a toxic that acts; [`shared`]: what the connections of a proxy look at.
+//! * [`door`]: what acts before a connection is passed on; [`connection`]: two sockets, and a [`pipe`] each way; [`stage`]: a toxic at work in one.
+//! * [`matching`]: whom a toxic can meet; [`http`]: requests and answers in what passes, for toxics that act on single ones.
 //! * [`socket`]: TCP and Unix sockets as one thing.
 
+pub mod acting;
 pub mod api;
 pub mod connection;
+pub mod door;
 pub mod error;
+pub mod http;
+pub mod matching;
 pub mod object;
 pub mod one;
 pub mod pipe;

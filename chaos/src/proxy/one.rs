@@ -1,9 +1,7 @@
 //! One proxy: where it listens, whom it passes connections on to, and what acts on them.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use squall_record::clock::Clock;
@@ -11,20 +9,16 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::connection::Connection;
+use super::acting::{Acting, Hits};
+use super::door::Door;
 use super::error::ApiError;
 use super::object::Object;
 use super::shared::{MAX_TOXICS, Shared, lock};
-use super::socket::{self, ListenError, Listener, Raw, Socket};
-use super::stage::Acting;
+use super::socket::{self, ListenError, Listener};
 use super::toxic::{Stream, Toxic, Typed as TypedToxic, name_is_wrong};
 
-/// How long a connection to an upstream may take.
-pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of all proxies together; further ones are closed at once.
 pub const MAX_CONNECTIONS: usize = 65_536;
-/// How long nothing is accepted when there are no file descriptors left.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// What all proxies share.
 #[derive(Debug)]
@@ -57,6 +51,29 @@ pub struct Typed {
     pub enabled: Option<bool>,
     /// What acts from the first connection on.
     pub toxics: Option<Vec<Object<TypedToxic>>>,
+    /// What is spoken through it: `tcp`, or `http`, of which toxics can meet single requests.
+    pub protocol: Option<Protocol>,
+    /// Who connects to it, for partitions.
+    pub from: Option<String>,
+    /// Who is behind it, for partitions.
+    pub to: Option<String>,
+}
+
+/// What is spoken through a proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Anything.
+    #[default]
+    Tcp,
+    /// HTTP/1, without TLS.
+    Http,
+}
+
+impl Protocol {
+    fn is_tcp(&self) -> bool {
+        *self == Protocol::Tcp
+    }
 }
 
 /// A proxy as it is shown.
@@ -72,6 +89,15 @@ pub struct Shown {
     pub enabled: bool,
     /// What acts on its connections.
     pub toxics: Vec<Toxic>,
+    /// What is spoken through it; not shown for `tcp`, which is all that Toxiproxy knows.
+    #[serde(skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
+    /// Who connects to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Who is behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +111,9 @@ struct Place {
 #[derive(Debug)]
 pub struct Proxy {
     name: String,
+    protocol: Protocol,
+    from: Option<String>,
+    to: Option<String>,
     house: Arc<House>,
     shared: Arc<Shared>,
     numbers: Arc<AtomicU64>,
@@ -116,6 +145,9 @@ impl Proxy {
         socket::check(&upstream).map_err(|why| ApiError::bad_body(format_args!("upstream: {why}")))?;
         let proxy = Self {
             name,
+            protocol: typed.protocol.unwrap_or_default(),
+            from: typed.from,
+            to: typed.to,
             house: Arc::clone(house),
             shared: Arc::default(),
             numbers: Arc::default(),
@@ -142,11 +174,30 @@ impl Proxy {
     #[must_use]
     pub fn shown(&self) -> Shown {
         let Place { listen, upstream, enabled } = lock(&self.place).clone();
-        Shown { name: self.name.clone(), listen, upstream, enabled, toxics: self.toxics() }
+        Shown {
+            name: self.name.clone(),
+            listen,
+            upstream,
+            enabled,
+            toxics: self.toxics(),
+            protocol: self.protocol,
+            from: self.from.clone(),
+            to: self.to.clone(),
+        }
+    }
+
+    /// Who connects to it and who is behind it, when both have a name.
+    #[must_use]
+    pub fn ends(&self) -> Option<(&str, &str)> {
+        Some((self.from.as_deref()?, self.to.as_deref()?))
     }
 
     /// Whether `other` listens elsewhere or passes connections on elsewhere.
     pub async fn differs(&self, other: &Proxy) -> bool {
+        let names = |proxy: &Proxy| (proxy.protocol, proxy.from.clone(), proxy.to.clone());
+        if names(self) != names(other) {
+            return true;
+        }
         let (own, other) = (lock(&self.place).clone(), lock(&other.place).clone());
         own.upstream != other.upstream
             || own.listen != other.listen
@@ -176,6 +227,9 @@ impl Proxy {
     /// # Errors
     /// 400 when it makes no sense, 500 when it cannot listen there.
     pub async fn update(&self, typed: Typed) -> Result<(), ApiError> {
+        if typed.protocol.is_some_and(|protocol| protocol != self.protocol) {
+            return Err(ApiError::bad_body("the protocol of a proxy stays: delete it and make another"));
+        }
         let mut accepting = self.accepting.lock().await;
         let before = lock(&self.place).clone();
         let after = Place {
@@ -222,6 +276,7 @@ impl Proxy {
             shared: Arc::clone(&self.shared),
             numbers: Arc::clone(&self.numbers),
             generation: self.shared.generation(),
+            is_http: self.protocol == Protocol::Http,
             upstream: upstream.into(),
         };
         let (told, bound) = oneshot::channel();
@@ -293,11 +348,19 @@ impl Proxy {
         if toxics.len() >= MAX_TOXICS {
             return Err(ApiError::too_many("toxics of a proxy", MAX_TOXICS));
         }
+        if toxic.kind.is_http() && self.protocol != Protocol::Http {
+            let (toxic, proxy) = (&toxic.name, &self.name);
+            return Err(ApiError::bad_body(format_args!(
+                "toxic {toxic:?} acts on requests, and proxy {proxy:?} passes bytes: make it with \"protocol\": \"http\""
+            )));
+        }
         toxics.push(Arc::new(Acting {
             id: self.house.toxics.fetch_add(1, Ordering::Relaxed),
             fault: format!("{}/{}", self.name, toxic.name),
             seed: self.house.seed,
+            armed_ns: now_ns,
             ends_ns: ends_ns(now_ns, toxic.ttl),
+            tally: Arc::default(),
             toxic,
         }));
         Ok(())
@@ -318,6 +381,8 @@ impl Proxy {
                 id: found.id,
                 fault: found.fault.clone(),
                 seed: found.seed,
+                armed_ns: found.armed_ns,
+                tally: Arc::clone(&found.tally),
                 ends_ns: if renewed { ends_ns(now_ns, toxic.ttl) } else { found.ends_ns },
                 toxic,
             });
@@ -336,6 +401,16 @@ impl Proxy {
             toxics.remove(at);
             Ok(())
         })
+    }
+
+    /// Whom the toxic called `name` has met.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub fn hits(&self, name: &str) -> Result<Hits, ApiError> {
+        let toxics = self.shared.toxics(self.house.clock.now_ns());
+        let found = toxics.iter().find(|toxic| toxic.toxic.name == name);
+        found.map(|acting| acting.hits()).ok_or_else(ApiError::no_toxic)
     }
 
     /// Removes all toxics.
@@ -358,66 +433,8 @@ impl Acting {
 
 impl House {
     /// The worker of the connection numbered `number`.
-    fn worker(&self, number: u64) -> &Handle {
+    pub fn worker(&self, number: u64) -> &Handle {
         let count = self.workers.len() as u64;
         &self.workers[usize::try_from(number % count).unwrap_or_default()]
-    }
-}
-
-/// Who lets connections in.
-struct Door {
-    house: Arc<House>,
-    shared: Arc<Shared>,
-    numbers: Arc<AtomicU64>,
-    generation: u64,
-    upstream: Arc<str>,
-}
-
-impl Door {
-    async fn accept(&self, listener: &Listener) {
-        loop {
-            match listener.accept().await {
-                Ok(client) => self.let_in(client),
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-                    ) => {}
-                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
-            }
-        }
-    }
-
-    /// Has a worker connect it to the upstream: a slow one holds up no other client.
-    fn let_in(&self, client: Raw) {
-        let Some(guest) = Guest::enter(&self.house) else { return };
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (shared, clock, generation) = (Arc::clone(&self.shared), self.house.clock, self.generation);
-        let upstream = Arc::clone(&self.upstream);
-        self.house.worker(number).spawn(async move {
-            let _guest = guest;
-            let Ok(client) = client.open() else { return };
-            let Ok(Ok(upstream)) = tokio::time::timeout(DIAL_TIMEOUT, Socket::connect(&upstream)).await
-            else {
-                return;
-            };
-            Connection::new(shared, clock, number, generation, client, upstream).await;
-        });
-    }
-}
-
-/// A connection, counted while it is open.
-struct Guest(Arc<House>);
-
-impl Guest {
-    fn enter(house: &Arc<House>) -> Option<Self> {
-        let guest = Guest(Arc::clone(house));
-        (house.connections.fetch_add(1, Ordering::Relaxed) < MAX_CONNECTIONS).then_some(guest)
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

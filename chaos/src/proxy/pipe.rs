@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::stage::{Acting, End, Out, Piece, Stage};
+use super::acting::{Acting, Client};
+use super::stage::{End, Out, Piece, Stage};
 
 /// A direction through its toxics.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ impl Pipe {
     }
 
     /// Has the stages be those of `toxics`: removed ones let go what they hold, new ones come last.
-    pub fn arrange(&mut self, toxics: &[Arc<Acting>], connection: u64, now_ns: u64) {
+    pub fn arrange(&mut self, toxics: &[Arc<Acting>], client: Client, now_ns: u64) {
         for stage in &mut self.stages {
             match toxics.iter().find(|toxic| toxic.id == stage.id()) {
                 Some(toxic) => stage.update(toxic),
@@ -36,7 +37,7 @@ impl Pipe {
         }
         for toxic in toxics {
             if !self.stages.iter().any(|stage| stage.id() == toxic.id) {
-                self.stages.push(Stage::new(Arc::clone(toxic), connection, now_ns));
+                self.stages.push(Stage::new(Arc::clone(toxic), client, now_ns));
             }
         }
         self.sweep();
@@ -110,9 +111,21 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    fn numbered(number: u64) -> Client {
+        Client { number, source: None }
+    }
+
     fn acting(id: u64, json: &str) -> Arc<Acting> {
         let toxic: Toxic = serde_json::from_str::<Typed>(json).unwrap().create().unwrap();
-        Arc::new(Acting { fault: format!("p/{}", toxic.name), id, seed: 7, ends_ns: u64::MAX, toxic })
+        Arc::new(Acting {
+            fault: format!("p/{}", toxic.name),
+            id,
+            seed: 7,
+            armed_ns: 0,
+            ends_ns: u64::MAX,
+            tally: Arc::default(),
+            toxic,
+        })
     }
 
     fn one(kind: &str, attributes: &str) -> Arc<Acting> {
@@ -121,7 +134,7 @@ mod tests {
 
     fn pipe(toxics: &[Arc<Acting>]) -> Pipe {
         let mut pipe = Pipe::default();
-        pipe.arrange(toxics, 1, 0);
+        pipe.arrange(toxics, numbered(1), 0);
         pipe
     }
 
@@ -173,7 +186,7 @@ mod tests {
         let delays: Vec<u64> = (0..200)
             .map(|connection| {
                 let mut pipe = Pipe::default();
-                pipe.arrange(&[one("latency", r#"{"latency":100,"jitter":50}"#)], connection, 0);
+                pipe.arrange(&[one("latency", r#"{"latency":100,"jitter":50}"#)], numbered(connection), 0);
                 put(&mut pipe, b"x", 0);
                 drain(&mut pipe, 0, u64::MAX).0[0].0 / MS
             })
@@ -203,7 +216,7 @@ mod tests {
         put(&mut pipe, b"more", MS);
         assert_eq!(pipe.next(MS), Out::Wait(u64::MAX));
         assert!(!pipe.has_room(), "a sender waits too");
-        pipe.arrange(&[one("bandwidth", r#"{"rate":1000}"#)], 1, 2 * MS);
+        pipe.arrange(&[one("bandwidth", r#"{"rate":1000}"#)], numbered(1), 2 * MS);
         assert_eq!(sizes(&drain(&mut pipe, 2 * MS, u64::MAX - 1).0), [4, 4]);
     }
 
@@ -228,7 +241,7 @@ mod tests {
         let mut first = pipe(&[one("timeout", "{}")]);
         put(&mut first, b"data", 0);
         assert_eq!(first.next(u64::MAX - 1), Out::Empty);
-        first.arrange(&[], 1, 0);
+        first.arrange(&[], numbered(1), 0);
         assert_eq!(first.next(0), Out::End(End::Closed));
         let mut second = pipe(&[one("timeout", "{}")]);
         second.end(End::Finished);
@@ -248,7 +261,7 @@ mod tests {
         let mut pipe = pipe(&[one("reset_peer", r#"{"timeout":100}"#)]);
         put(&mut pipe, b"data", 0);
         assert_eq!(pipe.next(0), Out::Wait(100 * MS));
-        pipe.arrange(&[], 1, MS);
+        pipe.arrange(&[], numbered(1), MS);
         assert_eq!(pipe.next(MS), Out::End(End::Reset));
     }
 
@@ -257,7 +270,11 @@ mod tests {
         let mut pipe = pipe(&[one("timeout", r#"{"timeout":100}"#)]);
         put(&mut pipe, b"lost", 0);
         assert_eq!(pipe.next(0), Out::Wait(100 * MS));
-        pipe.arrange(&[acting(1, r#"{"type":"timeout","attributes":{"timeout":100},"toxicity":0}"#)], 1, MS);
+        pipe.arrange(
+            &[acting(1, r#"{"type":"timeout","attributes":{"timeout":100},"toxicity":0}"#)],
+            numbered(1),
+            MS,
+        );
         put(&mut pipe, b"more", MS);
         assert_eq!(drain(&mut pipe, MS, u64::MAX - 1), (vec![], Some((100 * MS, End::Closed))));
     }
@@ -272,6 +289,55 @@ mod tests {
         assert!(sizes(others).iter().any(|size| *size < 90) && sizes(others).iter().any(|size| *size > 110));
         assert_eq!(last.0, (all.len() as u64 - 1) * 10 * MS);
         assert_eq!(sizes(&all).iter().sum::<usize>(), 10_000);
+    }
+
+    #[test]
+    fn a_rate_that_changes_is_waited_for_no_longer_than_it_has_to_be() {
+        let mut pipe = pipe(&[one("bandwidth", r#"{"rate":0,"to":1000,"over":10000}"#)]);
+        put(&mut pipe, &[0; 100_000], 0);
+        let (all, _) = drain(&mut pipe, 0, u64::MAX - 1);
+        assert_eq!(sizes(&all).iter().sum::<usize>(), 100_000);
+        // Half of a rate that grows by 100,000 bytes a second each second, after the square root of 2 seconds.
+        let until_ms = all.last().unwrap().0 / MS;
+        assert!((1300..=1700).contains(&until_ms), "{until_ms}");
+    }
+
+    #[test]
+    fn what_is_lost_comes_later_and_holds_up_what_is_behind_it() {
+        let mut pipe = pipe(&[one("loss", r#"{"loss":0.2,"rto":200,"size":100}"#)]);
+        put(&mut pipe, &[0; 100_000], 0);
+        let (all, _) = drain(&mut pipe, 0, u64::MAX - 1);
+        assert_eq!((all.len(), sizes(&all).iter().sum::<usize>()), (1000, 100_000));
+        let gaps: Vec<u64> = all.windows(2).map(|w| (w[1].0 - w[0].0) / MS).filter(|gap| *gap > 0).collect();
+        let twice = gaps.iter().filter(|gap| **gap >= 600).count();
+        // A fifth of the packets, and a fifth of those once more: five standard deviations.
+        assert!(gaps.len().abs_diff(200) < 64 && twice.abs_diff(40) < 31, "{} {twice}", gaps.len());
+        assert!(gaps.iter().all(|gap| [200, 600, 1400, 3000, 6200, 12_600].contains(gap)), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_partition_holds_everything_and_loses_nothing() {
+        let mut pipe = pipe(&[one("partition", "{}")]);
+        put(&mut pipe, b"data", 0);
+        assert_eq!(drain(&mut pipe, 0, u64::MAX - 1), (vec![], None));
+        pipe.arrange(&[], numbered(1), 5 * MS);
+        assert_eq!(sizes(&drain(&mut pipe, 5 * MS, u64::MAX - 1).0), [4]);
+    }
+
+    #[test]
+    fn delays_have_the_percentiles_of_their_distribution() {
+        let mut delays: Vec<u64> = (0..2000)
+            .map(|connection| {
+                let law = r#"{"shape":"log_normal","p50_ms":20,"p99_ms":200}"#;
+                let mut pipe = Pipe::default();
+                pipe.arrange(&[one("delay", law)], numbered(connection), 0);
+                put(&mut pipe, b"x", 0);
+                drain(&mut pipe, 0, u64::MAX).0[0].0 / 1000
+            })
+            .collect();
+        delays.sort_unstable();
+        let (p50, p99) = (delays[1000] as f64 / 20_000.0, delays[1980] as f64 / 200_000.0);
+        assert!((0.9..1.1).contains(&p50) && (0.7..1.4).contains(&p99), "{p50} {p99}");
     }
 
     #[test]
@@ -297,7 +363,7 @@ mod tests {
         let mut pipe = pipe(&[one("limit_data", r#"{"bytes":6}"#)]);
         put(&mut pipe, b"1234", 0);
         drain(&mut pipe, 0, u64::MAX - 1);
-        pipe.arrange(&[one("limit_data", r#"{"bytes":5}"#)], 1, 0);
+        pipe.arrange(&[one("limit_data", r#"{"bytes":5}"#)], numbered(1), 0);
         put(&mut pipe, b"56", 0);
         let (all, end) = drain(&mut pipe, 0, u64::MAX - 1);
         assert_eq!((sizes(&all), end), (vec![1], Some((0, End::Closed))));
@@ -306,9 +372,9 @@ mod tests {
     #[test]
     fn a_toxicity_of_zero_means_none_and_a_share_is_a_share() {
         let none = acting(1, r#"{"type":"reset_peer","toxicity":0}"#);
-        assert!((0..10_000).all(|connection| !none.meets(connection)));
+        assert!((0..10_000).all(|connection| !none.meets(numbered(connection))));
         let some = acting(1, r#"{"type":"reset_peer","toxicity":0.25}"#);
-        let met = (0..10_000).filter(|connection| some.meets(*connection)).count();
+        let met = (0..10_000).filter(|connection| some.meets(numbered(*connection))).count();
         // Five standard deviations.
         assert!(met.abs_diff(2_500) < 217, "{met}");
     }
@@ -320,10 +386,10 @@ mod tests {
         let mut pipe = pipe(&[slow]);
         put(&mut pipe, b"1", 0);
         assert_eq!(pipe.next(0), Out::Wait(100 * MS));
-        pipe.arrange(&[Arc::clone(&other)], 1, MS);
+        pipe.arrange(&[Arc::clone(&other)], numbered(1), MS);
         put(&mut pipe, b"2", MS);
         assert_eq!(sizes(&drain(&mut pipe, MS, u64::MAX - 1).0), [1, 1]);
-        pipe.arrange(&[], 1, MS);
+        pipe.arrange(&[], numbered(1), MS);
         assert!(pipe.is_plain());
         put(&mut pipe, b"3", MS);
         pipe.end(End::Finished);
@@ -371,7 +437,7 @@ mod tests {
                     id += 1;
                     acting(id, &format!(r#"{{{toxic},"name":"{id}","toxicity":{toxicity}}}"#))
                 }).collect();
-                pipe.arrange(&toxics, nth as u64, now_ns);
+                pipe.arrange(&toxics, numbered(nth as u64), now_ns);
                 for _ in 0..1000 {
                     match pipe.next(now_ns) {
                         Out::Piece(piece) => received.extend_from_slice(&piece.data),

@@ -3,13 +3,14 @@
 //! A connection compares one number when it has something to do; only when that has changed does it look further. Whoever
 //! changes something wakes them all and waits for none: no connection, however stuck, holds a change up.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-use super::stage::Acting;
+use super::acting::Acting;
 use super::toxic::Stream;
 
 /// The most toxics of one proxy.
@@ -90,6 +91,11 @@ impl Shared {
         }
     }
 
+    /// Ready once there is another version than `seen`.
+    pub fn changed(&self, seen: u64) -> Changed<'_> {
+        Changed { shared: self, seen, key: None }
+    }
+
     /// Has `waker` be woken at every change, until it is [forgotten](Self::forget).
     pub fn remember(&self, waker: Waker) -> usize {
         lock(&self.asleep).insert(waker)
@@ -104,6 +110,35 @@ impl Shared {
     #[must_use]
     pub fn connections(&self) -> usize {
         lock(&self.asleep).len()
+    }
+}
+
+/// The wait for a change.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Changed<'a> {
+    shared: &'a Shared,
+    seen: u64,
+    key: Option<usize>,
+}
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Before it looks: a change after that finds it. Its task is always the same.
+        if self.key.is_none() {
+            self.key = Some(self.shared.remember(cx.waker().clone()));
+        }
+        if self.shared.version() == self.seen { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.forget(key);
+        }
     }
 }
 

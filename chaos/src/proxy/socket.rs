@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -186,6 +186,15 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// The client's address, but for a Unix socket.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        match self {
+            Raw::Tcp(stream) => Some(stream.peer_addr().ok()?.ip()),
+            Raw::Unix(_) => None,
+        }
+    }
+
     /// The same in this runtime.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::toxic::{Kind, Latency, Toxic};
-use crate::decision::{draw, draw_delay};
+use super::acting::{Acting, Client};
+use super::toxic::{Bandwidth, Kind, Latency, Loss};
+use crate::decision::draw_delay;
 
 const NANOS_PER_MS: u64 = 1_000_000;
 const NANOS_PER_US: u64 = 1_000;
@@ -18,6 +19,8 @@ const NANOS_PER_US: u64 = 1_000;
 const SLICE_MS: u64 = 100;
 /// What a stage that delays data holds of it at most: as much as a kernel lets a connection have under way.
 pub const MAX_HELD_BYTES: usize = 4 << 20;
+/// How often a packet is lost at the most.
+const MAX_RESENDS: u32 = 6;
 /// And in how many pieces.
 pub const MAX_HELD_PIECES: usize = 1024;
 
@@ -54,34 +57,11 @@ pub enum Out {
     End(End),
 }
 
-/// A toxic that acts, and what its decisions hang on.
-#[derive(Debug)]
-pub struct Acting {
-    /// What it is.
-    pub toxic: Toxic,
-    /// Tells it from another of the same name, later.
-    pub id: u64,
-    /// Its proxy's name and its own.
-    pub fault: String,
-    /// Decides, with the name, whom it meets.
-    pub seed: u64,
-    /// When it ends by itself; never is the last instant.
-    pub ends_ns: u64,
-}
-
-impl Acting {
-    /// Whether it meets the connection numbered `connection`.
-    #[must_use]
-    pub fn meets(&self, connection: u64) -> bool {
-        draw(self.seed, &self.fault, connection, 0) < self.toxic.toxicity
-    }
-}
-
 /// A toxic at work.
 #[derive(Debug)]
 pub struct Stage {
     acting: Arc<Acting>,
-    connection: u64,
+    client: Client,
     /// Whether it does anything to this connection.
     met: bool,
     /// Whether it has been removed, and only what it holds is still to go.
@@ -98,16 +78,19 @@ pub struct Stage {
     free_ns: u64,
     /// When the first data came that will not be given out.
     dropped_ns: Option<u64>,
+    /// Packets given out, and whether it is decided how often the next is lost.
+    packets: u32,
+    decided: bool,
 }
 
 impl Stage {
-    /// `acting` on the connection numbered `connection`, from `now_ns` on.
+    /// `acting` on the connection of `client`, from `now_ns` on.
     #[must_use]
-    pub fn new(acting: Arc<Acting>, connection: u64, now_ns: u64) -> Self {
+    pub fn new(acting: Arc<Acting>, client: Client, now_ns: u64) -> Self {
         Self {
-            met: acting.meets(connection),
+            met: acting.meets(client),
             acting,
-            connection,
+            client,
             removed: false,
             began_ns: now_ns,
             held: VecDeque::new(),
@@ -117,6 +100,8 @@ impl Stage {
             given: 0,
             free_ns: 0,
             dropped_ns: None,
+            packets: 0,
+            decided: false,
         }
     }
 
@@ -135,7 +120,7 @@ impl Stage {
     /// Takes the toxic's new attributes. A connection that data has been taken from is met for good.
     pub fn update(&mut self, acting: &Arc<Acting>) {
         if !Arc::ptr_eq(&self.acting, acting) {
-            self.met = self.dropped_ns.is_some() || acting.meets(self.connection);
+            self.met = self.dropped_ns.is_some() || acting.meets(self.client);
             self.acting = Arc::clone(acting);
         }
     }
@@ -164,7 +149,7 @@ impl Stage {
             return false;
         }
         match self.acting.toxic.kind {
-            Kind::Latency(_) if self.acts() => {
+            Kind::Latency(_) | Kind::Delay(_) if self.acts() => {
                 self.held_bytes < MAX_HELD_BYTES && self.held.len() < MAX_HELD_PIECES
             }
             Kind::ResetPeer(_) if self.acts() => self.dropped_ns.is_none(),
@@ -202,9 +187,17 @@ impl Stage {
         }
         let acting = Arc::clone(&self.acting);
         match &acting.toxic.kind {
-            Kind::Noop(_) => self.pass(),
-            Kind::Latency(latency) => self.delay(latency, now_ns),
-            Kind::Bandwidth(bandwidth) => self.slow(bandwidth.rate, now_ns),
+            Kind::Noop(_)
+            | Kind::SlowConnect(_)
+            | Kind::Refuse(_)
+            | Kind::HttpDelay(_)
+            | Kind::HttpAbort(_)
+            | Kind::HttpBody(_) => self.pass(),
+            Kind::Latency(latency) => self.jitter(latency, now_ns),
+            Kind::Delay(delay) => self.delay(now_ns, |drawn| delay.at_ms(drawn)),
+            Kind::Bandwidth(bandwidth) => self.slow(bandwidth, now_ns),
+            Kind::Loss(loss) => self.lose(loss, now_ns),
+            Kind::Partition(_) => Out::Wait(u64::MAX),
             Kind::SlowClose(close) if self.held.is_empty() => {
                 let due = self.ended.map(|(_, ended_ns)| after(ended_ns, close.delay, NANOS_PER_MS));
                 match due {
@@ -265,14 +258,16 @@ impl Stage {
         }
     }
 
-    fn delay(&mut self, latency: &Latency, now_ns: u64) -> Out {
+    fn jitter(&mut self, latency: &Latency, now_ns: u64) -> Out {
+        let (around, by) = (latency.latency as f64, latency.jitter as f64);
+        self.delay(now_ns, |drawn| around + (2.0 * drawn - 1.0) * by)
+    }
+
+    /// Holds each piece for as long as `ms` says of what is drawn for it.
+    fn delay(&mut self, now_ns: u64, ms: impl Fn(f64) -> f64) -> Out {
         let Some((nth, piece)) = self.held.front() else { return self.pass() };
-        let mut delay_ns = latency.latency as f64 * NANOS_PER_MS as f64;
-        if latency.jitter > 0 {
-            let drawn = draw_delay(self.acting.seed, &self.acting.fault, self.connection, *nth);
-            delay_ns += (2.0 * drawn - 1.0) * latency.jitter as f64 * NANOS_PER_MS as f64;
-        }
-        let due = piece.at_ns.saturating_add(delay_ns.max(0.0) as u64);
+        let drawn = draw_delay(self.acting.seed, &self.acting.fault, self.client.number, *nth);
+        let due = piece.at_ns.saturating_add((ms(drawn).max(0.0) * NANOS_PER_MS as f64) as u64);
         if now_ns < due {
             return Out::Wait(due);
         }
@@ -283,19 +278,54 @@ impl Stage {
         }
     }
 
-    fn slow(&mut self, rate: u64, now_ns: u64) -> Out {
+    fn slow(&mut self, bandwidth: &Bandwidth, now_ns: u64) -> Out {
         let Some((_, piece)) = self.held.front() else { return self.pass() };
+        let since_ns = now_ns.saturating_sub(self.acting.armed_ns);
+        let rate = bandwidth.rate_after(since_ns);
         if rate == 0 {
-            return Out::Wait(u64::MAX);
+            let again_ns = now_ns.saturating_add(SLICE_MS * NANOS_PER_MS);
+            return Out::Wait(if bandwidth.changes_after(since_ns) { again_ns } else { u64::MAX });
         }
         // A thousand bytes a second are a byte a millisecond.
         let bytes = (piece.data.len() as u64).min(rate.saturating_mul(SLICE_MS));
         let due = self.free_ns.saturating_add(bytes.saturating_mul(NANOS_PER_MS) / rate);
         if now_ns < due {
-            return Out::Wait(due);
+            // What was a slow second at the beginning of a ramp need not be waited for at its end.
+            let again_ns = now_ns.saturating_add(SLICE_MS * NANOS_PER_MS);
+            return Out::Wait(if bandwidth.changes_after(since_ns) { due.min(again_ns) } else { due });
         }
         self.free_ns = due;
         self.take_some(bytes).map_or(Out::Empty, Out::Piece)
+    }
+
+    /// Packet by packet; one that is lost holds up all behind it until it has been sent again.
+    fn lose(&mut self, loss: &Loss, now_ns: u64) -> Out {
+        if self.held.is_empty() {
+            return self.pass();
+        }
+        if now_ns < self.free_ns {
+            return Out::Wait(self.free_ns);
+        }
+        if !self.decided {
+            self.decided = true;
+            let drawn = draw_delay(self.acting.seed, &self.acting.fault, self.client.number, self.packets);
+            let mut wait_ms = 0_u64;
+            let mut share = loss.loss;
+            for again in 0..MAX_RESENDS {
+                if drawn >= share {
+                    break;
+                }
+                wait_ms = wait_ms.saturating_add(loss.rto << again);
+                share *= loss.loss;
+            }
+            if wait_ms > 0 {
+                self.free_ns = after(now_ns, wait_ms, NANOS_PER_MS);
+                return Out::Wait(self.free_ns);
+            }
+        }
+        self.decided = false;
+        self.packets = self.packets.wrapping_add(1);
+        self.take_some(loss.size).map_or(Out::Empty, Out::Piece)
     }
 
     fn slice(&mut self, average: u64, variation: u64, delay_us: u64, now_ns: u64) -> Out {
@@ -304,7 +334,7 @@ impl Stage {
             return Out::Wait(self.free_ns);
         }
         let left = piece.data.len() as u64;
-        let drawn = draw_delay(self.acting.seed, &self.acting.fault, self.connection, self.drawn);
+        let drawn = draw_delay(self.acting.seed, &self.acting.fault, self.client.number, self.drawn);
         self.drawn = self.drawn.wrapping_add(1);
         // From the average less the variation to the average and the variation, each as likely.
         let size = average - variation + (drawn * (2 * variation + 1) as f64) as u64;

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use squall_record::fault::Delay;
 
 use super::error::ApiError;
-use crate::lease::{MAX_NAME_BYTES, MAX_TTL_MS};
+use super::matching::Match;
+use crate::lease::{MAX_NAME_BYTES, MAX_TTL_MS, check_delay};
 
 /// The longest time that a toxic holds anything, in milliseconds: a day.
 pub const MAX_WAIT_MS: u64 = 86_400_000;
@@ -56,6 +58,22 @@ pub enum Kind {
     Slicer(Slicer),
     /// Closes the connection after so much of it.
     LimitData(LimitData),
+    /// Holds it for a while that is drawn from a distribution.
+    Delay(Delay),
+    /// Loses packets, as a network does: what is lost comes later, and holds up what comes after it.
+    Loss(Loss),
+    /// Has the connection to the upstream take a while.
+    SlowConnect(SlowConnect),
+    /// Resets a connection as soon as it is made.
+    Refuse(Refuse),
+    /// Holds everything until it is gone, and connects nobody meanwhile.
+    Partition(Partition),
+    /// Holds a request, or its answer.
+    HttpDelay(Delay),
+    /// Answers in the upstream's place.
+    HttpAbort(HttpAbort),
+    /// Changes the body of an answer.
+    HttpBody(HttpBody),
 }
 
 /// Attributes of `noop`: none.
@@ -79,6 +97,28 @@ pub struct Latency {
 pub struct Bandwidth {
     /// In thousands of bytes a second; at 0 nothing passes.
     pub rate: u64,
+    /// What the rate becomes, evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+    /// How long that takes, in milliseconds from when the toxic was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<u64>,
+}
+
+impl Bandwidth {
+    /// The rate so long after the toxic was made.
+    #[must_use]
+    pub fn rate_after(&self, ns: u64) -> u64 {
+        let (Some(to), Some(over)) = (self.to, self.over) else { return self.rate };
+        let done = (ns as f64 / (over as f64 * 1e6)).clamp(0.0, 1.0);
+        (self.rate as f64 + (to as f64 - self.rate as f64) * done) as u64
+    }
+
+    /// Whether it is still to change so long after the toxic was made.
+    #[must_use]
+    pub fn changes_after(&self, ns: u64) -> bool {
+        self.to.is_some() && self.over.is_some_and(|over| ns < over.saturating_mul(1_000_000))
+    }
 }
 
 /// Attributes of `slow_close`.
@@ -125,6 +165,73 @@ pub struct LimitData {
     pub bytes: u64,
 }
 
+/// Attributes of `loss`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Loss {
+    /// The share of packets that is lost, 0..=0.9.
+    pub loss: f64,
+    /// After how many milliseconds a lost packet is sent again; doubled each time that it is lost again, as in RFC 6298.
+    pub rto: u64,
+    /// Of a packet, in bytes.
+    pub size: u64,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { loss: 0.01, rto: 200, size: 1460 }
+    }
+}
+
+/// Attributes of `slow_connect`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlowConnect {
+    /// In milliseconds.
+    pub delay: u64,
+}
+
+/// Attributes of `refuse`: none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refuse {}
+
+/// Attributes of `partition`: none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Partition {}
+
+/// Attributes of `http_abort`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpAbort {
+    /// Of the answer, 200..=599; at 0 there is none, and the connection is reset.
+    pub status: u16,
+    /// Of the answer.
+    pub body: String,
+}
+
+impl Default for HttpAbort {
+    fn default() -> Self {
+        Self { status: 503, body: String::new() }
+    }
+}
+
+/// Attributes of `http_body`: exactly one of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpBody {
+    /// Ends the connection after so many bytes of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<u64>,
+    /// Changes so many bytes near its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<u64>,
+    /// Puts this in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<String>,
+}
+
 /// A toxic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Toxic {
@@ -135,8 +242,17 @@ pub struct Toxic {
     pub kind: Kind,
     /// What it does it to.
     pub stream: Stream,
-    /// The share of connections that it meets, 0..=1.
+    /// The share of connections that it meets, or of requests, 0..=1.
     pub toxicity: f64,
+    /// Which connections or requests it can meet at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#match: Option<Match>,
+    /// It can meet only so many requests, the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// It can meet only every so-many-th request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
     /// After how many milliseconds it ends by itself; shown is what remains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
@@ -153,6 +269,9 @@ pub struct Typed {
     direction: Option<String>,
     toxicity: Option<f64>,
     attributes: Option<Map<String, Value>>,
+    r#match: Option<Match>,
+    first: Option<u64>,
+    every: Option<u64>,
     ttl: Option<u64>,
 }
 
@@ -172,7 +291,16 @@ impl Typed {
             _ => format!("{kind}_{}", stream.name()),
         };
         let kind = Kind::of(&kind, self.attributes.unwrap_or_default())?;
-        let toxic = Toxic { name, kind, stream, toxicity: self.toxicity.unwrap_or(1.0), ttl: self.ttl };
+        let toxic = Toxic {
+            name,
+            kind,
+            stream,
+            toxicity: self.toxicity.unwrap_or(1.0),
+            r#match: self.r#match,
+            first: self.first,
+            every: self.every,
+            ttl: self.ttl,
+        };
         toxic.check()?;
         Ok(toxic)
     }
@@ -187,6 +315,9 @@ impl Typed {
         let updated = Toxic {
             kind: Kind::of(&name, attributes)?,
             toxicity: self.toxicity.unwrap_or(toxic.toxicity),
+            r#match: self.r#match.or_else(|| toxic.r#match.clone()),
+            first: self.first.or(toxic.first),
+            every: self.every.or(toxic.every),
             ttl: self.ttl.or(toxic.ttl),
             ..toxic.clone()
         };
@@ -203,8 +334,36 @@ impl Typed {
 
 impl Kind {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 8] =
-        ["noop", "latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data"];
+    pub const NAMES: [&'static str; 16] = [
+        "noop",
+        "latency",
+        "bandwidth",
+        "slow_close",
+        "timeout",
+        "reset_peer",
+        "slicer",
+        "limit_data",
+        "delay",
+        "loss",
+        "slow_connect",
+        "refuse",
+        "partition",
+        "http_delay",
+        "http_abort",
+        "http_body",
+    ];
+
+    /// Whether it acts on single requests.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        matches!(self, Kind::HttpDelay(_) | Kind::HttpAbort(_) | Kind::HttpBody(_))
+    }
+
+    /// Whether it acts before a connection is passed on.
+    #[must_use]
+    pub fn is_at_the_door(&self) -> bool {
+        matches!(self, Kind::SlowConnect(_) | Kind::Refuse(_))
+    }
 
     fn of(name: &str, attributes: Map<String, Value>) -> Result<Self, ApiError> {
         if !Self::NAMES.contains(&name) {
@@ -233,7 +392,38 @@ impl Kind {
             _ => Err(format!("{name} of {ms} ms is above a day, {MAX_WAIT_MS} ms")),
         };
         match self {
-            Kind::Noop(_) | Kind::Bandwidth(_) | Kind::LimitData(_) => Ok(()),
+            Kind::Noop(_) | Kind::LimitData(_) | Kind::Refuse(_) | Kind::Partition(_) => Ok(()),
+            Kind::Bandwidth(b) if b.to.is_some() != b.over.is_some() || b.over == Some(0) => {
+                Err("a bandwidth that changes needs both `to` and `over`, above 0".to_owned())
+            }
+            Kind::Bandwidth(b) => wait("over", b.over.unwrap_or(0)),
+            Kind::Delay(d) | Kind::HttpDelay(d) => check_delay("delay", d).map_err(|e| e.to_string()),
+            Kind::Loss(l) if !(0.0..=0.9).contains(&l.loss) => {
+                Err(format!("loss {} is outside 0..=0.9", l.loss))
+            }
+            Kind::Loss(l) if l.rto == 0 || l.rto > 60_000 => {
+                Err(format!("rto of {} ms is outside 1..=60000", l.rto))
+            }
+            Kind::Loss(l) if !(64..=65_536).contains(&l.size) => {
+                Err(format!("size {} of a packet is outside 64..=65536", l.size))
+            }
+            Kind::Loss(_) => Ok(()),
+            Kind::SlowConnect(s) => wait("delay", s.delay),
+            Kind::HttpAbort(a) if a.status != 0 && !(200..=599).contains(&a.status) => {
+                Err(format!("status {} is neither 0 nor in 200..=599", a.status))
+            }
+            Kind::HttpAbort(a) if matches!(a.status, 204 | 304) && !a.body.is_empty() => {
+                Err(format!("an answer {} has no body", a.status))
+            }
+            Kind::HttpAbort(_) => Ok(()),
+            Kind::HttpBody(b) => {
+                let typed = [b.truncate.is_some(), b.corrupt.is_some(), b.replace.is_some()];
+                match typed.into_iter().filter(|typed| *typed).count() {
+                    1 if b.corrupt == Some(0) => Err("corrupt 0 changes nothing; at least 1".to_owned()),
+                    1 => Ok(()),
+                    _ => Err("http_body needs exactly one of truncate, corrupt and replace".to_owned()),
+                }
+            }
             Kind::Latency(l) => wait("latency", l.latency).and_then(|()| wait("jitter", l.jitter)),
             Kind::SlowClose(s) => wait("delay", s.delay),
             Kind::Timeout(t) => wait("timeout", t.timeout),
@@ -251,6 +441,12 @@ impl Kind {
 }
 
 impl Toxic {
+    /// Whether it acts on the data of `stream`.
+    #[must_use]
+    pub fn acts_on(&self, stream: Stream) -> bool {
+        self.stream == stream && !self.kind.is_at_the_door() && !self.kind.is_http()
+    }
+
     fn check(&self) -> Result<(), ApiError> {
         let bad = |why: String| Err(ApiError::bad_body(format_args!("toxic {:?}: {why}", self.name)));
         if let Some(why) = name_is_wrong(&self.name) {
@@ -258,6 +454,23 @@ impl Toxic {
         }
         if !(0.0..=1.0).contains(&self.toxicity) {
             return bad(format!("toxicity {} is outside 0..=1", self.toxicity));
+        }
+        if let Some(wanted) = &self.r#match
+            && let Err(why) = wanted.check(self.kind.is_http())
+        {
+            return bad(why);
+        }
+        if (self.first.is_some() || self.every.is_some()) && !self.kind.is_http() {
+            return bad("first and every count requests, and so are of http_delay, http_abort and http_body"
+                .to_owned());
+        }
+        if self.first == Some(0) || self.every == Some(0) {
+            return bad("first and every are at least 1".to_owned());
+        }
+        if let Kind::HttpAbort(_) | Kind::HttpBody(_) = self.kind
+            && self.stream == Stream::Upstream
+        {
+            return bad("it acts on answers, so its stream is downstream".to_owned());
         }
         match self.ttl {
             Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => {
@@ -308,7 +521,13 @@ mod tests {
     #[test]
     fn every_kind_reads_back_as_it_is_shown() {
         for name in Kind::NAMES {
-            let attributes = if name == "slicer" { r#"{"average_size":7}"# } else { "{}" };
+            let attributes = match name {
+                "slicer" => r#"{"average_size":7}"#,
+                "delay" => r#"{"shape":"fixed","ms":5.0}"#,
+                "http_delay" => r#"{"shape":"log_normal","p50_ms":5.0,"p99_ms":50.0}"#,
+                "http_body" => r#"{"truncate":7}"#,
+                _ => "{}",
+            };
             let toxic = create(&format!(r#"{{"type":"{name}","attributes":{attributes},"ttl":5}}"#)).unwrap();
             assert_eq!(create(&shown(&toxic)).unwrap(), toxic);
         }
@@ -352,6 +571,17 @@ mod tests {
             ),
             (r#"{"type":"noop","toxicity":1.5}"#, 400, "toxicity 1.5 is outside 0..=1"),
             (r#"{"type":"noop","ttl":0}"#, 400, "ttl of 0 ms"),
+            (r#"{"type":"delay"}"#, 400, "missing field `shape`"),
+            (r#"{"type":"delay","attributes":{"shape":"fixed","ms":-1}}"#, 400, "delay -1 ms"),
+            (r#"{"type":"delay","attributes":{"shape":"fixed","ms":1,"m":2}}"#, 400, "unknown field `m`"),
+            (r#"{"type":"bandwidth","attributes":{"rate":1,"to":5}}"#, 400, "both `to` and `over`"),
+            (r#"{"type":"loss","attributes":{"loss":1}}"#, 400, "loss 1 is outside"),
+            (r#"{"type":"http_abort","attributes":{"status":99}}"#, 400, "status 99"),
+            (r#"{"type":"http_abort","stream":"upstream"}"#, 400, "its stream is downstream"),
+            (r#"{"type":"http_body"}"#, 400, "exactly one of truncate"),
+            (r#"{"type":"latency","first":3}"#, 400, "first and every count requests"),
+            (r#"{"type":"latency","match":{"path":"/x"}}"#, 400, "path"),
+            (r#"{"type":"http_delay","attributes":{"shape":"fixed","ms":1},"every":0}"#, 400, "at least 1"),
             (r#"{"type":"noop","name":"a/b"}"#, 400, "no `/`"),
         ] {
             let error = create(json).unwrap_err();

@@ -1,0 +1,276 @@
+//! From the upstream to the client: the answers, in the order of the requests, after what their toxics make of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::body::{Framing, Next};
+use super::head::{self, AnswerHead};
+use super::requests::own;
+use super::{Expected, Held, Met, Pending, due_ns};
+use crate::decision::draw_delay;
+use crate::proxy::acting::Acting;
+use crate::proxy::stage::{End, Out};
+use crate::proxy::toxic::Kind;
+
+/// Near its beginning a body is changed: in so many bytes of it, unless it has fewer.
+const CHANGED_WITHIN: u64 = 64;
+
+/// The direction of the answers.
+#[derive(Debug, Default)]
+pub struct Answers {
+    buffer: BytesMut,
+    at_ns: u64,
+    ended: bool,
+    state: State,
+    held: VecDeque<Held>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Before an answer.
+    #[default]
+    Head,
+    /// In the body of one.
+    Body(Body),
+    /// What comes is HTTP no more.
+    Tunnel,
+    /// All has been said.
+    Over(End),
+}
+
+/// A body, and what becomes of it.
+#[derive(Debug)]
+struct Body {
+    framing: Framing,
+    change: Change,
+    /// Bytes of its content so far.
+    read: u64,
+}
+
+#[derive(Debug)]
+enum Change {
+    None,
+    /// Only so many bytes are passed on, and then the connection ends.
+    Truncate(u64),
+    /// These bytes are changed; counted from the beginning, in order.
+    Corrupt(VecDeque<u64>),
+    /// Something else has been passed on.
+    Replaced,
+}
+
+impl Answers {
+    /// Whether more may be received.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.ended && self.held.is_empty() && self.buffer.len() <= head::MAX_HEAD_BYTES
+    }
+
+    /// Takes what was received.
+    pub fn put(&mut self, data: &[u8], now_ns: u64) {
+        self.buffer.extend_from_slice(data);
+        self.at_ns = now_ns;
+    }
+
+    /// Takes that no more will be received.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Lets go what none of `toxics` holds any more.
+    pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
+        Held::let_go(&mut self.held, toxics);
+    }
+
+    /// Whether what comes is HTTP no more.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.state, State::Tunnel)
+    }
+
+    /// What is to be passed on at `now_ns`.
+    pub fn next(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
+        loop {
+            if let Some(out) = Held::next(&mut self.held, now_ns) {
+                return out;
+            }
+            match &mut self.state {
+                State::Over(end) => return Out::End(*end),
+                State::Tunnel if self.buffer.is_empty() => return self.idle(),
+                State::Tunnel => {
+                    let all = self.buffer.split().freeze();
+                    self.held.push_back(Held::free(all, self.at_ns));
+                }
+                State::Body(_) => {
+                    if !self.body() {
+                        return self.idle();
+                    }
+                }
+                State::Head => {
+                    if !self.head(pending, now_ns) {
+                        return self.idle();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing can be done with what there is.
+    fn idle(&self) -> Out {
+        if self.ended { Out::End(End::Finished) } else { Out::Empty }
+    }
+
+    /// Takes an own answer, or the head of one of the upstream's. Whether there was any.
+    fn head(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
+        match pending.front() {
+            Some(Pending { answer: Expected::Own { answer, last }, .. }) => {
+                self.held.push_back(Held::free(answer.clone(), now_ns));
+                if *last {
+                    self.state = State::Over(End::Finished);
+                }
+                pending.pop_front();
+                true
+            }
+            // An answer that nobody has asked for would be taken for that of the next request.
+            None if !self.buffer.is_empty() => {
+                self.state = State::Over(super::BROKEN);
+                true
+            }
+            None => false,
+            Some(Pending { answer: Expected::Upstream { is_head, is_connect }, .. }) => {
+                let (is_head, is_connect) = (*is_head, *is_connect);
+                match head::answer(&self.buffer) {
+                    Ok(None) => false,
+                    Ok(Some(head)) => {
+                        let bytes = self.buffer.split_to(head.length).freeze();
+                        self.answered(head, bytes, is_head, is_connect, pending);
+                        true
+                    }
+                    Err(why) => {
+                        let body = format!("of the upstream's answer: {why}\n");
+                        let answer = own(502, &body, body.len(), "", true);
+                        self.held.push_back(Held::free(answer, now_ns));
+                        self.state = State::Over(End::Finished);
+                        true
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        head: AnswerHead,
+        bytes: Bytes,
+        is_head: bool,
+        is_connect: bool,
+        pending: &mut VecDeque<Pending>,
+    ) {
+        let AnswerHead { status, framing, .. } = head;
+        if status == 101 || is_connect && (200..300).contains(&status) {
+            self.held.push_back(Held::free(bytes, self.at_ns));
+            self.state = State::Tunnel;
+            pending.pop_front();
+            return;
+        }
+        if status < 200 {
+            // Another will follow.
+            self.held.push_back(Held::free(bytes, self.at_ns));
+            return;
+        }
+        let framing = if is_head || matches!(status, 204 | 304) { Framing::None } else { framing };
+        let met = pending.pop_front().map(|pending| pending.met).unwrap_or_default();
+        let (due_ns, by) = self.delayed(&met);
+        let mut change = Change::None;
+        let mut replaced = None;
+        for Met { acting, request, attempt } in &met {
+            let Kind::HttpBody(wanted) = &acting.toxic.kind else { continue };
+            if framing == Framing::None {
+                continue;
+            }
+            if let Some(bytes) = wanted.truncate {
+                change = Change::Truncate(bytes);
+            } else if let Some(count) = wanted.corrupt {
+                let within = if let Framing::Length(length) = framing { length } else { CHANGED_WITHIN };
+                change = Change::Corrupt(places(acting, *request, *attempt, count, within));
+            } else if let Some(text) = &wanted.replace {
+                (change, replaced) = (Change::Replaced, Some(text.clone()));
+            }
+        }
+        let first = match &replaced {
+            Some(text) => [&head::with_length(&bytes, text.len()), text.as_bytes()].concat().into(),
+            None => bytes,
+        };
+        self.held.push_back(Held { due_ns, by, ..Held::free(first, self.at_ns) });
+        self.state = State::Body(Body { framing, change, read: 0 });
+    }
+
+    /// Until when an answer is held that has met these, and by which.
+    fn delayed(&self, met: &[Met]) -> (u64, Vec<u64>) {
+        let (mut ms, mut by) = (0.0, Vec::new());
+        for Met { acting, request, attempt } in met {
+            if let Kind::HttpDelay(delay) = &acting.toxic.kind {
+                ms += delay.at_ms(draw_delay(acting.seed, &acting.fault, *request, *attempt));
+                by.push(acting);
+            }
+        }
+        let due = by.iter().map(|acting| due_ns(self.at_ns, ms, acting)).min().unwrap_or(0);
+        (due, by.iter().map(|acting| acting.id).collect())
+    }
+
+    /// Takes the next of a body. Whether there was any.
+    fn body(&mut self) -> bool {
+        let State::Body(body) = &mut self.state else { return true };
+        let (count, is_content) = match body.framing.next(&self.buffer) {
+            Ok(Next::Content(count)) => (count, true),
+            Ok(Next::Between(count)) => (count, false),
+            Ok(Next::More) => return false,
+            Ok(Next::Over) => {
+                self.state = State::Head;
+                return true;
+            }
+            Err(_) => {
+                self.state = State::Over(super::BROKEN);
+                return true;
+            }
+        };
+        let mut data = self.buffer.split_to(count);
+        let before = body.read;
+        body.read += if is_content { count as u64 } else { 0 };
+        match &mut body.change {
+            Change::Replaced => return true,
+            Change::Corrupt(places) if is_content => {
+                while let Some(at) = places.pop_front_if(|at| *at < body.read) {
+                    let at = usize::try_from(at.saturating_sub(before)).unwrap_or(0);
+                    // Every bit of it, so that it is another one whatever it was.
+                    data[at] = !data[at];
+                }
+            }
+            Change::Truncate(most) if body.read > *most => {
+                let left = usize::try_from(most.saturating_sub(before)).unwrap_or(usize::MAX);
+                data.truncate(if is_content { left } else { 0 });
+                self.state = State::Over(End::Closed);
+            }
+            _ => {}
+        }
+        if !data.is_empty() {
+            self.held.push_back(Held::free(data.freeze(), self.at_ns));
+        }
+        true
+    }
+}
+
+/// Which bytes of a body are changed: `count` of its first ones.
+fn places(acting: &Acting, request: u64, attempt: u32, count: u64, length: u64) -> VecDeque<u64> {
+    let within = length.min(CHANGED_WITHIN.max(count.min(length)));
+    let mut places: Vec<u64> = (0..count.min(within))
+        .map(|nth| {
+            let fault = format!("{}/{nth}", acting.fault);
+            (draw_delay(acting.seed, &fault, request, attempt) * within as f64) as u64
+        })
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    places.into()
+}

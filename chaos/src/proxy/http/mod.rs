@@ -1,0 +1,201 @@
+//! Requests and answers in what passes a proxy, so that toxics can act on single ones, also on a connection that stays open.
+//!
+//! What passes is passed on byte by byte as it came; only what a toxic changes is written anew. Messages are read strictly: where two readers
+//! could see two messages in the same bytes (conflicting lengths, line ends that are none, lengths that are no numbers), the request is refused
+//! with 400 and an answer of that kind becomes 502, and the connection ends. Nothing here reads a clock or a socket.
+//!
+//! # Layout
+//!
+//! * [`head`]: the head of a message, and how long its body is.
+//! * [`body`]: where a body ends.
+//! * [`requests`]: from client to upstream; decides what each request meets.
+//! * [`answers`]: from upstream to client, in the order of the requests.
+
+pub mod answers;
+pub mod body;
+pub mod head;
+pub mod requests;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::acting::{Acting, Client};
+use super::stage::{End, Out, Piece};
+use super::toxic::Stream;
+use answers::Answers;
+use requests::Requests;
+
+/// Requests on one connection that are not answered yet; a client that asks for more waits.
+pub const MAX_PENDING: usize = 128;
+
+/// Both directions of a connection that speaks HTTP.
+#[derive(Debug)]
+pub struct Http {
+    requests: Requests,
+    answers: Answers,
+    toxics: Vec<Arc<Acting>>,
+    pending: VecDeque<Pending>,
+    /// Whether a request waits for another to be answered.
+    crowded: bool,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub struct Pending {
+    /// How its answer is to be read, and what is done to it; or what it is answered with in the upstream's place.
+    pub answer: Expected,
+    /// Toxics that the answer meets.
+    pub met: Vec<Met>,
+}
+
+/// What comes back for a request.
+#[derive(Debug)]
+pub enum Expected {
+    /// The upstream's answer; whether it has no body whatever its head says, and whether it can turn the connection into another.
+    Upstream {
+        /// The request was a HEAD.
+        is_head: bool,
+        /// The request was a CONNECT.
+        is_connect: bool,
+    },
+    /// This, and then the end of the connection or the next request.
+    Own {
+        /// The whole answer.
+        answer: Bytes,
+        /// Whether the connection ends with it.
+        last: bool,
+    },
+}
+
+/// A toxic that a request meets.
+#[derive(Debug)]
+pub struct Met {
+    /// The toxic.
+    pub acting: Arc<Acting>,
+    /// What its decisions about the request hang on.
+    pub request: u64,
+    /// Which attempt it is.
+    pub attempt: u32,
+}
+
+/// What is held until an instant, for a toxic.
+#[derive(Debug)]
+struct Held {
+    piece: Piece,
+    due_ns: u64,
+    /// It is let go with these.
+    by: Vec<u64>,
+}
+
+impl Http {
+    /// The HTTP of the connection of `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self {
+            requests: Requests::new(client),
+            answers: Answers::default(),
+            toxics: Vec::new(),
+            pending: VecDeque::new(),
+            crowded: false,
+        }
+    }
+
+    /// Has the toxics that act on requests be these.
+    pub fn arrange(&mut self, toxics: Vec<Arc<Acting>>) {
+        self.requests.let_go(&toxics);
+        self.answers.let_go(&toxics);
+        self.toxics = toxics;
+    }
+
+    /// Whether the direction of `stream` may be given more.
+    #[must_use]
+    pub fn has_room(&self, stream: Stream) -> bool {
+        match stream {
+            Stream::Upstream => self.requests.has_room(),
+            Stream::Downstream => self.answers.has_room(),
+        }
+    }
+
+    /// Takes what was received in the direction of `stream`.
+    pub fn put(&mut self, stream: Stream, data: &[u8], now_ns: u64) {
+        match stream {
+            Stream::Upstream => self.requests.put(data, now_ns),
+            Stream::Downstream => self.answers.put(data, now_ns),
+        }
+    }
+
+    /// Takes that no more will be received in the direction of `stream`.
+    pub fn end(&mut self, stream: Stream) {
+        match stream {
+            Stream::Upstream => self.requests.end(),
+            Stream::Downstream => self.answers.end(),
+        }
+    }
+
+    /// What is to be passed on in the direction of `stream` at `now_ns`.
+    pub fn next(&mut self, stream: Stream, now_ns: u64) -> Out {
+        match stream {
+            Stream::Upstream => {
+                self.crowded = self.pending.len() >= MAX_PENDING;
+                match self.crowded {
+                    true => Out::Empty,
+                    false => self.requests.next(&self.toxics, &mut self.pending, now_ns),
+                }
+            }
+            Stream::Downstream => {
+                let out = self.answers.next(&mut self.pending, now_ns);
+                if self.answers.is_tunnel() {
+                    self.requests.become_tunnel();
+                } else if self.pending.is_empty() {
+                    self.requests.go_on();
+                }
+                out
+            }
+        }
+    }
+
+    /// Whether the requests can go on since answers have. Says so once.
+    pub fn is_relieved(&mut self) -> bool {
+        let has_room = self.crowded && self.pending.len() < MAX_PENDING;
+        self.crowded &= !has_room;
+        self.requests.is_relieved() || has_room
+    }
+}
+
+impl Held {
+    /// A piece that is passed on at once.
+    fn free(data: Bytes, at_ns: u64) -> Self {
+        Self { piece: Piece { data, at_ns }, due_ns: 0, by: Vec::new() }
+    }
+
+    /// What is to be done with the first of `all`.
+    fn next(all: &mut VecDeque<Held>, now_ns: u64) -> Option<Out> {
+        let first = all.front()?;
+        if now_ns < first.due_ns {
+            return Some(Out::Wait(first.due_ns));
+        }
+        let Held { piece, due_ns, .. } = all.pop_front()?;
+        Some(Out::Piece(Piece { at_ns: piece.at_ns.max(due_ns), ..piece }))
+    }
+
+    /// Lets go what none of `toxics` holds any more.
+    fn let_go(all: &mut VecDeque<Held>, toxics: &[Arc<Acting>]) {
+        for held in all {
+            if !held.by.iter().all(|id| toxics.iter().any(|toxic| toxic.id == *id)) {
+                held.due_ns = 0;
+            }
+        }
+    }
+}
+
+/// What is held for so many milliseconds from `at_ns` on, at the longest until its toxic ends.
+fn due_ns(at_ns: u64, ms: f64, acting: &Acting) -> u64 {
+    at_ns.saturating_add((ms.max(0.0) * 1e6) as u64).min(acting.ends_ns)
+}
+
+/// How both directions end when the upstream's bytes make no sense or stop too early.
+const BROKEN: End = End::Closed;

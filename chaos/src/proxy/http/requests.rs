@@ -1,0 +1,319 @@
+//! From the client to the upstream: each request as it came, after what it meets has been decided.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::body::{Framing, Next};
+use super::head::{self, Refused, RequestHead};
+use super::{Expected, Held, Met, Pending, due_ns};
+use crate::decision::draw_delay;
+use crate::proxy::acting::{Acting, Client};
+use crate::proxy::stage::{End, Out};
+use crate::proxy::toxic::{Kind, Stream};
+
+/// How long a client that has been refused may still send, so that it reads why.
+const LINGER_NS: u64 = 1_000_000_000;
+
+/// The direction of the requests.
+#[derive(Debug)]
+pub struct Requests {
+    client: Client,
+    /// Received and not passed on.
+    buffer: BytesMut,
+    at_ns: u64,
+    ended: bool,
+    state: State,
+    /// To be passed on.
+    held: VecDeque<Held>,
+    /// Requests that there have been.
+    count: u64,
+    relieved: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before a request.
+    Head,
+    /// In the body of one, which is passed on or not.
+    Body { framing: Framing, passes: bool },
+    /// Whoever it is that speaks now does not speak HTTP any more.
+    Tunnel,
+    /// Nothing more is read, from the instant on.
+    Refused(u64),
+    /// The connection is reset.
+    Reset,
+    /// An answer decides how it goes on.
+    Waits,
+}
+
+/// What was decided about a request.
+struct Decided {
+    met: Vec<Met>,
+    /// The toxic that answers in the upstream's place.
+    abort: Option<Arc<Acting>>,
+    /// By how much it is held, and by whom.
+    delay_ms: f64,
+    by: Vec<Arc<Acting>>,
+}
+
+impl Requests {
+    /// Those of `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            buffer: BytesMut::new(),
+            at_ns: 0,
+            ended: false,
+            state: State::Head,
+            held: VecDeque::new(),
+            count: 0,
+            relieved: false,
+        }
+    }
+
+    /// Whether more may be received.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.ended && self.held.is_empty() && self.buffer.len() <= head::MAX_HEAD_BYTES
+    }
+
+    /// Takes what was received.
+    pub fn put(&mut self, data: &[u8], now_ns: u64) {
+        if !matches!(self.state, State::Refused(_)) {
+            self.buffer.extend_from_slice(data);
+            self.at_ns = now_ns;
+        }
+    }
+
+    /// Takes that no more will be received.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Lets go what none of `toxics` holds any more.
+    pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
+        Held::let_go(&mut self.held, toxics);
+    }
+
+    /// From here on nothing is HTTP any more.
+    pub fn become_tunnel(&mut self) {
+        if !matches!(self.state, State::Tunnel) {
+            self.state = State::Tunnel;
+            self.relieved = true;
+        }
+    }
+
+    /// The answer that it waited for did not change anything.
+    pub fn go_on(&mut self) {
+        if matches!(self.state, State::Waits) {
+            self.state = State::Head;
+            self.relieved = true;
+        }
+    }
+
+    /// Whether an answer lets it go on. Says so once.
+    pub fn is_relieved(&mut self) -> bool {
+        std::mem::take(&mut self.relieved)
+    }
+
+    /// What is to be passed on at `now_ns`.
+    pub fn next(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
+        self.relieved = false;
+        loop {
+            if let Some(out) = Held::next(&mut self.held, now_ns) {
+                return out;
+            }
+            match &mut self.state {
+                State::Refused(from_ns) => {
+                    self.buffer.clear();
+                    let until_ns = from_ns.saturating_add(LINGER_NS);
+                    let over = self.ended || now_ns >= until_ns;
+                    return if over { Out::End(End::Finished) } else { Out::Wait(until_ns) };
+                }
+                State::Reset => return Out::End(End::Reset),
+                State::Tunnel if !self.buffer.is_empty() => {
+                    let all = self.buffer.split().freeze();
+                    self.held.push_back(Held::free(all, self.at_ns));
+                }
+                State::Tunnel => return self.idle(),
+                State::Waits => return Out::Empty,
+                State::Body { framing, passes } => match framing.next(&self.buffer) {
+                    Ok(Next::Content(count) | Next::Between(count)) => {
+                        let data = self.buffer.split_to(count).freeze();
+                        if *passes {
+                            self.held.push_back(Held::free(data, self.at_ns));
+                        }
+                    }
+                    Ok(Next::More) => return self.idle(),
+                    Ok(Next::Over) => self.state = State::Head,
+                    // Its head has gone already: there is nothing to be said about it any more.
+                    Err(_) => return Out::End(super::BROKEN),
+                },
+                State::Head => {
+                    if !self.head(toxics, pending, now_ns) {
+                        return self.idle();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing can be done with what there is.
+    fn idle(&self) -> Out {
+        if self.ended { Out::End(End::Finished) } else { Out::Empty }
+    }
+
+    /// Takes the head of a request. Whether it was there.
+    fn head(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
+        // An empty line before a request is none of it (RFC 9112, 2.2).
+        while self.buffer.starts_with(b"\r\n") {
+            let _ = self.buffer.split_to(2);
+        }
+        let nth = self.count;
+        let client = self.client;
+        let read = head::request(&self.buffer, |head, headers| {
+            Decided::new(head, headers, client, nth, toxics, now_ns)
+        });
+        match read {
+            Ok(None) => false,
+            Ok(Some((head, decided))) => {
+                self.count += 1;
+                let bytes = self.buffer.split_to(head.length).freeze();
+                self.decide(&head, bytes, decided, pending, now_ns);
+                true
+            }
+            Err(why) => {
+                self.refuse(why, pending, now_ns);
+                true
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        head: &RequestHead,
+        bytes: Bytes,
+        decided: Decided,
+        pending: &mut VecDeque<Pending>,
+        now_ns: u64,
+    ) {
+        let Decided { met, abort, delay_ms, by } = decided;
+        let passes = abort.is_none();
+        self.state = State::Body { framing: head.framing.clone(), passes };
+        let due = by.iter().map(|acting| due_ns(self.at_ns, delay_ms, acting)).min().unwrap_or(0);
+        let by: Vec<u64> = by.iter().map(|acting| acting.id).collect();
+        let held = |data| Held { due_ns: due, by, ..Held::free(data, self.at_ns) };
+        let answer = match &abort {
+            None => {
+                let is_connect = head.method == "CONNECT";
+                let first = held(bytes);
+                self.held.push_back(first);
+                if is_connect {
+                    self.state = State::Waits;
+                }
+                Expected::Upstream { is_head: head.method == "HEAD", is_connect }
+            }
+            Some(acting) => {
+                let Kind::HttpAbort(wanted) = &acting.toxic.kind else { return };
+                if wanted.status == 0 {
+                    self.state = State::Reset;
+                    return;
+                }
+                // Whether the body of one that waits to be asked for it comes is not known.
+                let last = head.expects;
+                if last {
+                    self.state = State::Refused(now_ns);
+                }
+                let body = if head.method == "HEAD" { "" } else { &wanted.body };
+                let name = acting.fault.as_str();
+                Expected::Own { answer: own(wanted.status, body, wanted.body.len(), name, last), last }
+            }
+        };
+        pending.push_back(Pending { answer, met });
+    }
+
+    fn refuse(&mut self, why: Refused, pending: &mut VecDeque<Pending>, now_ns: u64) {
+        self.state = State::Refused(now_ns);
+        let body = format!("{why}\n");
+        let answer = own(why.status(), &body, body.len(), "", true);
+        pending.push_back(Pending { answer: Expected::Own { answer, last: true }, met: Vec::new() });
+    }
+}
+
+impl Decided {
+    /// What the `nth` request of a connection meets, with this head.
+    fn new(
+        head: &RequestHead,
+        headers: &[httparse::Header<'_>],
+        client: Client,
+        nth: u64,
+        toxics: &[Arc<Acting>],
+        now_ns: u64,
+    ) -> Self {
+        let header = |name: &str| head::value(headers, name);
+        let id = header("idempotency-key").or_else(|| header("request-id"));
+        // A request without an id is the so-many-th of its connection.
+        let request = match id {
+            Some(id) => xxh3_64(id),
+            None => xxh3_64(format!("{}/{nth}", client.number).as_bytes()),
+        };
+        let attempt = header("squall-attempt").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        let attempt: u32 = attempt.unwrap_or(0);
+        let mut decided = Self { met: Vec::new(), abort: None, delay_ms: 0.0, by: Vec::new() };
+        for acting in toxics {
+            let can = acting.is_from(client)
+                && now_ns < acting.ends_ns
+                && acting.toxic.r#match.as_ref().is_none_or(|m| m.is_of(&head.method, &head.target, header));
+            if !can || !acting.meets_request(request, attempt) {
+                continue;
+            }
+            match &acting.toxic.kind {
+                Kind::HttpDelay(delay) if acting.toxic.stream == Stream::Upstream => {
+                    decided.delay_ms += delay.at_ms(draw_delay(acting.seed, &acting.fault, request, attempt));
+                    decided.by.push(Arc::clone(acting));
+                }
+                Kind::HttpAbort(_) if decided.abort.is_none() => decided.abort = Some(Arc::clone(acting)),
+                Kind::HttpDelay(_) | Kind::HttpBody(_) => {
+                    decided.met.push(Met { acting: Arc::clone(acting), request, attempt });
+                }
+                _ => {}
+            }
+        }
+        decided
+    }
+}
+
+/// An answer in the upstream's place, which says so. `length` is that of the body, also where it is not sent.
+pub(super) fn own(status: u16, body: &str, length: usize, fault: &str, last: bool) -> Bytes {
+    let reason = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Injected",
+    };
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
+    if !matches!(status, 204 | 304) {
+        head += &format!("Content-Length: {length}\r\n");
+    }
+    if !fault.is_empty() {
+        // Names hold no control characters; others than ASCII are written as a reader of headers expects it.
+        let name: String = fault.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        head += &format!("Squall-Fault: {name}\r\n");
+    }
+    if last {
+        head += "Connection: close\r\n";
+    }
+    head += "\r\n";
+    Bytes::from(head + body)
+}

@@ -1,0 +1,294 @@
+//! What passes, by made-up time.
+
+use super::*;
+use crate::proxy::toxic::{Toxic, Typed};
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+fn acting(id: u64, json: &str) -> Arc<Acting> {
+    let toxic: Toxic = serde_json::from_str::<Typed>(json).unwrap().create().unwrap();
+    Arc::new(Acting {
+        fault: format!("p/{}", toxic.name),
+        id,
+        seed: 7,
+        armed_ns: 0,
+        ends_ns: toxic.ttl.map_or(u64::MAX, |ttl| ttl * MS),
+        tally: Arc::default(),
+        toxic,
+    })
+}
+
+fn one(json: &str) -> Vec<Arc<Acting>> {
+    vec![acting(1, json)]
+}
+
+fn http(toxics: Vec<Arc<Acting>>) -> Http {
+    let mut http = Http::new(Client { number: 3, source: None });
+    http.arrange(toxics);
+    http
+}
+
+fn request(key: &str) -> Vec<u8> {
+    format!("POST /v1/payments HTTP/1.1\r\nIdempotency-Key: {key}\r\nContent-Length: 2\r\n\r\n{{}}")
+        .into_bytes()
+}
+
+/// What comes out in one direction until it has to wait for more, and when it ends.
+fn drain(http: &mut Http, stream: Stream, mut now_ns: u64) -> (Vec<u8>, u64, Option<End>) {
+    let mut all = Vec::new();
+    loop {
+        match http.next(stream, now_ns) {
+            Out::Piece(piece) => all.extend_from_slice(&piece.data),
+            Out::Wait(at_ns) => {
+                assert!(at_ns > now_ns, "it waits for what is past");
+                now_ns = at_ns;
+            }
+            Out::Empty => return (all, now_ns, None),
+            Out::End(end) => return (all, now_ns, Some(end)),
+        }
+    }
+}
+
+fn up(http: &mut Http, data: &[u8], now_ns: u64) -> (Vec<u8>, u64, Option<End>) {
+    http.put(Stream::Upstream, data, now_ns);
+    drain(http, Stream::Upstream, now_ns)
+}
+
+fn down(http: &mut Http, data: &[u8], now_ns: u64) -> (Vec<u8>, u64, Option<End>) {
+    http.put(Stream::Downstream, data, now_ns);
+    drain(http, Stream::Downstream, now_ns)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn without_toxics_every_byte_passes_as_it_came() {
+    let mut http = http(vec![]);
+    let asked = [request("a"), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()].concat();
+    assert_eq!(up(&mut http, &asked, 5), (asked.clone(), 5, None));
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let answered = [b"HTTP/1.1 100 Continue\r\n\r\n".as_slice(), ANSWER, chunked].concat();
+    assert_eq!(down(&mut http, &answered, 7), (answered.clone(), 7, None));
+    assert!(http.pending.is_empty());
+    http.end(Stream::Downstream);
+    assert_eq!(drain(&mut http, Stream::Downstream, 9).2, Some(End::Finished));
+}
+
+#[test]
+fn an_abort_answers_in_the_upstreams_place_and_the_connection_goes_on() {
+    let mut http = http(one(
+        r#"{"type":"http_abort","attributes":{"status":503,"body":"no"},"match":{"method":"POST"}}"#,
+    ));
+    let get = b"GET / HTTP/1.1\r\n\r\n";
+    // The second of three: its answer comes second too, whenever the upstream's come.
+    let asked = [get.as_slice(), &request("a"), get].concat();
+    assert_eq!(text(&up(&mut http, &asked, 0).0), text(&[get.as_slice(), get].concat()));
+    assert_eq!(drain(&mut http, Stream::Downstream, 0).0, b"", "the first is not answered yet");
+    let (answered, _, end) = down(&mut http, &[ANSWER, ANSWER].concat(), 0);
+    let own = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\nSquall-Fault: p/http_abort_downstream\r\n\r\nno";
+    assert_eq!(text(&answered), format!("{}{own}{}", text(ANSWER), text(ANSWER)));
+    assert_eq!(end, None);
+}
+
+#[test]
+fn an_abort_without_a_status_resets() {
+    let mut http = http(one(r#"{"type":"http_abort","attributes":{"status":0}}"#));
+    assert_eq!(up(&mut http, &request("a"), 0).2, Some(End::Reset));
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_answered_and_the_connection_ends() {
+    let mut http = http(one(r#"{"type":"http_abort"}"#));
+    let asked = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    http.put(Stream::Upstream, asked, 0);
+    assert!(matches!(http.next(Stream::Upstream, 0), Out::Wait(_)));
+    let (answered, _, end) = drain(&mut http, Stream::Downstream, 0);
+    assert!(text(&answered).contains("503") && text(&answered).contains("Connection: close"));
+    assert_eq!(end, Some(End::Finished));
+    assert_eq!(drain(&mut http, Stream::Upstream, 0), (vec![], 1000 * MS, Some(End::Finished)));
+}
+
+#[test]
+fn a_delay_holds_the_request_or_its_answer_and_lets_go_when_it_is_removed_or_over() {
+    let slow = |stream: &str, more: &str| {
+        one(&format!(
+            r#"{{"type":"http_delay","stream":"{stream}","attributes":{{"shape":"fixed","ms":100}}{more}}}"#
+        ))
+    };
+    let mut held = http(slow("upstream", ""));
+    assert_eq!(up(&mut held, &request("a"), 5 * MS).1, 105 * MS);
+    assert_eq!(down(&mut held, ANSWER, 200 * MS).1, 200 * MS);
+
+    let mut held = http(slow("downstream", ""));
+    assert_eq!(up(&mut held, &request("a"), 0).1, 0);
+    held.put(Stream::Downstream, ANSWER, 10 * MS);
+    assert_eq!(held.next(Stream::Downstream, 10 * MS), Out::Wait(110 * MS));
+    held.arrange(vec![]);
+    assert_eq!(drain(&mut held, Stream::Downstream, 11 * MS), (ANSWER.to_vec(), 11 * MS, None));
+
+    let mut held = http(slow("upstream", r#","ttl":30"#));
+    assert_eq!(up(&mut held, &request("a"), 10 * MS).1, 30 * MS, "no longer than it has to live");
+    assert_eq!(up(&mut held, &request("b"), 40 * MS).1, 40 * MS);
+}
+
+#[test]
+fn which_requests_a_share_meets_hangs_on_their_keys_and_not_on_the_connection() {
+    let met = |number| {
+        let toxics = one(r#"{"type":"http_abort","toxicity":0.3}"#);
+        let mut http = Http::new(Client { number, source: None });
+        http.arrange(toxics.clone());
+        for n in 0..500 {
+            up(&mut http, &request(&format!("key-{n}")), 0);
+            while http.pending.len() > 50 {
+                match http.pending.front().unwrap().answer {
+                    Expected::Own { .. } => drain(&mut http, Stream::Downstream, 0),
+                    Expected::Upstream { .. } => down(&mut http, ANSWER, 0),
+                };
+            }
+        }
+        toxics[0].hits()
+    };
+    let hits = met(1);
+    assert_eq!(hits, met(2));
+    assert!(hits.met.abs_diff(150) < 52, "{}: five standard deviations", hits.met);
+    assert_eq!(hits.hits.len() as u64, hits.met);
+}
+
+#[test]
+fn the_first_so_many_and_every_so_many_th_are_counted_among_those_that_match() {
+    for (more, expected) in
+        [(r#""first":2"#, "AA..."), (r#""every":2"#, ".A.A."), (r#""first":3,"every":3"#, "..A..")]
+    {
+        let mut http = http(one(&format!(r#"{{"type":"http_abort","match":{{"path":"/v1/*"}},{more}}}"#)));
+        let mut seen = String::new();
+        for n in 0..5 {
+            up(&mut http, b"GET /other HTTP/1.1\r\n\r\n", 0);
+            down(&mut http, ANSWER, 0);
+            let passed = !up(&mut http, &request(&n.to_string()), 0).0.is_empty();
+            seen.push(if passed { '.' } else { 'A' });
+            down(&mut http, if passed { ANSWER } else { b"" }, 0);
+        }
+        assert_eq!(seen, expected, "{more}");
+    }
+}
+
+#[test]
+fn bodies_are_cut_changed_and_replaced() {
+    let through = |toxic: &str, answer: &[u8]| {
+        let mut http = http(one(&format!(r#"{{"type":"http_body","attributes":{toxic}}}"#)));
+        up(&mut http, &request("a"), 0);
+        let (answered, _, end) = down(&mut http, answer, 0);
+        (text(&answered), end)
+    };
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let cut = through(r#"{"truncate":2}"#, ANSWER);
+    assert_eq!(cut, ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe".to_owned(), Some(End::Closed)));
+    assert!(through(r#"{"truncate":2}"#, chunked).0.ends_with("\r\n\r\n5\r\nhe"));
+    assert_eq!(through(r#"{"truncate":5}"#, ANSWER), (text(ANSWER), None));
+    assert_eq!(
+        through(r#"{"replace":"{}"}"#, chunked),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_owned(), None)
+    );
+    let (changed, end) = through(r#"{"corrupt":1}"#, ANSWER);
+    assert!(changed != text(ANSWER) && changed.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"));
+    assert_eq!(end, None);
+    let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
+    assert_eq!(through(r#"{"replace":"x"}"#, empty), (text(empty), None));
+}
+
+#[test]
+fn what_could_be_smuggled_is_refused_and_never_passed_on() {
+    let smuggled = b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /admin HTTP/1.1\r\n\r\n";
+    let mut http = http(vec![]);
+    http.put(Stream::Upstream, smuggled, 0);
+    assert!(matches!(http.next(Stream::Upstream, 0), Out::Wait(_)));
+    let (answered, _, end) = drain(&mut http, Stream::Downstream, 0);
+    assert!(text(&answered).starts_with("HTTP/1.1 400 Bad Request\r\n"), "{}", text(&answered));
+    assert!(text(&answered).contains("contradict each other"));
+    assert_eq!(end, Some(End::Finished));
+    assert_eq!(up(&mut http, b"GET / HTTP/1.1\r\n\r\n", 1).0, b"", "nor anything behind it");
+}
+
+#[test]
+fn an_upstream_that_makes_no_sense_becomes_a_502_and_an_unasked_answer_an_end() {
+    let mut asked = http(vec![]);
+    up(&mut asked, &request("a"), 0);
+    let (answered, _, end) = down(&mut asked, b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 0);
+    assert!(text(&answered).starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{}", text(&answered));
+    assert_eq!(end, Some(End::Finished));
+    let mut unasked = http(vec![]);
+    assert_eq!(down(&mut unasked, ANSWER, 0), (vec![], 0, Some(End::Closed)));
+}
+
+#[test]
+fn a_connection_that_becomes_another_passes_as_it_is() {
+    let mut http = http(one(r#"{"type":"http_abort","match":{"method":"POST"}}"#));
+    up(&mut http, b"CONNECT db:5432 HTTP/1.1\r\n\r\n", 0);
+    assert_eq!(up(&mut http, b"POST / HTTP/1.1\r\n\r\n", 0).0, b"", "it waits for the answer");
+    assert_eq!(down(&mut http, b"HTTP/1.1 200 OK\r\n\r\nPOST", 0).0, b"HTTP/1.1 200 OK\r\n\r\nPOST");
+    assert!(http.is_relieved() && !http.is_relieved());
+    assert_eq!(drain(&mut http, Stream::Upstream, 0).0, b"POST / HTTP/1.1\r\n\r\n");
+}
+
+#[test]
+fn a_client_that_asks_and_asks_without_an_answer_waits() {
+    let mut http = http(vec![]);
+    let asked = request("a").repeat(MAX_PENDING + 5);
+    up(&mut http, &asked, 0);
+    assert_eq!(http.pending.len(), MAX_PENDING);
+    assert!(!http.is_relieved());
+    down(&mut http, ANSWER, 0);
+    assert!(http.is_relieved());
+    assert!(!drain(&mut http, Stream::Upstream, 0).0.is_empty());
+}
+
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(request("k")),
+        Just(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
+        Just(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+proptest! {
+    /// Whatever comes and however it is cut: nothing panics, nothing is held without bound, and what is passed on is what came.
+    #[test]
+    fn any_bytes_pass_or_are_refused(
+        messages in prop::collection::vec(message(), 1..6),
+        answers in prop::collection::vec(prop_oneof![Just(ANSWER.to_vec()), prop::collection::vec(any::<u8>(), 0..40)], 0..6),
+        step in 1..64usize,
+        abort in any::<bool>(),
+    ) {
+        let toxics = if abort { one(r#"{"type":"http_abort","toxicity":0.5}"#) } else { vec![] };
+        let mut http = http(toxics);
+        let (asked, answered) = (messages.concat(), answers.concat());
+        let (mut passed, mut over) = (Vec::new(), false);
+        let (mut ups, mut downs) = (asked.chunks(step), answered.chunks(step));
+        for now_ns in 0..400 {
+            for stream in [Stream::Upstream, Stream::Downstream] {
+                match http.next(stream, now_ns) {
+                    Out::Piece(piece) if stream == Stream::Upstream => passed.extend_from_slice(&piece.data),
+                    Out::End(_) => over = true,
+                    _ => {}
+                }
+                let next = if stream == Stream::Upstream { ups.next() } else { downs.next() };
+                if let Some(data) = next && http.has_room(stream) {
+                    http.put(stream, data, now_ns);
+                }
+            }
+            if over {
+                break;
+            }
+        }
+        prop_assert!(http.pending.len() <= MAX_PENDING);
+        if !abort {
+            let stripped = |bytes: &[u8]| bytes.iter().copied().filter(|b| !b"\r\n".contains(b)).collect::<Vec<_>>();
+            prop_assert!(stripped(&asked).starts_with(&stripped(&passed)), "{:?} {:?}", text(&asked), text(&passed));
+        }
+    }
+}
