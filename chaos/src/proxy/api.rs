@@ -1,7 +1,7 @@
 //! Toxiproxy's HTTP API: its routes, codes, defaults and bodies.
 //!
 //! What Toxiproxy does not say, or does differently: keys that it does not know are refused, values that make no sense
-//! too; a proxy may bring its toxics along, and a toxic its `ttl`; `/metrics` is always there.
+//! too; a proxy may bring its toxics along, and a toxic its `ttl`; `/metrics` is always there. `/partitions` and a toxic's `hits` are not Toxiproxy's at all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,6 +54,8 @@ pub fn router(proxies: Arc<Proxies>) -> Router {
             get(show_toxic).post(update_toxic).patch(update_toxic).delete(remove_toxic),
         )
         .route("/proxies/{proxy}/toxics/{toxic}/hits", get(hits))
+        .route("/partitions", get(list_partitions).post(part))
+        .route("/partitions/{partition}", axum::routing::delete(heal))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(gate))
@@ -165,6 +167,15 @@ async fn metrics(State(proxies): Shared) -> Response {
             }
         }
     }
+    let name = "squall_toxic_met_total";
+    let _ =
+        writeln!(text, "# HELP {name} Requests and connections that a toxic has met.\n# TYPE {name} counter");
+    for proxy in proxies.all() {
+        for (toxic, met) in proxy.met() {
+            let (proxy, toxic) = (label(proxy.name()), label(&toxic));
+            let _ = writeln!(text, r#"{name}{{proxy="{proxy}",toxic="{toxic}"}} {met}"#);
+        }
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -199,6 +210,19 @@ async fn create_toxic(State(proxies): Shared, Path(proxy): Path<String>, body: B
 
 async fn show_toxic(State(proxies): Shared, Path((proxy, toxic)): Path<(String, String)>) -> Answer {
     Ok(json(StatusCode::OK, &proxies.get(&proxy)?.toxic(&toxic)?))
+}
+
+async fn list_partitions(State(proxies): Shared) -> Response {
+    json(StatusCode::OK, &proxies.partitions())
+}
+
+async fn part(State(proxies): Shared, body: Bytes) -> Answer {
+    Ok(json(StatusCode::CREATED, &proxies.part(object(&body)?).await?))
+}
+
+async fn heal(State(proxies): Shared, Path(partition): Path<String>) -> Answer {
+    proxies.heal(&partition).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn hits(State(proxies): Shared, Path((proxy, toxic)): Path<(String, String)>) -> Answer {

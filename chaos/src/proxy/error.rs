@@ -66,6 +66,18 @@ impl ApiError {
         Self::new(409, "toxic already exists")
     }
 
+    /// There is no such partition.
+    #[must_use]
+    pub fn no_partition() -> Self {
+        Self::new(404, "partition not found")
+    }
+
+    /// There is such a partition.
+    #[must_use]
+    pub fn partition_exists() -> Self {
+        Self::new(409, "partition already exists")
+    }
+
     /// No more of `what` than `limit`.
     #[must_use]
     pub fn too_many(what: &str, limit: usize) -> Self {

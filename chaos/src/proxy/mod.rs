@@ -9,7 +9,7 @@
 //! * [`api`]: HTTP; [`server`]: on a socket.
 //! * [`one`]: one proxy; [`toxic`]: what acts on it, as it is typed and shown; [`object`]: how that is read.
 //! * [`acting`]: a toxic that acts; [`shared`]: what the connections of a proxy look at.
-//! * [`door`]: what acts before a connection is passed on; [`connection`]: two sockets, and a [`pipe`] each way; [`stage`]: a toxic at work in one.
+//! * [`partition`]: several proxies that let nothing through. [`door`]: what acts before a connection is passed on; [`connection`]: two sockets, and a [`pipe`] each way; [`stage`]: a toxic at work in one.
 //! * [`matching`]: whom a toxic can meet; [`http`]: requests and answers in what passes, for toxics that act on single ones.
 //! * [`socket`]: TCP and Unix sockets as one thing.
 
@@ -22,6 +22,7 @@ pub mod http;
 pub mod matching;
 pub mod object;
 pub mod one;
+pub mod partition;
 pub mod pipe;
 pub mod server;
 pub mod shared;
@@ -80,6 +81,7 @@ impl Workers {
 pub struct Proxies {
     house: Arc<House>,
     all: Mutex<BTreeMap<String, Arc<Proxy>>>,
+    partitions: Mutex<BTreeMap<String, partition::Shown>>,
     /// Held while one is made or removed.
     changing: tokio::sync::Mutex<()>,
 }
@@ -96,7 +98,12 @@ impl Proxies {
             toxics: AtomicU64::default(),
             starts: AtomicU64::default(),
         };
-        Self { house: Arc::new(house), all: Mutex::default(), changing: tokio::sync::Mutex::default() }
+        Self {
+            house: Arc::new(house),
+            all: Mutex::default(),
+            partitions: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// All of them, by name.
@@ -193,6 +200,73 @@ impl Proxies {
             lock(&self.all).remove(there.name());
         }
         Ok(self.put(proxy, enabled).await?.shown())
+    }
+
+    /// The partitions in force, by name.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<partition::Shown> {
+        let mut partitions = lock(&self.partitions);
+        // They end with their toxics, however those end.
+        partitions.retain(|_, one| {
+            one.proxies.iter().any(|name| self.get(name).is_ok_and(|proxy| one.acts_on(&proxy)))
+        });
+        partitions.values().cloned().collect()
+    }
+
+    /// Parts some ends from others.
+    ///
+    /// # Errors
+    /// 400 when it makes no sense or no proxy lies between them, 409 when there is one of that name.
+    pub async fn part(&self, typed: partition::Typed) -> Result<partition::Shown, ApiError> {
+        let _changing = self.changing.lock().await;
+        typed.check()?;
+        let there = self.partitions();
+        if there.iter().any(|one| one.name == typed.name) {
+            return Err(ApiError::partition_exists());
+        }
+        if there.len() >= partition::MAX_PARTITIONS {
+            return Err(ApiError::too_many("partitions", partition::MAX_PARTITIONS));
+        }
+        let partition::Typed { name, from, to, one_way, .. } = typed.clone();
+        let mut shown = partition::Shown { name, from, to, one_way, proxies: Vec::new() };
+        for proxy in self.all() {
+            match typed.act_on(&proxy) {
+                Ok(true) => shown.proxies.push(proxy.name().to_owned()),
+                Ok(false) => {}
+                Err(e) => {
+                    // All of it or nothing.
+                    self.leave(&shown);
+                    shown.leave(&proxy);
+                    return Err(e);
+                }
+            }
+        }
+        if shown.proxies.is_empty() {
+            return Err(ApiError::bad_body(
+                "no proxy lies between them: make proxies with the ends' names as \"from\" and \"to\"",
+            ));
+        }
+        lock(&self.partitions).insert(shown.name.clone(), shown.clone());
+        Ok(shown)
+    }
+
+    fn leave(&self, partition: &partition::Shown) {
+        for name in &partition.proxies {
+            if let Ok(proxy) = self.get(name) {
+                partition.leave(&proxy);
+            }
+        }
+    }
+
+    /// Ends the partition called `name`.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn heal(&self, name: &str) -> Result<(), ApiError> {
+        let _changing = self.changing.lock().await;
+        let partition = lock(&self.partitions).remove(name).ok_or_else(ApiError::no_partition)?;
+        self.leave(&partition);
+        Ok(())
     }
 
     /// Has every proxy listen, without toxics.

@@ -403,6 +403,14 @@ impl Proxy {
         })
     }
 
+    /// How many requests and connections each toxic has met that counts them: those that act on requests or at the door.
+    #[must_use]
+    pub fn met(&self) -> Vec<(String, u64)> {
+        let toxics = self.shared.toxics(self.house.clock.now_ns());
+        let counting = toxics.iter().filter(|t| t.toxic.kind.is_http() || t.toxic.kind.is_at_the_door());
+        counting.map(|acting| (acting.toxic.name.clone(), acting.met())).collect()
+    }
+
     /// Whom the toxic called `name` has met.
     ///
     /// # Errors
