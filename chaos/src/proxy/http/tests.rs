@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::proxy::toxic::{Toxic, Typed};
-use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -244,51 +243,4 @@ fn a_client_that_asks_and_asks_without_an_answer_waits() {
     down(&mut http, ANSWER, 0);
     assert!(http.is_relieved());
     assert!(!drain(&mut http, Stream::Upstream, 0).0.is_empty());
-}
-
-fn message() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        Just(request("k")),
-        Just(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        Just(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()),
-        prop::collection::vec(any::<u8>(), 0..40),
-    ]
-}
-
-proptest! {
-    /// Whatever comes and however it is cut: nothing panics, nothing is held without bound, and what is passed on is what came.
-    #[test]
-    fn any_bytes_pass_or_are_refused(
-        messages in prop::collection::vec(message(), 1..6),
-        answers in prop::collection::vec(prop_oneof![Just(ANSWER.to_vec()), prop::collection::vec(any::<u8>(), 0..40)], 0..6),
-        step in 1..64usize,
-        abort in any::<bool>(),
-    ) {
-        let toxics = if abort { one(r#"{"type":"http_abort","toxicity":0.5}"#) } else { vec![] };
-        let mut http = http(toxics);
-        let (asked, answered) = (messages.concat(), answers.concat());
-        let (mut passed, mut over) = (Vec::new(), false);
-        let (mut ups, mut downs) = (asked.chunks(step), answered.chunks(step));
-        for now_ns in 0..400 {
-            for stream in [Stream::Upstream, Stream::Downstream] {
-                match http.next(stream, now_ns) {
-                    Out::Piece(piece) if stream == Stream::Upstream => passed.extend_from_slice(&piece.data),
-                    Out::End(_) => over = true,
-                    _ => {}
-                }
-                let next = if stream == Stream::Upstream { ups.next() } else { downs.next() };
-                if let Some(data) = next && http.has_room(stream) {
-                    http.put(stream, data, now_ns);
-                }
-            }
-            if over {
-                break;
-            }
-        }
-        prop_assert!(http.pending.len() <= MAX_PENDING);
-        if !abort {
-            let stripped = |bytes: &[u8]| bytes.iter().copied().filter(|b| !b"\r\n".contains(b)).collect::<Vec<_>>();
-            prop_assert!(stripped(&asked).starts_with(&stripped(&passed)), "{:?} {:?}", text(&asked), text(&passed));
-        }
-    }
 }
