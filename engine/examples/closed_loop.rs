@@ -106,6 +106,7 @@ fn plan(connections: u32, workers: u32, duration_s: f64) -> Plan {
         journeys: vec![],
         faults: vec![],
         places: Default::default(),
+        experiment: None,
         slos: vec![],
         gates: vec![],
     }

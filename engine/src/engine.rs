@@ -413,6 +413,7 @@ mod tests {
             feeders: vec![],
             faults: vec![],
             places: Default::default(),
+            experiment: None,
             slos: vec![],
             gates: vec![],
         }

@@ -55,6 +55,11 @@ pub enum What {
         /// What became of the load.
         steer: Steer,
     },
+    /// The run ends because of what it has seen: an abort condition held, or the steady state did not.
+    Aborted {
+        /// What was seen.
+        reason: String,
+    },
     /// Something a person wants to find again on the time axis.
     Mark {
         /// What to show there.

@@ -13,9 +13,11 @@
 //! * nothing measured judges nothing.
 
 use squall_record::counts::Counts;
+use squall_record::interval::Interval;
 use squall_record::latency::{Latency, Quantile};
 use squall_scenarios::plan::{ClockKind, GatePlan, Metric, Op, Plan, Tally};
 
+use crate::format;
 use crate::gather::Gathered;
 use crate::journeys;
 use crate::stats::{Cell, arrivals_to_show};
@@ -73,6 +75,31 @@ pub(crate) fn gates(
             judge(gate, &Scope { cell: cell.unwrap_or(&nothing), seconds })
         })
         .collect()
+}
+
+/// What `gate` says of some seconds alone, of which `intervals` are all that was measured. Its phase is not looked at.
+#[must_use]
+pub fn over<'a>(
+    plan: &Plan,
+    gate: &GatePlan,
+    seconds: f64,
+    intervals: impl Iterator<Item = &'a Interval>,
+) -> GateSummary {
+    let class = class_of(plan, gate);
+    let mut cell = Cell::default();
+    for i in intervals.filter(|i| class.is_none_or(|class| usize::from(i.class) == class)) {
+        cell.add(&i.counts, &i.response, &i.service, &i.lag);
+    }
+    judge(gate, &Scope { cell: &cell, seconds })
+}
+
+/// A condition and how it stands: `rate(failed)<1% (it is 70 %)`.
+#[must_use]
+pub fn told(seen: &GateSummary) -> String {
+    match &seen.reason {
+        Some(reason) => format!("{} ({reason})", seen.expression),
+        None => format!("{} (it is {})", seen.expression, format::actual(seen)),
+    }
 }
 
 /// A measured value, and whether the run can judge by it.

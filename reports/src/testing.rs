@@ -46,6 +46,7 @@ pub(crate) fn plan() -> Plan {
         feeders: vec![],
         faults: vec![],
         places: Default::default(),
+        experiment: None,
         slos: vec![],
         gates: vec![],
     }
@@ -74,5 +75,6 @@ pub(crate) fn fault(name: &str, start_s: f64, end_s: f64) -> FaultPlan {
         },
         start_s,
         end_s,
+        when: None,
     }
 }

@@ -13,6 +13,7 @@
 //! * `request`: what is asked, safe to put on a wire. `answer`: what its answer must say, and when it is asked again.
 //! * `journey`: closed-loop users, on the same time axis.
 //! * `fault`: what goes wrong, on the same time axis.
+//! * `experiment`: what must hold around it.
 //! * `promise`: SLOs and gates, and whether what they refer to exists.
 
 mod answer;
@@ -20,6 +21,7 @@ mod bursts;
 mod carry;
 mod curve;
 mod data;
+mod experiment;
 mod fault;
 mod feeder;
 mod journey;
@@ -76,7 +78,7 @@ pub(crate) fn lower(
     let feeding = feeder::lower(&file.feeder, folder, findings);
     // Journeys may stand alone; anything of the open-loop load needs all of it.
     let closed_only = !file.journey.is_empty() && file.phase.is_empty() && file.request.is_empty();
-    let (mut timeline, requests) = if closed_only {
+    let (mut timeline, mut requests) = if closed_only {
         (phase::Timeline { complete: true, ..phase::Timeline::default() }, Vec::new())
     } else {
         let requests = request::lower(&file.request, target.as_ref(), &feeding, findings);
@@ -95,8 +97,9 @@ pub(crate) fn lower(
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, &journeys, findings);
     let places = fault::Places::lower(&file.group, &file.resource, &file.proxy, target.as_ref(), findings);
-    let faults = fault::lower(&file.fault, &timeline, &places, findings);
+    let faults = fault::lower(&file.fault, &timeline, &places, &requests, findings);
     let places = places.known;
+    let experiment = experiment::lower(file.experiment.as_ref(), &file.fault, &faults, &requests, findings);
     let slos = promise::slos(&file.slo, &requests, findings);
     let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);
     if closed_only {
@@ -104,6 +107,9 @@ pub(crate) fn lower(
     }
     if !findings.is_empty() {
         return None;
+    }
+    if let Some(experiment) = &experiment {
+        experiment::set_apart(experiment.control, &mut requests, &mut timeline.phases);
     }
     Some(Plan {
         name: name?,
@@ -118,6 +124,7 @@ pub(crate) fn lower(
         feeders: feeding.into_plans(),
         faults,
         places,
+        experiment,
         slos,
         gates,
     })

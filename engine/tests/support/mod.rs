@@ -88,6 +88,7 @@ pub fn plan(via: Transport, rate_rps: f64, duration_s: f64) -> Plan {
         journeys: vec![],
         faults: vec![],
         places: Default::default(),
+        experiment: None,
         slos: vec![],
         gates: vec![],
     }

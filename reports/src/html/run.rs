@@ -206,6 +206,7 @@ fn told(what: &What) -> String {
         What::FaultOff { name, affected: None } => format!("fault `{name}` off"),
         What::FaultFailed { name, reason } => format!("fault `{name}` failed: {reason}"),
         What::Steered { steer } => format!("the load was changed by hand: {steer}"),
+        What::Aborted { reason } => format!("the run was ended: {reason}"),
         What::Mark { text } => format!("mark: {text}"),
         What::Target { up: true, reason } => format!("the target answers its health check: {reason}"),
         What::Target { up: false, reason } => {

@@ -87,6 +87,7 @@ pub fn fault(name: &str, effect: Effect, start_s: f64, end_s: f64) -> FaultPlan 
         fault: FaultSpec { name: name.into(), place: Place::Point(FaultPoint::Store), effect, fraction: 1.0 },
         start_s,
         end_s,
+        when: None,
     }
 }
 
@@ -149,6 +150,7 @@ pub fn quickstart() -> Plan {
         journeys: vec![],
         feeders: vec![],
         places: Default::default(),
+        experiment: None,
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 25.0, 32.0),
             fault("failing-store", Effect::Error { status: 503 }, 35.0, 40.0),

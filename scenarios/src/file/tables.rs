@@ -50,6 +50,8 @@ pub struct Scenario {
     /// What goes wrong and when.
     #[serde(default)]
     pub fault: Vec<At<Fault>>,
+    /// What must hold around the faults, and what ends the run.
+    pub experiment: Option<At<Experiment>>,
     /// Several places under one name, for faults.
     #[serde(default)]
     pub group: Vec<At<Group>>,
@@ -534,6 +536,14 @@ pub struct Fault {
     /// How long it lasts. Default with `phase`: to the phase's end.
     #[serde(rename = "for")]
     pub lasts: Option<At<DurationText>>,
+    /// What must be so for it to begin, in the grammar of gates, over the experiment's window: `throughput>=5k/s`. It begins
+    /// as soon as that holds, if it does before its time is over.
+    pub when: Option<At<String>>,
+    /// How often it comes. Default: 1.
+    #[schemars(range(min = 1, max = 32))]
+    pub repeat: Option<At<u32>>,
+    /// How long it stays away in between. Default: as long as it lasts.
+    pub pause: Option<At<DurationText>>,
     /// Where in the reference service it acts. Either this or one of the next seven.
     pub point: Option<At<FaultPoint>>,
     /// The process that it acts on: `target`, the reference service itself, or a process id.
@@ -711,6 +721,24 @@ pub enum FaultKind {
     Toxic,
     /// Has a proxy refuse connections.
     Down,
+}
+
+/// What must hold around the faults, and what ends the run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// What must hold before the first fault, or none of them begins, and again after the last, in the grammar of gates.
+    #[serde(default)]
+    pub steady_state: Vec<At<String>>,
+    /// What ends the run at once when it holds, in the grammar of gates: `rate(failed)>50%`.
+    #[serde(default)]
+    pub abort: Vec<At<String>>,
+    /// Over how long all of these are looked at. Default: 5s.
+    pub window: Option<At<DurationText>>,
+    /// The greatest share of requests, or of a group's members, that a fault may be meant for. Default: 100%.
+    pub blast_radius: Option<At<Ratio>>,
+    /// The share of requests that no fault of the service or of an HTTP proxy meets, to compare with. Default: 0%.
+    pub control: Option<At<Ratio>>,
 }
 
 /// Several places under one name: a zone, a region.

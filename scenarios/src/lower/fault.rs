@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
 
+use super::experiment::condition;
 use super::phase::{Stretch, Timeline};
-use super::scalar::{Names, duration, duration_within, ratio};
+use super::scalar::{Names, duration, duration_within, ratio, within};
 use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
 use crate::file::tables::Fault;
 use crate::findings::Findings;
-use crate::plan::FaultPlan;
+use crate::plan::{FaultPlan, RequestPlan};
 use crate::units::duration::format_duration;
 
 pub(super) use place::Places;
@@ -37,39 +38,86 @@ pub(super) fn lower(
     file: &[At<Fault>],
     timeline: &Timeline,
     places: &Places<'_>,
+    requests: &[RequestPlan],
     findings: &mut Findings,
 ) -> Vec<FaultPlan> {
     if let Some(beyond) = file.get(MAX_FAULTS) {
         findings.add(beyond.span(), format!("there are more than {MAX_FAULTS} faults"));
     }
     let mut names = Names::new("fault");
-    file.iter()
-        .take(MAX_FAULTS)
-        .filter_map(|typed| {
-            names.add(&typed.name, findings);
-            let what = format!("fault {}:", tick(&typed.name));
-            let effect = effect::effect(typed, &what, findings);
-            let place = places.place(typed, &what, findings);
-            let (effect, place) = (effect?, place?);
-            if !effect.acts_at(&place) {
-                let at = KINDS_OF_PLACE.iter().filter(|p| effect.acts_at(p)).map(ToString::to_string);
-                let at: Vec<String> = at.map(|p| p.trim_end_matches(":x").to_owned()).collect();
-                findings.add(
-                    typed.kind.span(),
-                    format!(
-                        "{what} {} does not act at {place}; it acts at {}",
-                        tick(effect.name()),
-                        at.join(", ")
-                    ),
-                );
-                return None;
+    let mut faults = Vec::new();
+    for typed in file.iter().take(MAX_FAULTS) {
+        names.add(&typed.name, findings);
+        let what = format!("fault {}:", tick(&typed.name));
+        let fault = spec(typed, places, &what, findings);
+        let when =
+            typed.when.as_ref().map(|when| condition(when, &format!("{what} when"), requests, findings));
+        let windows = windows(typed, timeline, &what, findings);
+        let (Some(fault), Some(windows)) = (fault, windows) else { continue };
+        for (nth, (start, end)) in windows.into_iter().enumerate() {
+            let mut fault = fault.clone();
+            if nth > 0 {
+                fault.name = format!("{} {}", fault.name, nth + 1);
             }
-            let fraction = fraction(typed, &effect, &place, &what, findings);
-            let (start, end) = window(typed, timeline, &what, findings)?;
-            let fault = FaultSpec { name: typed.name.to_string(), place, effect, fraction: fraction? };
-            Some(FaultPlan { fault, start_s: start.as_secs_f64(), end_s: end.as_secs_f64() })
-        })
-        .collect()
+            let (start_s, end_s) = (start.as_secs_f64(), end.as_secs_f64());
+            faults.push(FaultPlan { fault, start_s, end_s, when: when.clone().flatten() });
+        }
+    }
+    if faults.len() > MAX_FAULTS
+        && let Some(last) = file.last()
+    {
+        findings.add(last.span(), format!("with all repetitions there are more than {MAX_FAULTS} faults"));
+    }
+    faults
+}
+
+/// What goes wrong, wherever it does.
+fn spec(typed: &Fault, places: &Places<'_>, what: &str, findings: &mut Findings) -> Option<FaultSpec> {
+    let effect = effect::effect(typed, what, findings);
+    let place = places.place(typed, what, findings);
+    let (effect, place) = (effect?, place?);
+    if !effect.acts_at(&place) {
+        let at = KINDS_OF_PLACE.iter().filter(|p| effect.acts_at(p)).map(ToString::to_string);
+        let at: Vec<String> = at.map(|p| p.trim_end_matches(":x").to_owned()).collect();
+        findings.add(
+            typed.kind.span(),
+            format!("{what} {} does not act at {place}; it acts at {}", tick(effect.name()), at.join(", ")),
+        );
+        return None;
+    }
+    let fraction = fraction(typed, &effect, &place, what, findings)?;
+    Some(FaultSpec { name: typed.name.to_string(), place, effect, fraction })
+}
+
+/// When it acts, each time that it comes.
+fn windows(
+    typed: &At<Fault>,
+    timeline: &Timeline,
+    what: &str,
+    findings: &mut Findings,
+) -> Option<Vec<(Duration, Duration)>> {
+    let times = within(typed.repeat.as_ref(), 1, 1..=32, &format!("{what} repeat"), findings)?;
+    let pause = match &typed.pause {
+        None => None,
+        Some(pause) if times == 1 => {
+            findings
+                .add(pause.span(), format!("{what} pause is between repetitions; say how many in repeat"));
+            return None;
+        }
+        Some(pause) => Some(duration(pause, format_args!("{what} pause"), findings)?),
+    };
+    let (start, end) = window(typed, timeline, what, findings)?;
+    let period = (end - start) + pause.unwrap_or(end - start);
+    let all: Vec<_> = (0..times).map(|nth| (start + period * nth, end + period * nth)).collect();
+    if let Some((_, last)) = all.last().filter(|(_, last)| *last > timeline.end && timeline.complete) {
+        let (last, run) = (format_duration(*last), format_duration(timeline.end));
+        findings.add(
+            typed.repeat.as_ref().map_or_else(|| typed.span(), At::span),
+            format!("{what} its last repetition ends at {last}, after the run, {run}; repeat it less often or shorten it"),
+        );
+        return None;
+    }
+    Some(all)
 }
 
 fn fraction(

@@ -120,7 +120,7 @@ fn unmeasured_phase(name: &str, timeline: &Timeline) -> Option<String> {
     }
 }
 
-fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<String> {
+pub(super) fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<String> {
     if requests.iter().any(|r| r.name == name) {
         return None;
     }

@@ -54,6 +54,9 @@ pub struct Plan {
     /// What faults act on beside the service itself.
     #[serde(default, skip_serializing_if = "PlacesPlan::is_empty")]
     pub places: PlacesPlan,
+    /// What must hold around the faults, and what ends the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<ExperimentPlan>,
     /// What the service promises.
     pub slos: Vec<SloPlan>,
     /// What the run must show to pass.
@@ -69,6 +72,24 @@ pub struct FaultPlan {
     pub start_s: f64,
     /// When it ends.
     pub end_s: f64,
+    /// What must be so for it to begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<GatePlan>,
+}
+
+/// What must hold around the faults, and what ends the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentPlan {
+    /// What must hold before the first fault and after the last.
+    pub steady_state: Vec<GatePlan>,
+    /// What ends the run when it holds.
+    pub abort: Vec<GatePlan>,
+    /// Over how many seconds these are looked at.
+    pub window_s: u32,
+    /// The greatest share that a fault may be meant for, 0..=1.
+    pub blast_radius: f64,
+    /// The share of requests that faults pass over, 0..1.
+    pub control: f64,
 }
 
 /// What faults act on beside the service itself.
@@ -321,6 +342,7 @@ pub(crate) mod tests_support {
             feeders: vec![],
             faults: vec![],
             places: Default::default(),
+            experiment: None,
             slos: vec![],
             gates: vec![],
         }

@@ -75,6 +75,7 @@ pub fn plan(rps: f64, duration_s: f64) -> Plan {
             amount: AmountLaw::Uniform,
         },
         places: Default::default(),
+        experiment: None,
         faults: Vec::new(),
         slos: Vec::new(),
         gates: Vec::new(),
@@ -97,6 +98,7 @@ pub fn quickstart() -> Plan {
         },
         start_s,
         end_s,
+        when: None,
     };
     Plan {
         name: "quickstart".to_owned(),
@@ -109,6 +111,7 @@ pub fn quickstart() -> Plan {
         ],
         journeys: vec![],
         places: Default::default(),
+        experiment: None,
         faults: vec![
             fault("slow-store", Effect::Latency { delay: Delay::Fixed { ms: 40.0 } }, 26.0, 32.0),
             fault("store-down", Effect::Error { status: 503 }, 35.0, 38.0),

@@ -304,6 +304,10 @@ impl Sink for Live {
                 self.mark(at_s);
                 self.note(at_s, Tone::Warning, &format!("load changed by hand: {steer}"));
             }
+            What::Aborted { reason } => {
+                self.mark(at_s);
+                self.note(at_s, Tone::Bad, &format!("the run ends: {reason}"));
+            }
             What::Mark { text } => {
                 self.mark(at_s);
                 self.note(at_s, Tone::Info, &format!("mark: {text}"));

@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`stream`]: one stream of ticks, events and samples to every sink.
+//! * [`experiment`]: what an experiment holds the run to while it goes on.
 //! * [`control`]: changing the run while it goes on.
 //! * [`child`]: the reference service as a child of the run.
 //! * [`stack`]: the reference service as a stack of docker compose.
@@ -16,6 +17,7 @@
 pub mod admin;
 pub mod child;
 pub mod control;
+pub mod experiment;
 pub mod interrupt;
 pub mod preflight;
 pub mod stack;

@@ -1,0 +1,136 @@
+//! `[experiment]`: what must hold around the faults, what ends the run, and whom no fault meets.
+
+use std::time::Duration;
+
+use super::promise::unknown_request;
+use super::scalar::{duration_within, ratio};
+use crate::error::tick;
+use crate::file::scalar::At;
+use crate::file::tables::{Experiment, Fault};
+use crate::findings::Findings;
+use crate::gate::parse_gate;
+use crate::plan::{ExperimentPlan, FaultPlan, GatePlan, PhasePlan, RequestPlan};
+
+/// The most conditions of a kind.
+pub const MAX_CONDITIONS: usize = 16;
+/// Over how long conditions are looked at, at the least and at the most.
+const MIN_WINDOW_S: u32 = 1;
+const MAX_WINDOW: Duration = Duration::from_secs(60);
+const DEFAULT_WINDOW_S: u32 = 5;
+/// The greatest share of requests that faults pass over: there is something to compare with otherwise too.
+const MAX_CONTROL: f64 = 0.5;
+/// The header of a request that faults pass over, and what is behind its class's name.
+pub const LANE: (&str, &str) = ("Squall-Lane", "control");
+
+pub(super) fn lower(
+    file: Option<&At<Experiment>>,
+    typed_faults: &[At<Fault>],
+    faults: &[FaultPlan],
+    requests: &[RequestPlan],
+    findings: &mut Findings,
+) -> Option<ExperimentPlan> {
+    let typed = file?;
+    let mut all = |typed: &[At<String>], what: &str| -> Vec<GatePlan> {
+        if let Some(beyond) = typed.get(MAX_CONDITIONS) {
+            findings.add(beyond.span(), format!("{what} has more than {MAX_CONDITIONS} conditions"));
+        }
+        let conditions = typed.iter().take(MAX_CONDITIONS);
+        conditions.filter_map(|one| condition(one, what, requests, findings)).collect()
+    };
+    let steady_state = all(&typed.steady_state, "experiment.steady_state");
+    let abort = all(&typed.abort, "experiment.abort");
+    let window_s = match &typed.window {
+        None => DEFAULT_WINDOW_S,
+        Some(window) => {
+            let d = duration_within(window, MAX_WINDOW, "experiment.window", findings)?;
+            if d.subsec_nanos() != 0 {
+                findings.add(window.span(), "experiment.window is in whole seconds, as the record is");
+                return None;
+            }
+            u32::try_from(d.as_secs()).unwrap_or(DEFAULT_WINDOW_S).max(MIN_WINDOW_S)
+        }
+    };
+    let first = faults.iter().map(|f| f.start_s).fold(f64::INFINITY, f64::min);
+    if !steady_state.is_empty() && first < f64::from(window_s) {
+        findings.add(
+            typed.span(),
+            format!("experiment.steady_state is looked at over the {window_s} s before the first fault, which begins at {first} s; let the load run longer before it"),
+        );
+    }
+    let mut share = |typed: &Option<At<crate::file::scalar::Ratio>>, what: &str, default: f64, most: f64| {
+        let Some(typed) = typed else { return Some(default) };
+        let share = ratio(typed, what, findings)?;
+        if share > most {
+            findings.add(typed.span(), format!("{what} is above {most}"));
+            return None;
+        }
+        Some(share)
+    };
+    let blast_radius = share(&typed.blast_radius, "experiment.blast_radius", 1.0, 1.0)?;
+    let control = share(&typed.control, "experiment.control", 0.0, MAX_CONTROL)?;
+    for (plan, typed) in
+        faults.iter().filter_map(|f| Some((f, typed_faults.iter().find(|t| *t.name == f.fault.name)?)))
+    {
+        let fault = &plan.fault;
+        let per_request = fault.effect.is_per_request() && fault.place.point().is_some();
+        let meant_for = if per_request { fault.fraction } else { 1.0 };
+        if meant_for > blast_radius {
+            findings.add(
+                typed.fraction.as_ref().map_or_else(|| typed.kind.span(), At::span),
+                format!(
+                    "fault {}: it is meant for {:.0}% of requests, and experiment.blast_radius allows {:.0}%; give it a fraction, or raise that",
+                    tick(&typed.name),
+                    meant_for * 100.0,
+                    blast_radius * 100.0
+                ),
+            );
+        }
+    }
+    Some(ExperimentPlan { steady_state, abort, window_s, blast_radius, control })
+}
+
+/// A condition on the last seconds, in the grammar of gates.
+pub(super) fn condition(
+    typed: &At<String>,
+    what: &str,
+    requests: &[RequestPlan],
+    findings: &mut Findings,
+) -> Option<GatePlan> {
+    let gate = findings.check(typed.span(), format_args!("{what} {}", tick(typed)), parse_gate(typed))?;
+    if gate.phase.is_some() || gate.journey.is_some() {
+        findings.add(
+            typed.span(),
+            format!("{what} {}: it is looked at over the last seconds of the load, so it names no phase and no journey", tick(typed)),
+        );
+        return None;
+    }
+    if let Some(message) = gate.request.as_ref().and_then(|r| unknown_request(r, requests)) {
+        findings.add(typed.span(), format!("{what} {}: {message}", tick(typed)));
+        return None;
+    }
+    Some(gate)
+}
+
+/// Sends a share of each class under a name of its own, with the header that faults pass over.
+pub(super) fn set_apart(share: f64, requests: &mut Vec<RequestPlan>, phases: &mut [PhasePlan]) {
+    if share <= 0.0 {
+        return;
+    }
+    let (header, lane) = LANE;
+    let apart: Vec<RequestPlan> = requests
+        .iter()
+        .map(|own| {
+            let mut twin = RequestPlan { name: format!("{}-{lane}", own.name), ..own.clone() };
+            twin.weight *= share;
+            twin.headers.push((header.to_owned(), lane.to_owned()));
+            twin
+        })
+        .collect();
+    requests.iter_mut().for_each(|own| own.weight *= 1.0 - share);
+    requests.extend(apart);
+    for phase in phases.iter_mut().filter(|p| !p.mix.is_empty()) {
+        let apart: Vec<f64> = phase.mix.iter().map(|w| w * share).collect();
+        phase.mix.iter_mut().for_each(|w| *w *= 1.0 - share);
+        phase.mix.extend(apart);
+    }
+}
