@@ -13,7 +13,7 @@ use squall_scenarios::plan::Plan;
 
 use crate::generator::{GeneratorVerdict, Judge};
 use crate::journeys::{Walked, walk};
-use crate::seconds::{Level, Second, counts_for, good};
+use crate::seconds::{Level, Second, Tally, by_class, counts_for, good};
 use crate::series::{Series, SeriesBuilder};
 use crate::stats::Cell;
 use crate::windows::FaultWindow;
@@ -31,6 +31,8 @@ pub(crate) struct WindowCell {
     pub range: Range<u32>,
     pub cell: Cell,
     pub level: Level,
+    /// The level of each request class, by every SLO that applies to it.
+    pub classes: Vec<Level>,
     /// How many of its seconds were recorded.
     pub seconds: u32,
 }
@@ -70,7 +72,11 @@ pub(crate) fn gather(
     let mut judge = Judge::new(plan);
     events.iter().for_each(|e| judge.event(e));
     let mut series = SeriesBuilder::new(plan.duration_s());
-    let window = |range: &Range<u32>| WindowCell { range: range.clone(), ..WindowCell::default() };
+    let window = |range: &Range<u32>| WindowCell {
+        range: range.clone(),
+        classes: vec![Level::default(); classes.len()],
+        ..WindowCell::default()
+    };
     let mut g = Gathered {
         measured: Cell::default(),
         phases: vec![Cell::default(); plan.phases.len()],
@@ -144,23 +150,28 @@ impl Gathered {
                 add_to(cell, i);
             }
         }
+        let each = by_class(&measured, &plan.slos, classes);
         for w in self.windows.iter_mut().flatten().filter(|w| w.range.contains(&tick.second)) {
-            w.add(&measured);
+            w.add(&measured, &each);
         }
         if !measured.is_empty() {
-            self.seconds.push(Second::of(tick.second, &measured, &plan.slos, classes));
+            let kept = each.iter().map(|t| t.good).sum();
+            self.seconds.push(Second::of(tick.second, &measured, &plan.slos, classes, kept));
         }
     }
 }
 
 impl WindowCell {
-    fn add(&mut self, intervals: &[&Interval]) {
+    fn add(&mut self, intervals: &[&Interval], each: &[Tally]) {
         let mut second = Counts::default();
         for i in intervals {
             add_to(&mut self.cell, i);
             second += &i.counts;
         }
         self.level = self.level.plus(Level::of_counts(&second));
+        for (level, class) in self.classes.iter_mut().zip(each) {
+            *level = level.plus(class.level());
+        }
         self.seconds += 1;
     }
 }

@@ -7,6 +7,8 @@ use crate::journeys::CAVEAT;
 use crate::report::Report;
 use crate::summary::{LatencyStats, Summary};
 
+mod faults;
+
 /// The greatest size in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Rows of one table at most; the rest is counted and found in `summary.json`.
@@ -27,7 +29,7 @@ pub fn render_markdown(report: &Report) -> String {
     journeys(&mut out, s);
     gates(&mut out, s);
     slos(&mut out, s);
-    faults(&mut out, s);
+    faults::faults(&mut out, s);
     phases(&mut out, s);
     capacity(&mut out, s);
     generator(&mut out, s);
@@ -285,58 +287,6 @@ fn slos(out: &mut String, s: &Summary) {
         })
         .collect();
     table(out, &["SLO", "promised", "kept", "budget left", "worst burn rate", "result"], &rows);
-}
-
-fn faults(out: &mut String, s: &Summary) {
-    if s.faults.is_empty() {
-        return;
-    }
-    out.push_str("\n### Faults\n");
-    let rows: Vec<Vec<String>> = s
-        .faults
-        .iter()
-        .map(|f| {
-            let p99 = |w: &Option<crate::summary::WindowSummary>| {
-                w.as_ref().map_or_else(
-                    || NONE.to_owned(),
-                    |w| {
-                        let r = &w.latency_ms.response;
-                        format!(
-                            "{}, {}",
-                            format::latency(r, "p99", r.p99),
-                            format::percent_or_none(w.availability, 1.0)
-                        )
-                    },
-                )
-            };
-            vec![
-                escape(&f.name),
-                format!("{} at {}", escape(&f.kind), escape(&f.point)),
-                format!("{:.0}–{:.0} s", f.start_s, f.end_s),
-                f.affected.map_or_else(|| NONE.to_owned(), format::count),
-                p99(&f.baseline),
-                p99(&f.during),
-                p99(&f.after),
-                f.detect_s.map_or_else(|| "never".to_owned(), format::seconds),
-                f.recover_s.map_or_else(|| "not seen".to_owned(), format::seconds),
-            ]
-        })
-        .collect();
-    table(
-        out,
-        &[
-            "fault",
-            "what",
-            "when",
-            "affected",
-            "before (p99, available)",
-            "during",
-            "after",
-            "detected after",
-            "recovered after",
-        ],
-        &rows,
-    );
 }
 
 fn phases(out: &mut String, s: &Summary) {

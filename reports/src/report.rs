@@ -135,7 +135,7 @@ fn summarise(
         plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
     let slos = slos(plan, gathered);
     let gates = gates(plan, gathered, &phase_s, measured_s, load_end_s);
-    let faults = faults(plan, windows, gathered);
+    let faults = faults(plan, &manifest.classes, windows, gathered);
     let grounds = Grounds {
         plan,
         ending,

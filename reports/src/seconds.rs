@@ -66,40 +66,91 @@ pub fn good(slo: &SloPlan, counts: &Counts, response: &Latency) -> u64 {
     in_time.min(answers).min(counts.good())
 }
 
+/// Requests of one second: planned in it, settled in it, and those of the settled that were good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub planned: u64,
+    pub settled: u64,
+    pub good: u64,
+}
+
+impl Tally {
+    /// By availability.
+    pub fn of_counts(c: &Counts) -> Self {
+        Self { planned: c.planned, settled: settled(c), good: c.good() }
+    }
+
+    pub fn level(self) -> Level {
+        Level::of(self.planned, self.settled, self.good)
+    }
+
+    /// Requests that ended badly. Those that have not ended are none of them, so a request is never
+    /// counted both as silence and as the time-out that it ends with.
+    pub fn ended_bad(self) -> u64 {
+        self.settled.saturating_sub(self.good)
+    }
+
+    pub fn plus(self, o: Self) -> Self {
+        Self {
+            planned: self.planned.saturating_add(o.planned),
+            settled: self.settled.saturating_add(o.settled),
+            good: self.good.saturating_add(o.good),
+        }
+    }
+}
+
+/// The requests of each class in one second; good is what every SLO that applies to the class
+/// calls so.
+pub(crate) fn by_class(intervals: &[&Interval], slos: &[SloPlan], classes: &[String]) -> Vec<Tally> {
+    let mut all = vec![Tally::default(); classes.len()];
+    for i in intervals {
+        let Some(tally) = all.get_mut(usize::from(i.class)) else { continue };
+        let strictest = slos
+            .iter()
+            .filter(|slo| counts_for(slo, classes, i.class))
+            .map(|slo| good(slo, &i.counts, &i.response))
+            .fold(i.counts.good(), u64::min);
+        *tally = tally.plus(Tally { good: strictest, ..Tally::of_counts(&i.counts) });
+    }
+    all
+}
+
 /// What the analysis keeps of each second outside warm-up phases.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Second {
     pub second: u32,
     /// By availability.
-    pub level: Level,
+    pub all: Tally,
+    /// Good by every SLO that applies to their class.
+    pub kept: u64,
     /// By each SLO of the plan.
-    pub slos: Vec<Level>,
+    pub slos: Vec<Tally>,
     /// 99th percentile of the response time, in microseconds.
     pub p99_us: Option<u64>,
 }
 
 impl Second {
-    /// The second that `intervals` (none of a warm-up) belong to.
-    pub fn of(second: u32, intervals: &[&Interval], slos: &[SloPlan], classes: &[String]) -> Self {
-        let mut all = Counts::default();
+    /// The second that `intervals` (none of a warm-up) belong to, `kept` of whose requests were good
+    /// by every SLO that applies to them.
+    pub fn of(second: u32, intervals: &[&Interval], slos: &[SloPlan], classes: &[String], kept: u64) -> Self {
+        let mut all = Tally::default();
         let mut response = Latency::new();
         for i in intervals {
-            all += &i.counts;
+            all = all.plus(Tally::of_counts(&i.counts));
             response.merge(&i.response);
         }
-        let slo_level = |slo: &SloPlan| {
-            let (mut planned, mut done, mut fine) = (0, 0, 0);
-            for i in intervals.iter().filter(|i| counts_for(slo, classes, i.class)) {
-                planned += i.counts.planned;
-                done += settled(&i.counts);
-                fine += good(slo, &i.counts, &i.response);
-            }
-            Level::of(planned, done, fine)
+        let slo_tally = |slo: &SloPlan| {
+            intervals
+                .iter()
+                .filter(|i| counts_for(slo, classes, i.class))
+                .map(|i| Tally { good: good(slo, &i.counts, &i.response), ..Tally::of_counts(&i.counts) })
+                .fold(Tally::default(), Tally::plus)
         };
         Self {
             second,
-            level: Level::of_counts(&all),
-            slos: slos.iter().map(slo_level).collect(),
+            all,
+            kept,
+            slos: slos.iter().map(slo_tally).collect(),
             p99_us: response.quantile(0.99).map(|q| q.us),
         }
     }
@@ -169,7 +220,25 @@ mod tests {
         pay.counts = Counts { planned: 5, sent: 5, failed: [5, 0, 0, 0, 0, 0, 0], ..Counts::default() };
         let mut balance = Interval::new(0, 1, 0);
         balance.counts = Counts { planned: 5, sent: 5, ok: 5, ..Counts::default() };
-        let s = Second::of(0, &[&pay, &balance], &[one, slo(None)], &classes);
-        assert_eq!(s.slos, [Level { bad: 0, total: 5 }, Level { bad: 5, total: 10 }]);
+        let s = Second::of(0, &[&pay, &balance], &[one, slo(None)], &classes, 0);
+        let levels: Vec<Level> = s.slos.iter().map(|t| t.level()).collect();
+        assert_eq!(levels, [Level { bad: 0, total: 5 }, Level { bad: 5, total: 10 }]);
+    }
+
+    #[test]
+    fn a_class_is_as_good_as_the_strictest_slo_that_applies_to_it() {
+        let classes = ["pay".to_owned(), "balance".to_owned()];
+        let mut quick = slo(Some(10.0));
+        quick.request = Some("pay".into());
+        let interval = |class| {
+            let mut i = Interval::new(0, class, 0);
+            i.counts = Counts { planned: 4, sent: 4, ok: 3, shed: 1, ..Counts::default() };
+            [1_000, 2_000, 50_000].into_iter().for_each(|us| i.response.record_us(us));
+            i
+        };
+        let (pay, balance) = (interval(0), interval(1));
+        let each = by_class(&[&pay, &balance], &[quick, slo(None)], &classes);
+        assert_eq!(each.iter().map(|t| t.good).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(each[0].ended_bad(), 2);
     }
 }

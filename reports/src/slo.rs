@@ -62,7 +62,7 @@ fn worst_burn_rate(objective: f64, slo: usize, seconds: &[Second]) -> Option<f64
     seconds
         .windows(BURN_WINDOW_S.min(seconds.len()))
         .filter_map(|window| {
-            let level = window.iter().fold(Level::default(), |a, s| a.plus(s.slos[slo]));
+            let level = window.iter().fold(Level::default(), |a, s| a.plus(s.slos[slo].level()));
             level.good_share().map(|good| (1.0 - good) / allowed)
         })
         .max_by(f64::total_cmp)
@@ -71,6 +71,7 @@ fn worst_burn_rate(objective: f64, slo: usize, seconds: &[Second]) -> Option<f64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seconds::Tally;
 
     fn slo(objective: f64) -> SloPlan {
         SloPlan { name: "s".into(), objective, under_ms: None, request: None }
@@ -88,14 +89,15 @@ mod tests {
 
     #[test]
     fn the_worst_burn_rate_is_that_of_the_worst_ten_seconds() {
-        let second = |s: u32, bad| Second {
+        let second = |s: u32, bad: u64| Second {
             second: s,
-            level: Level::default(),
-            slos: vec![Level { bad, total: 100 }],
+            all: Tally::default(),
+            kept: 0,
+            slos: vec![Tally { planned: 100, settled: 100, good: 100 - bad }],
             p99_us: None,
         };
         let mut seconds: Vec<Second> = (0..30).map(|s| second(s, 0)).collect();
-        (10..15).for_each(|i| seconds[i].slos[0].bad = 100);
+        (10..15).for_each(|i| seconds[i].slos[0].good = 0);
         // Five of ten seconds wholly bad: half of the requests, 50 times the 1 % allowed.
         assert!((worst_burn_rate(0.99, 0, &seconds).unwrap() - 50.0).abs() < 1e-6);
         assert!((worst_burn_rate(0.99, 0, &seconds[10..12]).unwrap() - 100.0).abs() < 1e-6);

@@ -14,6 +14,13 @@ use squall_scenarios::plan::Mode;
 
 use crate::generator::RunVerdict;
 
+mod faults;
+
+pub use faults::{
+    BlastRadius, BudgetBurned, ClassImpact, FaultSummary, GoodputDip, JudgedBy, Recovery, RetryAmplification,
+    WindowSummary,
+};
+
 /// The current form of `summary.json`.
 pub const SCHEMA: u32 = 1;
 
@@ -312,72 +319,6 @@ pub struct ClosedLoad {
     pub achieved_rps: Option<f64>,
     /// Failures by kind; kinds that did not occur are left out.
     pub failures: BTreeMap<String, u64>,
-}
-
-/// One fault and its effect.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FaultSummary {
-    /// Its name.
-    pub name: String,
-    /// What it did: latency, error, hang.
-    pub kind: String,
-    /// Where: api, store, fraud, notify.
-    pub point: String,
-    /// The share of requests it was to hit, 0..=1.
-    pub fraction: f64,
-    /// Whether it was armed. When not, the run says nothing about it.
-    pub armed: bool,
-    /// What went wrong with arming or ending it; null when nothing did.
-    pub problem: Option<String>,
-    /// When it began.
-    pub start_s: f64,
-    /// When it ended.
-    pub end_s: f64,
-    /// Requests that it hit; null when the place where it acted did not say.
-    pub affected: Option<u64>,
-    /// From its beginning to the end of the first second in which the service level was
-    /// breached; null when it never was.
-    pub detect_s: Option<f64>,
-    /// From its end to the first of several good seconds in a row; null when that was not seen.
-    pub recover_s: Option<f64>,
-    /// How a second was judged for `detect_s` and `recover_s`.
-    pub judged_by: JudgedBy,
-    /// As much time before the fault as it lasted, cut at warm-ups and other faults; null when
-    /// there is none.
-    pub baseline: Option<WindowSummary>,
-    /// While it lasted; null when it was not armed.
-    pub during: Option<WindowSummary>,
-    /// As much time after it, cut at the next fault and the end of the load; null when there is
-    /// none.
-    pub after: Option<WindowSummary>,
-}
-
-/// How a second was judged good or bad around a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum JudgedBy {
-    /// By the scenario's SLOs.
-    Slos,
-    /// By comparison with the baseline: there are no SLOs, or the baseline breaches them too.
-    Baseline,
-    /// There was nothing to judge by.
-    Nothing,
-}
-
-/// Some whole seconds of a run. Unlike phases, these count a request where it ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WindowSummary {
-    /// The first second.
-    pub start_s: u32,
-    /// The second after the last.
-    pub end_s: u32,
-    /// What happened in them.
-    pub load: Load,
-    /// How long the requests that ended in them took.
-    pub latency_ms: Latencies,
-    /// Good ÷ settled in them; a second in which nothing was settled counts as unavailable. Null
-    /// when nothing was planned or settled.
-    pub availability: Option<f64>,
 }
 
 /// One promise of the service.

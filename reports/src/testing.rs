@@ -7,6 +7,10 @@ use squall_scenarios::plan::{
     SloPlan, TargetPlan, Transport,
 };
 
+use crate::seconds::{Second, Tally};
+use crate::summary::{FaultSummary, JudgedBy, Recovery};
+use crate::windows::FaultWindow;
+
 /// 5 s of warm-up and 55 s at 100 requests per second.
 pub(crate) fn plan() -> Plan {
     Plan {
@@ -76,5 +80,65 @@ pub(crate) fn fault(name: &str, start_s: f64, end_s: f64) -> FaultPlan {
         start_s,
         end_s,
         when: None,
+    }
+}
+
+/// [`fault`] as it acted from 20 to 30 s.
+pub(crate) fn window() -> FaultWindow {
+    FaultWindow {
+        spec: fault("slow", 20.0, 30.0).fault,
+        armed: true,
+        problem: None,
+        planned_start_s: 20.0,
+        start_s: 20.0,
+        end_s: 30.0,
+        affected: None,
+        baseline: 10..20,
+        during: 20..30,
+        after: 30..40,
+    }
+}
+
+/// `end` seconds of 100 requests, `bad(second)` of them bad in every sense, under one SLO.
+pub(crate) fn seconds(end: u32, bad: impl Fn(u32) -> u64) -> Vec<Second> {
+    (0..end)
+        .map(|second| {
+            let all = Tally { planned: 100, settled: 100, good: 100 - bad(second) };
+            Second { second, all, kept: all.good, slos: vec![all], p99_us: Some(1000) }
+        })
+        .collect()
+}
+
+/// A fault from 20 to 30 s that the service recovered from.
+pub(crate) fn fault_summary() -> FaultSummary {
+    FaultSummary {
+        name: "slow".into(),
+        kind: "latency".into(),
+        point: "store".into(),
+        fraction: 1.0,
+        armed: true,
+        problem: None,
+        start_s: 20.0,
+        end_s: 30.0,
+        injection_lag_s: Some(0.004),
+        overlaps: vec![],
+        affected: Some(7),
+        detect_s: Some(1.5),
+        mitigate_s: None,
+        recover_s: Some(1.0),
+        recovery: Some(Recovery::Recovered),
+        watched_s: Some(20.0),
+        rto_s: Some(11.0),
+        judged_by: JudgedBy::Slos,
+        blast_radius: None,
+        retry_amplification: None,
+        goodput_dip: None,
+        hysteresis: None,
+        hysteresis_s: None,
+        metastable: None,
+        budget_burned: vec![],
+        baseline: None,
+        during: None,
+        after: None,
     }
 }

@@ -6,6 +6,8 @@ use crate::journeys::CAVEAT;
 use crate::report::Report;
 use crate::summary::{GateResult, GatesVerdict, LatencyStats, Summary};
 
+mod faults;
+
 /// Columns at most.
 pub const WIDTH: usize = 80;
 
@@ -22,7 +24,7 @@ pub fn render_text(report: &Report, colour: bool) -> String {
         phases(&mut page, s);
     }
     journeys(&mut page, s);
-    faults(&mut page, s);
+    faults::faults(&mut page, s);
     slos(&mut page, s);
     gates(&mut page, s);
     capacity(&mut page, s);
@@ -298,48 +300,6 @@ fn journeys(page: &mut Page, s: &Summary) {
                 right(&n(l.failed), 8),
                 right(&format::latency(t, "p50", t.p50), 10),
                 right(&format::latency(t, "p99", t.p99), 10)
-            ));
-        }
-    }
-}
-
-fn faults(page: &mut Page, s: &Summary) {
-    if s.faults.is_empty() {
-        return;
-    }
-    page.heading(&format!(
-        "{}{}{}{}{}",
-        left("fault", 24),
-        right("seconds", 11),
-        right("affected", 13),
-        right("detected", 16),
-        right("recovered", 16)
-    ));
-    for f in &s.faults {
-        if !f.armed {
-            page.line(&format!("{}  did not act", left(&f.name, 24)));
-            continue;
-        }
-        let after = |t: Option<f64>, never: &str| {
-            t.map_or_else(|| never.to_owned(), |t| format!("after {}", format::seconds(t)))
-        };
-        page.line(&format!(
-            "{}{}{}{}{}",
-            left(&f.name, 24),
-            right(&format!("{:.0}–{:.0}", f.start_s, f.end_s), 11),
-            right(&f.affected.map_or_else(|| NONE.to_owned(), format::count), 13),
-            right(&after(f.detect_s, "never"), 16),
-            right(&after(f.recover_s, "not seen"), 16)
-        ));
-        for (when, w) in [("before", &f.baseline), ("during", &f.during), ("after", &f.after)] {
-            let Some(w) = w else { continue };
-            let r = &w.latency_ms.response;
-            page.line(&format!(
-                "  {}p50 {}   p99 {}   available {}",
-                left(when, 11),
-                right(&format::latency(r, "p50", r.p50), 9),
-                right(&format::latency(r, "p99", r.p99), 9),
-                format::percent_or_none(w.availability, 1.0)
             ));
         }
     }

@@ -4,6 +4,7 @@ use squall_record::event::{Event, What};
 use squall_scenarios::plan::Plan;
 
 use crate::exit;
+use crate::faults::told::acted;
 use crate::format;
 use crate::generator::GeneratorVerdict;
 use crate::steering::Steering;
@@ -80,11 +81,6 @@ pub(crate) struct Grounds<'a> {
     pub slos: &'a [SloSummary],
     pub faults: &'a [FaultSummary],
     pub events: &'a [Event],
-}
-
-/// Whether a fault was there and met a request.
-fn acted(f: &FaultSummary) -> bool {
-    f.armed && f.affected != Some(0)
 }
 
 impl Grounds<'_> {

@@ -19,6 +19,8 @@ pub struct FaultWindow {
     pub armed: bool,
     /// What went wrong with it.
     pub problem: Option<String>,
+    /// When it was planned to begin, in seconds since the first planned arrival.
+    pub planned_start_s: f64,
     /// When it began, in seconds since the first planned arrival; as planned when not armed.
     pub start_s: f64,
     /// When it ended.
@@ -58,6 +60,7 @@ pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> V
                 spec: history.spec.unwrap_or_else(|| p.fault.clone()),
                 armed,
                 problem,
+                planned_start_s: p.start_s,
                 start_s,
                 end_s,
                 affected: history.affected,

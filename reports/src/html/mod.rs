@@ -6,9 +6,10 @@
 //! * [`escape`](mod@escape): everything that came from outside passes through it.
 //! * `parts`: tables, cards, charts with their data.
 //! * [`style`]: the style sheet, with the charts' colours for light and dark.
-//! * `run`, `sections`, `journeys`: what was run, and what came of it; [`page`]: the order of it all.
+//! * `run`, `sections`, `faults`, `journeys`: what was run, and what came of it; [`page`]: the order of it all.
 
 pub mod escape;
+mod faults;
 mod journeys;
 pub mod page;
 mod parts;

@@ -4,6 +4,7 @@ use crate::charts::charts;
 use crate::error::ReportError;
 use crate::format;
 use crate::html::escape;
+use crate::html::faults::faults;
 use crate::html::journeys::journeys;
 use crate::html::parts::{figure, section};
 use crate::html::style::style;
@@ -43,7 +44,7 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
         optional("load", "Latency and throughput against load", load),
         of_load(section("failures", "Failures by kind", &failures)),
         journeys(s),
-        sections::faults(s),
+        faults(s),
         sections::capacity(s),
     ]
     .concat();

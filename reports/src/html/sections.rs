@@ -3,7 +3,7 @@
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, card, class_of, class_of_met, facts, section, table};
 use crate::html::{escape, prose};
-use crate::summary::{GatesVerdict, LatencyStats, Summary, WindowSummary};
+use crate::summary::{GatesVerdict, LatencyStats, Summary};
 
 pub(crate) fn rate(r: Option<f64>) -> String {
     r.map_or_else(|| NONE.to_owned(), format::rate)
@@ -193,67 +193,6 @@ pub(crate) fn latency_table(s: &Summary) -> String {
             row("schedule lag: from intended to sent", &l.schedule_lag),
         ],
     )
-}
-
-pub(crate) fn faults(s: &Summary) -> String {
-    if s.faults.is_empty() {
-        return String::new();
-    }
-    let p99 = |w: &Option<WindowSummary>| {
-        w.as_ref().map_or_else(
-            || NONE.to_owned(),
-            |w| format::latency(&w.latency_ms.response, "p99", w.latency_ms.response.p99),
-        )
-    };
-    let good = |w: &Option<WindowSummary>| {
-        w.as_ref().map_or_else(|| NONE.to_owned(), |w| format::percent_or_none(w.availability, 1.0))
-    };
-    let rows: Vec<Vec<Cell>> = s
-        .faults
-        .iter()
-        .flat_map(|f| {
-            let when = if f.armed {
-                format!("{:.1}–{:.1} s", f.start_s, f.end_s)
-            } else {
-                "did not act".to_owned()
-            };
-            let name = format!("{} ({} at {})", f.name, f.kind, f.point);
-            let latency = vec![
-                name.into(),
-                when.into(),
-                f.affected.map_or_else(|| NONE.to_owned(), format::count).into(),
-                Cell::Words("p99".into()),
-                p99(&f.baseline).into(),
-                p99(&f.during).into(),
-                p99(&f.after).into(),
-                f.detect_s.map_or_else(|| "never".to_owned(), format::seconds).into(),
-                f.recover_s.map_or_else(|| "not seen".to_owned(), format::seconds).into(),
-            ];
-            let blank = || Cell::Text(String::new());
-            let available = vec![
-                blank(),
-                blank(),
-                blank(),
-                Cell::Words("availability".into()),
-                good(&f.baseline).into(),
-                good(&f.during).into(),
-                good(&f.after).into(),
-                blank(),
-                blank(),
-            ];
-            [latency, available]
-        })
-        .collect();
-    let mut body = table(
-        &["fault", "when", "affected", "", "before", "during", "after", "detected after", "recovered after"],
-        &rows,
-    );
-    body.push_str(
-        "<p class=\"meta\">Before and after are as long as the fault, cut at warm-ups, other faults and the end. \
-         Detected: at the end of the first second that breached the service level. Recovered: at the first of three \
-         good seconds in a row.</p>\n",
-    );
-    section("faults", "Faults: detect and recover", &body)
 }
 
 pub(crate) fn capacity(s: &Summary) -> String {

@@ -9,7 +9,7 @@ use squall_record::event::{Event, Steer, What};
 use squall_record::fault::Effect;
 use squall_record::interval::{Interval, Sink, Tick};
 use squall_reports::generator::RunVerdict;
-use squall_reports::summary::{AuditVerdict, GateResult, GatesVerdict, JudgedBy, Summary};
+use squall_reports::summary::{AuditVerdict, GateResult, GatesVerdict, JudgedBy, Recovery, Summary};
 use squall_reports::{build, exit};
 use squall_scenarios::plan::{Metric, Mode, Op, Plan};
 
@@ -85,6 +85,8 @@ fn a_service_that_never_comes_back_has_no_recovery() {
         if second >= 35 { crate::common::Second { failed_per_mille: 500, ..CALM } } else { CALM }
     }));
     assert_eq!(s.faults[1].recover_s, None);
+    assert_eq!(s.faults[1].recovery, Some(Recovery::Never));
+    assert!((s.faults[1].watched_s.unwrap() - 19.998).abs() < 1e-6);
     assert!(s.faults[1].detect_s.is_some());
 }
 

@@ -1,0 +1,220 @@
+//! What a fault did, in words: one way for every report.
+
+use crate::format::{self, NONE};
+use crate::summary::{BudgetBurned, ClassImpact, FaultSummary, JudgedBy, Recovery};
+
+/// Whether it was there and met a request.
+pub(crate) fn acted(f: &FaultSummary) -> bool {
+    f.armed && f.affected != Some(0)
+}
+
+/// How a fault ended: a class for its colour and a word.
+pub(crate) fn word(f: &FaultSummary) -> (&'static str, &'static str) {
+    match f.recovery {
+        _ if !acted(f) => ("inconclusive", "! DID NOT ACT"),
+        _ if f.metastable == Some(true) => ("fail", "✗ METASTABLE"),
+        Some(Recovery::Recovered) => ("pass", "✔ RECOVERED"),
+        Some(Recovery::NotNeeded) => ("pass", "✔ HELD"),
+        Some(Recovery::Never) => ("fail", "✗ NOT RECOVERED"),
+        Some(Recovery::Unseen) => ("inconclusive", "! RECOVERY NOT SEEN"),
+        None => ("inconclusive", "! NOT JUDGED"),
+    }
+}
+
+/// The verdict on the service under a fault: some clauses, the first of them in lower case.
+pub(crate) fn verdict(f: &FaultSummary) -> String {
+    if !f.armed {
+        return format!("it did not act: {}", f.problem.as_deref().unwrap_or("it was never armed"));
+    }
+    let mut clauses = Vec::new();
+    match (f.recovery, f.detect_s) {
+        (None, _) => {}
+        (Some(Recovery::NotNeeded), _) => clauses.push("the service level held".to_owned()),
+        (_, Some(s)) => clauses.push(format!("noticed after {}", format::seconds(s))),
+        (_, None) => clauses.push("noticed only when it was over".to_owned()),
+    }
+    if let Some(s) = f.mitigate_s {
+        clauses.push(format!("mitigated after {} while it still acted", format::seconds(s)));
+    }
+    clauses.extend(recovery(f));
+    if f.metastable == Some(true) {
+        let seconds = f.hysteresis_s.map_or_else(String::new, |s| format!(" {s} s"));
+        let ratio =
+            f.hysteresis.map_or_else(|| NONE.to_owned(), |h| format::small_percent(h.clamp(0.0, 1.0)));
+        clauses.push(format!(
+            "metastable: still broken{seconds} after the fault ended, at the same load: goodput is {ratio} of what \
+             it was before"
+        ));
+    }
+    if f.affected == Some(0) {
+        clauses.push("it hit no request".to_owned());
+    }
+    if !f.overlaps.is_empty() {
+        let names: Vec<String> = f.overlaps.iter().map(|n| format!("`{n}`")).collect();
+        clauses
+            .push(format!("{} acted at the same time: its doing is in these figures too", names.join(", ")));
+    }
+    clauses.join("; ")
+}
+
+/// What came after the fault.
+fn recovery(f: &FaultSummary) -> Option<String> {
+    let watched_s = f.watched_s.unwrap_or(0.0);
+    Some(match f.recovery {
+        None if f.judged_by == JudgedBy::Nothing => {
+            "there is neither an SLO nor a time before it to judge it by".to_owned()
+        }
+        None => "nothing was asked while it acted or after it".to_owned(),
+        Some(Recovery::NotNeeded) => return None,
+        Some(Recovery::Recovered) => match f.recover_s {
+            Some(s) if s > 0.0 => format!("recovered {} after it ended", format::seconds(s)),
+            _ => "recovered as soon as it ended".to_owned(),
+        },
+        Some(Recovery::Never) => {
+            format!(
+                "never recovered within the {} that were watched after it ended",
+                format::seconds(watched_s)
+            )
+        }
+        Some(Recovery::Unseen) if watched_s > 0.0 => format!(
+            "recovery not seen: the {} that were watched after it ended are too few to tell",
+            format::seconds(watched_s)
+        ),
+        Some(Recovery::Unseen) => "recovery not seen: nothing was watched after it ended".to_owned(),
+    })
+}
+
+/// `after 1.5 s`, `never`, `not needed`, `not seen`.
+pub(crate) fn recovered(f: &FaultSummary) -> String {
+    match (f.recovery, f.recover_s) {
+        (Some(Recovery::NotNeeded), _) => "not needed".to_owned(),
+        (_, Some(s)) => format!("after {}", format::seconds(s)),
+        (Some(Recovery::Never), _) => "never".to_owned(),
+        _ => "not seen".to_owned(),
+    }
+}
+
+/// `after 1.5 s`, `never`.
+pub(crate) fn detected(f: &FaultSummary) -> String {
+    f.detect_s.map_or_else(|| "never".to_owned(), |s| format!("after {}", format::seconds(s)))
+}
+
+/// `after 1.5 s`, `no`.
+pub(crate) fn mitigated(f: &FaultSummary) -> String {
+    f.mitigate_s.map_or_else(|| "no".to_owned(), |s| format!("after {}", format::seconds(s)))
+}
+
+/// Good answers lost: `1 040 of 12 000 (8.66 %)`, and the deepest second.
+pub(crate) fn dip(f: &FaultSummary) -> Option<(String, String)> {
+    let d = f.goodput_dip?;
+    let lost = format!(
+        "{} of {} good answers ({})",
+        format::count(d.lost.round() as u64),
+        format::count(d.expected.round() as u64),
+        format::small_percent(d.lost_share)
+    );
+    let deepest = d.deepest_at_s.map_or_else(
+        || "no second was below the baseline".to_owned(),
+        |s| format!("deepest in second {s}: {} missing", format::small_percent(d.deepest_share)),
+    );
+    Some((lost, deepest))
+}
+
+/// Attempts per arrival before, during and after; nothing when nobody ever asked again.
+pub(crate) fn amplification(f: &FaultSummary) -> Option<[String; 3]> {
+    let a = f.retry_amplification?;
+    let all = [a.baseline, a.during, a.after];
+    let windows = [&f.baseline, &f.during, &f.after];
+    let retried: u64 = windows.into_iter().flatten().map(|w| w.load.retried).sum();
+    (retried > 0).then(|| all.map(|x| x.map_or_else(|| NONE.to_owned(), |x| format!("{x:.2}×"))))
+}
+
+/// A share of bad requests before and during: `0 % → 43 %`.
+fn impact(before: Option<f64>, during: Option<f64>) -> String {
+    let share = |s: Option<f64>| s.map_or_else(|| NONE.to_owned(), format::small_percent);
+    format!("{} → {}", share(before), share(during))
+}
+
+/// `24.0× what its time allows, 120 % of the run's`.
+pub(crate) fn burned(b: &BudgetBurned) -> String {
+    match (b.burned, b.of_run) {
+        (Some(burned), Some(of_run)) => {
+            format!(
+                "{} what this time allows, {:.0} % of the whole run's",
+                format::times(burned),
+                of_run * 100.0
+            )
+        }
+        _ => NONE.to_owned(),
+    }
+}
+
+/// The budget of which the fault burned most; `None` when it burned nothing.
+pub(crate) fn worst_budget(f: &FaultSummary) -> Option<&BudgetBurned> {
+    let burned = |b: &BudgetBurned| b.burned.unwrap_or(0.0);
+    f.budget_burned.iter().filter(|b| b.bad > 0).max_by(|a, b| burned(a).total_cmp(&burned(b)))
+}
+
+/// `✗ 0 % → 43 %`: what became of one class, marked when it suffered.
+pub(crate) fn suffered(r: &ClassImpact) -> String {
+    let mark = if r.suffered == Some(true) { "✗ " } else { "" };
+    format!("{mark}{}", impact(r.baseline_bad, r.during_bad))
+}
+
+/// Clauses as a sentence.
+pub(crate) fn sentence(clauses: &str) -> String {
+    let mut chars = clauses.chars();
+    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fault_summary;
+
+    #[test]
+    fn never_says_for_how_long_it_was_watched_and_unseen_why() {
+        let mut f = fault_summary();
+        (f.recovery, f.recover_s, f.watched_s) = (Some(Recovery::Never), None, Some(12.0));
+        assert_eq!(
+            verdict(&f),
+            "noticed after 1.5 s; never recovered within the 12 s that were watched after it ended"
+        );
+        (f.recovery, f.watched_s) = (Some(Recovery::Unseen), Some(2.0));
+        assert!(verdict(&f).ends_with("the 2 s that were watched after it ended are too few to tell"));
+        f.watched_s = Some(0.0);
+        assert!(verdict(&f).ends_with("nothing was watched after it ended"));
+        assert_eq!((recovered(&f).as_str(), word(&f).1), ("not seen", "! RECOVERY NOT SEEN"));
+    }
+
+    #[test]
+    fn a_metastable_service_is_called_so() {
+        let mut f = fault_summary();
+        (f.recovery, f.recover_s, f.watched_s) = (Some(Recovery::Never), None, Some(30.0));
+        (f.metastable, f.hysteresis, f.hysteresis_s) = (Some(true), Some(0.4), Some(20));
+        let told = verdict(&f);
+        assert!(
+            told.contains("metastable: still broken 20 s after the fault ended, at the same load"),
+            "{told}"
+        );
+        assert!(told.ends_with("goodput is 40 % of what it was before"), "{told}");
+        assert_eq!(word(&f), ("fail", "✗ METASTABLE"));
+    }
+
+    #[test]
+    fn a_fault_that_met_nobody_is_no_proof() {
+        let mut f = fault_summary();
+        f.affected = Some(0);
+        assert_eq!(word(&f).1, "! DID NOT ACT");
+        assert!(verdict(&f).ends_with("it hit no request"));
+        f.armed = false;
+        f.problem = Some("refused".into());
+        assert_eq!(verdict(&f), "it did not act: refused");
+    }
+
+    #[test]
+    fn amplification_is_told_only_when_somebody_asked_again() {
+        assert_eq!(amplification(&fault_summary()), None);
+    }
+}
