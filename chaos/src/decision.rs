@@ -10,6 +10,8 @@ const STEP: f64 = 1.0 / (1u64 << 53) as f64;
 
 /// Keeps the draw of the delay apart from the draw of the hit.
 const DELAY_STREAM: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Likewise the draw of the error, from both.
+const ERROR_STREAM: u64 = 0xD1B5_4A32_D192_ED03;
 
 /// A number in 0..1 for attempt `attempt` of request `request` under the fault called `fault`.
 /// The request is hit when it is below the fault's fraction.
@@ -23,6 +25,13 @@ pub fn draw(seed: u64, fault: &str, request: u64, attempt: u32) -> f64 {
 #[must_use]
 pub fn draw_delay(seed: u64, fault: &str, request: u64, attempt: u32) -> f64 {
     unit(seed ^ DELAY_STREAM, fault, request, attempt)
+}
+
+/// A third number in 0..1 for the same attempt, independent of both: a brown-out answers with an error when it is below its
+/// share of errors.
+#[must_use]
+pub fn draw_error(seed: u64, fault: &str, request: u64, attempt: u32) -> f64 {
+    unit(seed ^ ERROR_STREAM, fault, request, attempt)
 }
 
 fn unit(seed: u64, fault: &str, request: u64, attempt: u32) -> f64 {
@@ -57,16 +66,19 @@ mod tests {
     #[test]
     fn faults_attempts_seeds_and_the_delay_are_independent() {
         let a = |i| draw(7, "a", i, 0) < 0.5;
-        let others: [&dyn Fn(u64) -> bool; 4] = [
+        let others: [&dyn Fn(u64) -> bool; 5] = [
             &|i| draw(7, "b", i, 0) < 0.5,
             &|i| draw(7, "a", i, 1) < 0.5,
             &|i| draw(8, "a", i, 0) < 0.5,
             &|i| draw_delay(7, "a", i, 0) < 0.5,
+            &|i| draw_error(7, "a", i, 0) < 0.5,
         ];
         for other in others {
             let both = share(|i| a(i) && other(i));
             assert!((both - 0.25).abs() < 0.01, "{both}");
         }
+        let both = share(|i| draw_delay(7, "a", i, 0) < 0.5 && draw_error(7, "a", i, 0) < 0.5);
+        assert!((both - 0.25).abs() < 0.01, "{both}");
     }
 
     #[test]
@@ -92,7 +104,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_draw_is_in_range_and_repeatable(seed: u64, name in ".{0,40}", request: u64, attempt: u32) {
-            for f in [draw, draw_delay] {
+            for f in [draw, draw_delay, draw_error] {
                 let u = f(seed, &name, request, attempt);
                 prop_assert!((0.0..1.0).contains(&u));
                 prop_assert_eq!(u, f(seed, &name, request, attempt));

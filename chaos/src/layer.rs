@@ -13,9 +13,12 @@
 //!     Ok::<_, std::convert::Infallible>(http::Response::new(Full::<bytes::Bytes>::from("hello")))
 //! });
 //! let service = ChaosLayer::new(Arc::clone(&leases)).layer(hello);
-//! // `leases.arm(&request)` now makes requests fail, wait or hang before `hello` sees them.
+//! // `leases.arm(&request)` now makes requests fail, wait, hang or panic before `hello` sees them, or its answers slow.
 //! # let _ = service;
 //! ```
+//!
+//! The process is a service's own: a panic is answered as that answers its own, and faults that need its help (connections of
+//! a pool, a wrong clock, slow commits) are refused until it says through [`Leases::provide`] that it gives it.
 //!
 //! With nothing armed it adds one relaxed load and one branch to a request and allocates
 //! nothing.
@@ -27,13 +30,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use squall_record::fault::FaultPoint;
 use tower::{Layer, Service};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::leases::Leases;
-use crate::points::Injected;
+use crate::points::{Injected, Passed};
+use crate::slow_body::Trickled;
 
 /// Which attempt of a request this is, counted from 0. A retry says 1, so that a fault decides
 /// about it anew.
@@ -106,9 +111,9 @@ impl<S, B, R> Service<Request<B>> for Chaos<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     B: Send + 'static,
-    R: From<String>,
+    R: HttpBody + From<String>,
 {
-    type Response = Response<R>;
+    type Response = Response<Trickled<R>>;
     type Error = S::Error;
     type Future = ChaosFuture<S, B>;
 
@@ -118,7 +123,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !self.layer.leases.any_at(FaultPoint::Api) {
-            return ChaosFuture { held: None, inner: Some(self.inner.call(request)) };
+            let inner = Some(self.inner.call(request));
+            return ChaosFuture { held: None, passed: Passed::default(), inner };
         }
         let ChaosLayer { leases, unnamed } = self.layer.clone();
         let subject = Subject::of(request.headers(), || unnamed.fetch_add(1, Ordering::Relaxed));
@@ -129,11 +135,11 @@ where
             let passed = leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await;
             (request, passed)
         });
-        ChaosFuture { held: Some((held, ready)), inner: None }
+        ChaosFuture { held: Some((held, ready)), passed: Passed::default(), inner: None }
     }
 }
 
-type Passing<B> = Pin<Box<dyn Future<Output = (Request<B>, Result<(), Injected>)> + Send>>;
+type Passing<B> = Pin<Box<dyn Future<Output = (Request<B>, Result<Passed, Injected>)> + Send>>;
 
 pin_project! {
     /// The answer of a service behind the `api` fault point.
@@ -144,6 +150,8 @@ pin_project! {
     {
         // Still among the faults: gives the request back, and who gets it then.
         held: Option<(Passing<B>, S)>,
+        // What it takes along from them until it is answered.
+        passed: Passed,
         // Past them: the service's own answer.
         #[pin]
         inner: Option<S::Future>,
@@ -153,22 +161,28 @@ pin_project! {
 impl<S, B, R> Future for ChaosFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
+    R: HttpBody + From<String>,
 {
-    type Output = Result<Response<R>, S::Error>;
+    type Output = Result<Response<Trickled<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some((held, _)) = this.held {
             let (request, passed) = ready!(held.as_mut().poll(cx));
-            if let Err(injected) = passed {
-                return Poll::Ready(Ok(answer(&injected)));
+            match passed {
+                Ok(passed) => *this.passed = passed,
+                Err(injected) => {
+                    let answer = answer::<R>(&injected);
+                    return Poll::Ready(Ok(answer.map(|body| Trickled::new(body, None))));
+                }
             }
             let service = this.held.take().map(|(_, service)| service);
             this.inner.set(service.map(|mut s| s.call(request)));
         }
         // One of the two is always there: `call` sets one, the branch above moves on to the other.
-        this.inner.as_pin_mut().expect("held or inner is set").poll(cx)
+        let answered = ready!(this.inner.as_pin_mut().expect("held or inner is set").poll(cx));
+        let passed = std::mem::take(this.passed);
+        Poll::Ready(answered.map(|answer| answer.map(|body| Trickled::new(body, passed.pace()))))
     }
 }
 
@@ -193,7 +207,7 @@ mod tests {
     use super::*;
     use crate::lease::ArmRequest;
     use bytes::Bytes;
-    use http_body_util::Full;
+    use http_body_util::{BodyExt as _, Full};
     use squall_record::fault::{Delay, Effect, FaultSpec, Place};
     use tower::{ServiceExt, service_fn};
 
@@ -250,5 +264,77 @@ mod tests {
         named.insert("request-id", "r".parse().unwrap());
         named.insert("squall-attempt", "x".parse().unwrap());
         assert_eq!(Subject::of(&named, || 9), Subject { request_id: xxh3_64(b"r"), attempt: 0 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_takes_its_time_and_is_whole() {
+        let leases = Arc::new(Leases::new());
+        arm(&leases, Effect::SlowBody { bytes_per_s: 50 }, 1.0);
+        let answer = |leases: &Arc<Leases>| {
+            let long = service_fn(|_r: Request<Body>| async {
+                Ok::<_, std::convert::Infallible>(Response::new(Body::from("x".repeat(100))))
+            });
+            ChaosLayer::new(Arc::clone(leases))
+                .layer(long)
+                .oneshot(Request::get("/").body(Body::default()).unwrap())
+        };
+        let slow = answer(&leases).await.unwrap();
+        assert_eq!(slow.body().size_hint().exact(), Some(100));
+        let began = tokio::time::Instant::now();
+        let mut body = slow.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), body.size_hint().exact()), (5, Some(95)));
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!(rest.len(), 95);
+        // 20 pieces are 19 pauses of a tenth of a second; timers have milliseconds, and the lease's clock is not the paused one.
+        assert!(began.elapsed().as_millis() >= 1700, "{:?}", began.elapsed());
+        leases.end("f").unwrap();
+        assert!(
+            answer(&leases).await.unwrap().into_body().into_plain().is_ok(),
+            "nothing armed, nothing wrapped"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_slow_body_is_sent_at_once_when_the_lease_ends() {
+        let leases = Arc::new(Leases::new());
+        arm(&leases, Effect::SlowBody { bytes_per_s: 1 }, 1.0);
+        let hello = service_fn(|_r: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+        });
+        let slow = ChaosLayer::new(Arc::clone(&leases)).layer(hello).oneshot(Request::new(Body::default()));
+        let mut body = slow.await.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "h");
+        let rest = tokio::spawn(body.collect());
+        tokio::task::yield_now().await;
+        leases.end("f").unwrap();
+        assert_eq!(rest.await.unwrap().unwrap().to_bytes(), "ello");
+    }
+
+    #[tokio::test]
+    async fn a_place_in_a_brown_out_is_kept_until_the_service_has_answered() {
+        let leases = Arc::new(Leases::new());
+        let delay = Delay::Fixed { ms: 0.0 };
+        arm(&leases, Effect::BrownOut { delay, errors: 0.0, capacity: 1, ramp_ms: 0 }, 1.0);
+        let (go, gone) = tokio::sync::watch::channel(false);
+        let waits = service_fn(move |_r: Request<Body>| {
+            let mut gone = gone.clone();
+            async move {
+                let _ = gone.wait_for(|go| *go).await;
+                Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+            }
+        });
+        let service = ChaosLayer::new(Arc::clone(&leases)).layer(waits);
+        let [first, second] =
+            [(); 2].map(|()| tokio::spawn(service.clone().oneshot(Request::new(Body::default()))));
+        while leases.list()[0].affected < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(leases.at(FaultPoint::Api)[0].crowd.is_at(1));
+        go.send_replace(true);
+        for answered in [first, second] {
+            assert_eq!(answered.await.unwrap().unwrap().status(), 200);
+        }
+        assert!(leases.at(FaultPoint::Api)[0].crowd.is_at(0));
     }
 }

@@ -33,8 +33,24 @@ pub struct FaultStatus {
     pub fault: FaultSpec,
     /// How long it still lasts, in milliseconds; 0 once it has ended.
     pub remaining_ms: u64,
-    /// How many requests it has hit.
+    /// How many requests it has hit. Of a fault that acts on no requests: connections or MiB taken, threads that burn,
+    /// readings of the clock.
     pub affected: u64,
+}
+
+/// Which requests a fault has hit: the answer to `GET /admin/faults/{name}/hits`. The same requests and seed give the
+/// same, byte for byte, as long as nothing is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hits {
+    /// The fault.
+    pub fault: String,
+    /// What decided.
+    pub seed: u64,
+    /// Id and attempt of each, in this order.
+    pub hits: Vec<(u64, u32)>,
+    /// How many more there were.
+    pub left_out: u64,
 }
 
 /// Why a fault cannot be armed.
@@ -112,6 +128,26 @@ pub enum Refused {
         name: String,
         /// Where it acts.
         place: Place,
+    },
+    /// It needs what the process does not provide.
+    #[error("fault `{name}`: {kind} at {place} cannot be done here: {lacks}")]
+    NotProvided {
+        /// The fault.
+        name: String,
+        /// What it does.
+        kind: &'static str,
+        /// Where.
+        place: Place,
+        /// What there would have to be.
+        lacks: &'static str,
+    },
+    /// The system does not give what it takes.
+    #[error("fault `{name}`: {why}")]
+    Resources {
+        /// The fault.
+        name: String,
+        /// What is not given.
+        why: String,
     },
     /// Too many faults are armed already.
     #[error("fault `{name}`: {limit} faults are armed already, end one first")]

@@ -4,53 +4,31 @@
 //! fire and no controller has to live. Nothing armed at a point costs one relaxed load.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use squall_record::clock::Clock;
-use squall_record::fault::{FaultPoint, FaultSpec, Place};
-use tokio::sync::watch;
+use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
 
-use crate::lease::{ArmRequest, FaultStatus, MAX_TTL_MS, Refused, check_spec};
+use crate::armed::{Lease, NANOS_PER_MS, NEVER_NS, Tenure};
+use crate::burden;
+use crate::hits::HitLog;
+use crate::host::Host;
+use crate::lease::{ArmRequest, FaultStatus, Hits, Refused, check_spec};
 
 /// The most faults armed at once.
 pub const MAX_ARMED: usize = 32;
 /// How many ended leases can still be asked about.
 pub const MAX_ENDED: usize = 64;
+/// Of how many of those the hits can be.
+pub const MAX_ENDED_LOGS: usize = 8;
 
-/// The end of a lease that is held by the process itself.
-const NEVER_NS: u64 = u64::MAX;
-const NANOS_PER_MS: u64 = 1_000_000;
-
-/// One armed fault.
+/// The hits of a lease that has ended.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) spec: FaultSpec,
-    pub(crate) seed: u64,
-    affected: AtomicU64,
-    /// On the clock of the [`Leases`]; 0 once ended. Watched by the requests that it holds.
-    ends_ns: watch::Sender<u64>,
-}
-
-impl Lease {
-    /// Counts one request as hit.
-    pub(crate) fn count(&self) {
-        self.affected.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn status(&self, now_ns: u64) -> FaultStatus {
-        let ends_ns = *self.ends_ns.borrow();
-        FaultStatus {
-            fault: self.spec.clone(),
-            remaining_ms: match ends_ns {
-                NEVER_NS => MAX_TTL_MS,
-                // Rounded up: a lease that still acts never says that nothing remains.
-                _ => ends_ns.saturating_sub(now_ns).div_ceil(NANOS_PER_MS),
-            },
-            affected: self.affected.load(Ordering::Relaxed),
-        }
-    }
+struct EndedLog {
+    fault: String,
+    seed: u64,
+    log: Arc<HitLog>,
 }
 
 #[derive(Debug, Default)]
@@ -59,15 +37,18 @@ struct Books {
     armed: Vec<Arc<Lease>>,
     /// The oldest first.
     ended: VecDeque<FaultStatus>,
+    /// Likewise.
+    logs: VecDeque<EndedLog>,
 }
 
-/// The faults of one process. Shared by reference or in an `Arc`.
+/// The faults of one process. Shared by reference or in an `Arc`. Those that are left end when it is dropped.
 #[derive(Debug)]
 pub struct Leases {
     clock: Clock,
     /// How many leases each point has; what the fast path reads.
     at_point: [AtomicUsize; FaultPoint::COUNT],
     books: RwLock<Books>,
+    host: OnceLock<Host>,
 }
 
 impl Default for Leases {
@@ -77,60 +58,71 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Nothing armed.
+    /// Nothing armed, in a process that provides nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { clock: Clock::start(), at_point: Default::default(), books: RwLock::default() }
+        Self {
+            clock: Clock::start(),
+            at_point: Default::default(),
+            books: RwLock::default(),
+            host: OnceLock::new(),
+        }
+    }
+
+    /// Says what the process around provides. Once: what is said later is not heard.
+    pub fn provide(&self, host: Host) {
+        let _ = self.host.set(host);
     }
 
     /// Arms a fault. A name that is armed already is renewed: it takes the new time to live and
     /// the new specification, and keeps its count.
     ///
     /// # Errors
-    /// When the request is out of range, or [`MAX_ARMED`] others are armed.
+    /// When the request is out of range, needs what this process does not provide, or [`MAX_ARMED`] others are
+    /// armed.
     pub fn arm(&self, request: &ArmRequest) -> Result<FaultStatus, Refused> {
         request.check()?;
-        let now_ns = self.clock.now_ns();
-        self.put(&request.fault, request.seed, now_ns, now_ns + request.ttl_ms * NANOS_PER_MS)
+        self.put(&request.fault, request.seed, Some(request.ttl_ms))
     }
 
     /// Arms a fault for as long as this process lives. Its holder is the process itself, which
-    /// keeps renewing it: its status always shows [`MAX_TTL_MS`] remaining. It can be ended like
+    /// keeps renewing it: its status always shows [`MAX_TTL_MS`](crate::lease::MAX_TTL_MS) remaining. It can be ended like
     /// any other.
     ///
     /// # Errors
     /// As for [`arm`](Self::arm).
     pub fn arm_for_life(&self, fault: &FaultSpec, seed: u64) -> Result<FaultStatus, Refused> {
         check_spec(fault)?;
-        self.put(fault, seed, self.clock.now_ns(), NEVER_NS)
+        self.put(fault, seed, None)
     }
 
-    fn put(&self, fault: &FaultSpec, seed: u64, now_ns: u64, ends_ns: u64) -> Result<FaultStatus, Refused> {
+    fn put(&self, fault: &FaultSpec, seed: u64, ttl_ms: Option<u64>) -> Result<FaultStatus, Refused> {
+        self.host.get().unwrap_or(&Host::default()).check(fault)?;
         let mut books = self.write();
+        let now_ns = self.clock.now_ns();
+        let ends_ns = ttl_ms.map_or(NEVER_NS, |ms| now_ns + ms * NANOS_PER_MS);
         self.sweep(&mut books, now_ns);
         let same = books.armed.iter().position(|l| l.spec.name == fault.name);
-        if let Some(i) = same {
-            let lease = &books.armed[i];
-            if lease.spec == *fault && lease.seed == seed {
-                lease.ends_ns.send_replace(ends_ns);
-                return Ok(lease.status(now_ns));
-            }
-        } else if books.armed.len() >= MAX_ARMED {
+        let before = same.map(|i| &*books.armed[i]);
+        if let Some(lease) = before.filter(|l| l.spec == *fault && l.seed == seed)
+            && lease.renew(ends_ns)
+        {
+            return Ok(lease.status(now_ns));
+        }
+        if before.is_none() && books.armed.len() >= MAX_ARMED {
             return Err(Refused::TooMany { name: fault.name.clone(), limit: MAX_ARMED });
         }
-        let lease = Lease {
-            spec: fault.clone(),
-            seed,
-            affected: AtomicU64::new(same.map_or(0, |i| books.armed[i].affected.load(Ordering::Relaxed))),
-            ends_ns: watch::Sender::new(ends_ns),
-        };
+        let lease = Arc::new(Lease::new(fault.clone(), seed, self.clock, ends_ns, before));
+        burden::take_on(&lease)?;
+        if let (Effect::Starve { connections }, Some(Host { starve: Some(starve), .. })) =
+            (&fault.effect, self.host.get())
+        {
+            starve(*connections, Tenure(Arc::clone(&lease)));
+        }
         let status = lease.status(now_ns);
         match same {
-            Some(i) => {
-                let old = std::mem::replace(&mut books.armed[i], Arc::new(lease));
-                old.ends_ns.send_replace(0);
-            }
-            None => books.armed.push(Arc::new(lease)),
+            Some(i) => std::mem::replace(&mut books.armed[i], lease).end(),
+            None => books.armed.push(lease),
         }
         self.recount(&books);
         Ok(status)
@@ -143,7 +135,7 @@ impl Leases {
         let now_ns = self.clock.now_ns();
         self.sweep(&mut books, now_ns);
         if let Some(lease) = books.armed.iter().find(|l| l.spec.name == name) {
-            lease.ends_ns.send_replace(0);
+            lease.end();
             self.sweep(&mut books, now_ns);
         }
         books.ended.iter().rev().find(|s| s.fault.name == name).cloned()
@@ -158,6 +150,22 @@ impl Leases {
         books.armed.iter().map(|l| l.status(now_ns)).collect()
     }
 
+    /// Which requests the fault `name` has hit; also of the last [`MAX_ENDED_LOGS`] that have ended. `None` when no such lease is
+    /// known. It sorts up to a million: not on a thread that others wait for.
+    #[must_use]
+    pub fn hits(&self, name: &str) -> Option<Hits> {
+        let (seed, log) = {
+            let books = self.read();
+            let armed =
+                books.armed.iter().find(|l| l.spec.name == name).map(|l| (l.seed, Arc::clone(&l.log)));
+            let ended =
+                || books.logs.iter().rev().find(|l| l.fault == name).map(|l| (l.seed, Arc::clone(&l.log)));
+            armed.or_else(ended)?
+        };
+        let (hits, left_out) = log.read();
+        Some(Hits { fault: name.to_owned(), seed, hits, left_out })
+    }
+
     /// Whether anything may be armed at `point`: one relaxed load. A lease that has just run out
     /// may still be counted.
     #[inline]
@@ -165,65 +173,54 @@ impl Leases {
         self.at_point[point as usize].load(Ordering::Relaxed) > 0
     }
 
+    /// By how much the wall clock is to be wrong now, in milliseconds; back when negative. Several add up, and each counts how
+    /// often it was asked for.
+    #[must_use]
+    pub fn skew_ms(&self) -> i64 {
+        if !self.any_at(FaultPoint::Service) {
+            return 0;
+        }
+        let skew = |lease: Arc<Lease>| match lease.spec.effect {
+            Effect::Skew { by_ms } => {
+                lease.count();
+                by_ms
+            }
+            _ => 0,
+        };
+        self.at(FaultPoint::Service).into_iter().map(skew).fold(0, i64::saturating_add)
+    }
+
     /// The leases in force at `point`, in the order of arming.
     pub(crate) fn at(&self, point: FaultPoint) -> Vec<Arc<Lease>> {
-        let now_ns = self.clock.now_ns();
         let mut stale = false;
         let found = {
             let books = self.read();
             let here = books.armed.iter().filter(|l| l.spec.place == Place::Point(point));
             here.filter(|l| {
-                let live = *l.ends_ns.borrow() > now_ns;
-                stale |= !live;
-                live
+                let over = l.is_over();
+                stale |= over;
+                !over
             })
             .cloned()
             .collect()
         };
         if stale {
-            self.sweep(&mut self.write(), now_ns);
+            self.sweep(&mut self.write(), self.clock.now_ns());
         }
         found
     }
 
-    /// Holds a request for `longest`, or while `lease` lasts when `None`; never beyond the
-    /// lease's end, which may come early or be put off meanwhile.
-    pub(crate) async fn hold(&self, lease: &Lease, longest: Option<Duration>) {
-        let until_ns = longest.map_or(NEVER_NS, |d| {
-            self.clock.now_ns().saturating_add(u64::try_from(d.as_nanos()).unwrap_or(NEVER_NS))
-        });
-        let mut end = lease.ends_ns.subscribe();
-        loop {
-            let wake_ns = until_ns.min(*end.borrow_and_update());
-            if wake_ns <= self.clock.now_ns() {
-                return;
-            }
-            // An end that never comes would overflow the clock: look again every hour.
-            let nap = self.clock.until(wake_ns.min(self.clock.now_ns() + MAX_TTL_MS * NANOS_PER_MS));
-            tokio::select! {
-                () = tokio::time::sleep(nap) => {}
-                changed = end.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
     fn sweep(&self, books: &mut Books, now_ns: u64) {
-        let mut over = Vec::new();
-        books.armed.retain(|l| {
-            let live = *l.ends_ns.borrow() > now_ns;
-            if !live {
-                over.push(FaultStatus { remaining_ms: 0, ..l.status(now_ns) });
-            }
-            live
-        });
+        let over = books.armed.extract_if(.., |l| l.is_over()).collect::<Vec<_>>();
         if over.is_empty() {
             return;
         }
-        for status in over {
-            if books.ended.len() == MAX_ENDED {
-                books.ended.pop_front();
-            }
-            books.ended.push_back(status);
+        for lease in over {
+            // Nobody who still holds it may think that it could be renewed.
+            lease.end();
+            keep_last(&mut books.ended, MAX_ENDED, lease.status(now_ns));
+            let (fault, seed, log) = (lease.spec.name.clone(), lease.seed, Arc::clone(&lease.log));
+            keep_last(&mut books.logs, MAX_ENDED_LOGS, EndedLog { fault, seed, log });
         }
         self.recount(books);
     }
@@ -245,10 +242,26 @@ impl Leases {
     }
 }
 
+impl Drop for Leases {
+    fn drop(&mut self) {
+        // What acts while they last would go on without them.
+        self.read().armed.iter().for_each(|lease| lease.end());
+    }
+}
+
+/// Adds `one` to `all`, of which the oldest makes room beyond `most`.
+fn keep_last<T>(all: &mut VecDeque<T>, most: usize, one: T) {
+    if all.len() == most {
+        all.pop_front();
+    }
+    all.push_back(one);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use squall_record::fault::Effect;
+    use crate::lease::MAX_TTL_MS;
+    use std::time::Duration;
 
     fn arm(name: &str, ttl_ms: u64) -> ArmRequest {
         let fault = FaultSpec {
@@ -269,7 +282,7 @@ mod tests {
         let leases = Leases::new();
         leases.arm(&arm("f", 20)).unwrap();
         assert!(leases.any_at(FaultPoint::Store) && !leases.any_at(FaultPoint::Api));
-        leases.at(FaultPoint::Store)[0].count();
+        leases.at(FaultPoint::Store)[0].hit(1, 0);
         outlive(20);
         assert!(leases.at(FaultPoint::Store).is_empty(), "enforced where it acts");
         assert!(!leases.any_at(FaultPoint::Store), "and the fast path is back");
@@ -282,7 +295,7 @@ mod tests {
     fn rearming_renews_and_keeps_the_count() {
         let leases = Leases::new();
         leases.arm(&arm("f", 1000)).unwrap();
-        leases.at(FaultPoint::Store)[0].count();
+        leases.at(FaultPoint::Store)[0].hit(1, 0);
         let renewed = leases.arm(&arm("f", 60_000)).unwrap();
         assert!(renewed.remaining_ms > 1000);
         assert_eq!(renewed.affected, 1);
@@ -318,5 +331,79 @@ mod tests {
         assert_eq!(leases.list()[0].remaining_ms, MAX_TTL_MS);
         assert_eq!(leases.end("f").unwrap().remaining_ms, 0);
         assert!(leases.list().is_empty());
+    }
+
+    #[test]
+    fn what_the_process_does_not_provide_is_refused() {
+        let at = |point, effect| {
+            let mut request = arm("f", 1000);
+            (request.fault.place, request.fault.effect) = (Place::Point(point), effect);
+            request
+        };
+        let needy = [
+            at(FaultPoint::Store, Effect::Starve { connections: 3 }),
+            at(FaultPoint::Service, Effect::Skew { by_ms: 5 }),
+            at(FaultPoint::Commit, Effect::Latency { delay: squall_record::fault::Delay::Fixed { ms: 1.0 } }),
+        ];
+        let leases = Leases::new();
+        for request in &needy {
+            assert!(matches!(leases.arm(request), Err(Refused::NotProvided { .. })), "{request:?}");
+        }
+        assert_eq!((leases.list(), leases.skew_ms()), (Vec::new(), 0));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let starve: crate::host::Starve = Box::new({
+            let taken = Arc::clone(&taken);
+            move |n, _| taken.store(n as usize, Ordering::Relaxed)
+        });
+        leases.provide(Host { commits: true, wall_clock: true, starve: Some(starve) });
+        for request in &needy {
+            leases.arm(request).unwrap();
+        }
+        assert_eq!(taken.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn the_wall_clock_is_wrong_while_the_lease_lasts() {
+        let leases = Leases::new();
+        leases.provide(Host { wall_clock: true, ..Host::default() });
+        for (name, by_ms, ttl_ms) in [("a", 7_000, 60_000), ("b", -2_000, 30)] {
+            let mut request = arm(name, ttl_ms);
+            request.fault.place = Place::Point(FaultPoint::Service);
+            request.fault.effect = Effect::Skew { by_ms };
+            leases.arm(&request).unwrap();
+        }
+        let skew = leases.skew_ms();
+        assert!(skew == 5_000 || leases.list().len() == 1, "{skew}");
+        outlive(30);
+        assert_eq!(leases.skew_ms(), 7_000);
+        assert!(leases.end("a").unwrap().affected >= 2);
+        assert_eq!(leases.skew_ms(), 0);
+    }
+
+    #[test]
+    fn the_hits_of_the_last_that_have_ended_are_kept() {
+        let leases = Leases::new();
+        for i in 0..=MAX_ENDED_LOGS as u64 {
+            let name = format!("f{i}");
+            leases.arm(&arm(&name, 60_000)).unwrap();
+            leases.at(FaultPoint::Store)[0].hit(i, 2);
+            let armed = leases.hits(&name).unwrap();
+            assert_eq!((armed.hits.as_slice(), armed.left_out), (&[(i, 2)][..], 0));
+            leases.end(&name).unwrap();
+        }
+        assert_eq!(leases.hits("f0"), None);
+        assert_eq!(leases.hits("f1").unwrap().hits, [(1, 2)]);
+    }
+
+    #[test]
+    fn another_seed_begins_another_log() {
+        let leases = Leases::new();
+        leases.arm(&arm("f", 60_000)).unwrap();
+        leases.at(FaultPoint::Store)[0].hit(1, 0);
+        leases.arm(&arm("f", 90_000)).unwrap();
+        assert_eq!(leases.hits("f").unwrap().hits, [(1, 0)]);
+        leases.arm(&ArmRequest { seed: 2, ..arm("f", 90_000) }).unwrap();
+        let begun = leases.hits("f").unwrap();
+        assert_eq!((begun.seed, begun.hits.len()), (2, 0));
     }
 }

@@ -10,12 +10,25 @@
 //! * [`decision`]: the pure draws.
 //! * [`lease`]: what a run sends to a service and gets back, and what may be asked at all.
 //! * `leases` (feature `layer`): the faults armed in this process, each ending by itself.
+//! * `host` (feature `layer`): what the process around does for faults that need its help.
+//! * `armed`, `hits`, `brown_out`, `burden` (feature `layer`): one lease, whom it has hit, and what some of them do.
 //! * `points` (feature `layer`): what a request suffers when it passes a fault point.
+//! * `slow_body` (feature `layer`): an answer whose body comes slowly.
 //! * `layer` (feature `layer`): the tower layer that any HTTP service embeds for the `api` point.
 //! * `proxy` (feature `proxy`): faults on connections, with Toxiproxy's API.
 //! * `switches` (feature `layer`): the environment's `CHAOS_ENGINEERING_ENABLED`.
 
+#[cfg(feature = "layer")]
+mod armed;
+#[cfg(feature = "layer")]
+mod brown_out;
+#[cfg(feature = "layer")]
+mod burden;
 pub mod decision;
+#[cfg(feature = "layer")]
+mod hits;
+#[cfg(feature = "layer")]
+pub mod host;
 #[cfg(feature = "layer")]
 pub mod layer;
 pub mod lease;
@@ -25,5 +38,7 @@ pub mod leases;
 pub mod points;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+#[cfg(feature = "layer")]
+pub mod slow_body;
 #[cfg(feature = "layer")]
 pub mod switches;

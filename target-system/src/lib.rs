@@ -32,6 +32,8 @@
 //! * [`admission`], [`strain`]: how much work is taken on, and whether a balancer should send more.
 //! * [`profile`]: strong, or weak on purpose.
 //! * [`trace`], [`log`]: which request the code works for, told to a collector and in lines.
+//! * [`wall`]: what day it is.
+//! * [`panics`]: a panic ends a request, and not what others share.
 //! * [`limits`]: every bound by name.
 //! * [`cli`], [`serve`]: the arguments and the story from start to drain.
 
@@ -54,6 +56,7 @@ pub mod log;
 pub mod metrics;
 pub mod money;
 pub mod network;
+pub mod panics;
 pub mod postgres;
 pub mod process;
 pub mod profile;
@@ -67,5 +70,6 @@ pub mod store;
 pub mod strain;
 mod timer;
 pub mod trace;
+pub mod wall;
 pub mod worker;
 pub mod writer;

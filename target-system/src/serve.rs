@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use squall_chaos::host::Host;
 use squall_chaos::leases::Leases;
 use squall_chaos::switches;
 use tokio::net::TcpListener;
@@ -39,6 +40,7 @@ use crate::shards::metrics::ShardMetrics;
 use crate::store::Store;
 use crate::store::recovery::Recovered;
 use crate::strain::{self, Strain};
+use crate::wall;
 use crate::worker::crew::Crew;
 use crate::worker::{self, Delivery};
 use crate::writer::{self, Queue, WriterSettings};
@@ -68,6 +70,7 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         tracing::warn!(fraction = fault.fraction, "requests will fail: {} is set", switches::ENABLED_VAR);
         leases.arm_for_life(&fault, 0)?;
     }
+    wall::follow(&leases);
     ensure!(args.admin.ip().is_loopback(), "--admin {} is not a loopback address", args.admin);
     if args.profile == Profile::Hardened {
         args.dependencies.check(args.request_timeout())?;
@@ -99,7 +102,8 @@ pub fn serve(mut args: ServeArgs) -> anyhow::Result<()> {
         let (tracer, exporter) = tracing.map(|t| (t.tracer, t.exporter)).unzip();
         let metrics = Arc::new(metrics);
         let (notices, crew) = telling.start(&args, &leases, &metrics).await?;
-        let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics), figures).await?;
+        let (bank, end) = keeping.start(&args, notices, Arc::clone(&metrics), figures, &leases).await?;
+        leases.provide(Host { commits: true, wall_clock: true, starve: bank.starve() });
         let app = Arc::new(App {
             keys: Arc::new(InFlight::new(args.profile.locks_keys())),
             rules: Rules {
@@ -257,6 +261,7 @@ impl Keeping {
         notices: Notices,
         metrics: Arc<Metrics>,
         figures: ShardMetrics,
+        leases: &Arc<Leases>,
     ) -> anyhow::Result<(Bank, End)> {
         match self {
             Keeping::Embedded(store, found) => {
@@ -267,7 +272,8 @@ impl Keeping {
                     key_window: Duration::from_secs(args.key_window_s),
                     key_limit: args.key_limit,
                 };
-                let (queue, board, thread) = writer::start(store.clone(), found, settings, notices, metrics)?;
+                let (queue, board, thread) =
+                    writer::start(store.clone(), found, settings, notices, metrics, Arc::clone(leases))?;
                 let bank = Embedded { store, queue: queue.clone(), board, settings };
                 Ok((Bank::Embedded(bank), End::Embedded(queue, thread)))
             }
@@ -277,7 +283,8 @@ impl Keeping {
                     currency: args.currency,
                     balance: args.opening_balance,
                 };
-                let (bank, tasks) = shards::start(settings, opening, notices, metrics, figures).await?;
+                let (bank, tasks) =
+                    shards::start(settings, opening, notices, metrics, figures, leases).await?;
                 Ok((Bank::Postgres(bank), End::Postgres(tasks)))
             }
         }

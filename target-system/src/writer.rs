@@ -15,7 +15,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use squall_record::clock::{self, Clock};
+use squall_chaos::leases::Leases;
+use squall_record::clock::Clock;
+use squall_record::fault::FaultPoint;
 use tokio::sync::oneshot;
 
 use crate::decline::Decline;
@@ -33,6 +35,7 @@ use crate::store::recovery::Recovered;
 use crate::store::rows::{DeclineRow, Meta, PaymentRow};
 use crate::store::{Batch, Journal, Store, StoreError};
 use crate::trace::span::Trace;
+use crate::wall;
 
 /// How often an idle writer looks for expired keys.
 const IDLE_TICK: Duration = Duration::from_secs(1);
@@ -205,6 +208,7 @@ pub fn start(
     settings: WriterSettings,
     notices: local::Sender,
     metrics: Arc<Metrics>,
+    leases: Arc<Leases>,
 ) -> anyhow::Result<(Queue, Arc<Board>, JoinHandle<()>)> {
     let board = Arc::new(Board { healthy: AtomicBool::new(true), ..Board::default() });
     let (commands, queued) = crossbeam_channel::bounded(settings.queue_limit);
@@ -220,6 +224,7 @@ pub fn start(
         settings,
         notices,
         metrics,
+        leases,
     };
     writer.load_oldest()?;
     writer.publish(&Answers::default());
@@ -260,6 +265,8 @@ struct Writer {
     board: Arc<Board>,
     notices: local::Sender,
     metrics: Arc<Metrics>,
+    /// The faults in force: the `commit` point is here.
+    leases: Arc<Leases>,
     clock: Clock,
 }
 
@@ -311,7 +318,7 @@ impl Writer {
         // A change for each command, one for the counters, and those of keys that are over.
         let mut batch = Batch::with_room(2 * commands.len() + 1);
         let mut answers = Answers { paid: Vec::with_capacity(commands.len()), ..Answers::default() };
-        self.meta.at_ms = self.meta.at_ms.max(clock::unix_ms(clock::wall_now()));
+        self.meta.at_ms = self.meta.at_ms.max(wall::now_ms());
         for command in commands.drain(..) {
             match command {
                 Command::Pay(pay) => {
@@ -333,6 +340,10 @@ impl Writer {
         if !batch.is_empty() {
             self.meta.volumes.clear();
             self.meta.volumes.extend_from_slice(self.ledger.volumes());
+            // Decided about by its first payment; a batch without one by its number.
+            let first = answers.paid.first().map(|(pay, _)| pay.request_id);
+            let subject = first.unwrap_or_else(|| self.board.commits.load(Relaxed));
+            self.leases.pass_thread(FaultPoint::Commit, subject, 0);
             self.journal.commit(batch, self.meta.clone())?;
             let took_ns = self.clock.now_ns() - began_ns;
             self.board.commits.fetch_add(1, Relaxed);

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use squall_record::clock;
 use tokio::sync::Semaphore;
 
 use super::attempts::{Attempts, Taken};
@@ -18,6 +17,7 @@ use super::secret::{self, Secret};
 use super::users::{self, SERVICE, User, Users};
 use crate::http::rates::Allowance;
 use crate::limits::{ACCESS_TOKEN_S, LOGINS_AT_ONCE, MAX_SUBJECT_BYTES, MIN_TOKEN_BYTES};
+use crate::wall;
 
 /// Two tokens for a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,7 +236,7 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
 
 /// Now, in seconds since the Unix epoch.
 pub fn now_s() -> u64 {
-    clock::unix_ms(clock::wall_now()) / 1000
+    wall::now_ms() / 1000
 }
 
 #[cfg(test)]

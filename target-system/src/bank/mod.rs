@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::PoolError;
 use serde::Serialize;
+use squall_chaos::host::Starve;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::decline::Decline;
@@ -16,6 +17,7 @@ use crate::idempotency::{Claim, ScopedKey};
 use crate::ids::AccountId;
 use crate::ledger::{Account, OpenError};
 use crate::money::Currency;
+use crate::postgres::starve;
 use crate::record::{Order, Record};
 use crate::shards::Shards;
 use crate::store::StoreError;
@@ -374,6 +376,15 @@ impl Bank {
         match self {
             Bank::Embedded(bank) => bank.health(),
             Bank::Postgres(bank) => bank.health(),
+        }
+    }
+
+    /// What takes connections away from payments, where they need any.
+    #[must_use]
+    pub fn starve(&self) -> Option<Starve> {
+        match self {
+            Bank::Embedded(_) => None,
+            Bank::Postgres(bank) => Some(starve::starve(bank.payments_pools())),
         }
     }
 }

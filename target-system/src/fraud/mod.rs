@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use squall_chaos::layer::Subject;
 use squall_chaos::leases::Leases;
+use squall_chaos::points::Passed;
 use squall_record::fault::FaultPoint;
 
 use crate::decline::Decline;
@@ -72,20 +73,20 @@ impl Rules {
     /// Checks one order.
     pub async fn check(self, leases: &Leases, order: &Order, subject: Subject) -> Checked {
         match answers(leases, subject, self.patience).await {
-            true => Checked::by_check(order.amount > self.limit),
-            false => self.review.decide(order.amount, None),
+            Some(_passed) => Checked::by_check(order.amount > self.limit),
+            None => self.review.decide(order.amount, None),
         }
     }
 }
 
-/// Whether the fault point lets the check answer.
-async fn answers(leases: &Leases, subject: Subject, patience: Duration) -> bool {
+/// Whether the fault point lets the check answer: then what is to be kept until it has.
+async fn answers(leases: &Leases, subject: Subject, patience: Duration) -> Option<Passed> {
     // Nearly always nothing is armed there: no timer then.
     if !leases.any_at(FaultPoint::Fraud) {
-        return true;
+        return Some(Passed::default());
     }
     let point = leases.pass(FaultPoint::Fraud, subject.request_id, subject.attempt);
-    matches!(tokio::time::timeout(patience, point).await, Ok(Ok(())))
+    tokio::time::timeout(patience, point).await.ok()?.ok()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use squall_chaos::layer::Subject;
 use squall_chaos::leases::Leases;
-use squall_record::clock;
 use tokio::time::Instant;
 
 use super::daily::{Counted, DailyTotals};
@@ -17,6 +16,7 @@ use crate::http::render;
 use crate::limits::{FRAUD_TIMEOUT, MAX_DAILY_TOTALS};
 use crate::record::Order;
 use crate::resilience::guard::{CallError, Failure, Guard};
+use crate::wall;
 
 /// Where a payment is scored.
 pub const PATH: &str = "/v1/scores";
@@ -52,7 +52,7 @@ impl Scoring {
     /// Counts the order for its payer's day. To be kept when the payment is made.
     #[must_use]
     pub fn count(&self, order: &Order) -> Counted {
-        self.daily.count(order.from, order.amount, clock::unix_ms(clock::wall_now()))
+        self.daily.count(order.from, order.amount, wall::now_ms())
     }
 
     /// Checks one order that is `counted`, by `deadline` at the latest.
@@ -64,7 +64,7 @@ impl Scoring {
         counted: &Counted,
         deadline: Instant,
     ) -> Checked {
-        if answers(leases, subject, FRAUD_TIMEOUT).await
+        if let Some(_passed) = answers(leases, subject, FRAUD_TIMEOUT).await
             && let Ok(score) = self.ask(order, deadline).await
         {
             return Checked::by_check(score > self.highest);

@@ -34,6 +34,7 @@ impl Admin {
         let router = Router::new()
             .route("/admin/faults", get(list).post(arm))
             .route("/admin/faults/{name}", delete(end))
+            .route("/admin/faults/{name}/hits", get(hits))
             .route("/admin/drain", post(drain))
             .route("/admin/dead-letters", get(dead_letters))
             .fallback(async || Problem::missing("there is nothing at this URL"))
@@ -79,6 +80,15 @@ async fn end(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Re
     let status = app.leases.end(&name).ok_or_else(|| Problem::missing("no fault of this name is known"))?;
     tracing::info!(fault = status.fault.name, affected = status.affected, "fault ended");
     Ok(render::value(StatusCode::OK, &status))
+}
+
+/// `GET /admin/faults/{name}/hits`: which requests a fault has hit; also one of the last that have ended.
+async fn hits(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Problem> {
+    // Up to a million are sorted and written: not on a thread that serves requests.
+    let told = tokio::task::spawn_blocking(move || app.leases.hits(&name).map(|hits| render::bytes(&hits)));
+    let told = told.await.map_err(|_| Problem::internal())?;
+    let told = told.ok_or_else(|| Problem::missing("no fault of this name is known"))?;
+    Ok(render::json(StatusCode::OK, told))
 }
 
 /// `GET /admin/dead-letters`: the notices that were given up, and why; those of this process alone.

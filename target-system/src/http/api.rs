@@ -21,6 +21,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use squall_chaos::layer::{Chaos, ChaosLayer, REQUEST_ID};
+use squall_chaos::slow_body::Trickled;
 use tower::{Layer as _, Service};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,7 @@ use super::problem::Problem;
 use super::{accounts, login, methods, openapi, payments, status};
 use crate::auth::role::Caller;
 use crate::metrics::{BALANCE_ROUTE, PAY_ROUTE};
+use crate::panics;
 use crate::trace::RequestId;
 use crate::trace::context::Carried;
 
@@ -127,8 +129,14 @@ impl Api {
             let span = self.app.span(id, route, || Carried::by(request.headers()));
             let response = match self.app.limit_address(peer, forwarded) {
                 Err(limited) => limited.into_response(),
-                // What is behind the layer is always ready.
-                Ok(()) => span.of_request(id, self.v1.clone().call(request)).await?,
+                Ok(()) => {
+                    // What is behind the layer is always ready.
+                    let answered = span.of_request(id, self.v1.clone().call(request));
+                    match panics::caught(answered).await {
+                        Ok(answered) => answered?.map(whole),
+                        Err(panics::Panicked) => Problem::internal().into_response(),
+                    }
+                }
             };
             span.answered(response.status().as_u16(), 500);
             response
@@ -146,6 +154,11 @@ impl Api {
     pub fn next_id(&self) -> RequestId {
         RequestId(u128::from(self.process) << 48 | u128::from(self.requests.fetch_add(1, Relaxed)))
     }
+}
+
+/// The body as it is, unless a fault slows it down.
+fn whole(body: Trickled<Body>) -> Body {
+    body.into_plain().unwrap_or_else(Body::new)
 }
 
 /// What is below `/v1`.

@@ -99,7 +99,7 @@ impl Checkout {
         }
         // A store that a fault holds up shall not gather payments whose clients have given up.
         let passed = tokio::time::timeout_at(self.deadline, payments::pass_store_fault(app, self.subject));
-        passed.await.map_err(|_| Problem::timeout())??;
+        let _passed = passed.await.map_err(|_| Problem::timeout())??;
         let settled = payments::settle(app, self.asked).await?;
         match (settled.record.verdict, self.counted, authorized) {
             (Verdict::Succeeded { .. }, Some(counted), _) if !settled.replayed => counted.keep(),

@@ -21,6 +21,7 @@ use super::schemas::NewMethod;
 use crate::auth::role::{Act, Caller};
 use crate::cards::check::{self, Wrong};
 use crate::cards::{Kept, Method, MethodId};
+use crate::wall;
 
 /// A payment method.
 #[derive(Serialize, ToSchema)]
@@ -111,7 +112,7 @@ fn method(id: MethodId, body: &[u8]) -> Result<Method, Problem> {
 
 /// Year and month, in UTC.
 fn this_month() -> (u16, u8) {
-    let today = clock::rfc3339(clock::wall_now());
+    let today = clock::rfc3339(wall::now());
     let part = |at: std::ops::Range<usize>| today.get(at).and_then(|digits| digits.parse().ok());
     (part(0..4).unwrap_or(u16::MAX), part(5..7).map_or(12, |month: u16| month as u8))
 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::Request;
 use squall_chaos::layer::Subject;
+use squall_chaos::points::Passed;
 use squall_record::fault::FaultPoint;
 use tokio::time::Instant;
 
@@ -156,15 +157,15 @@ pub async fn pay(
         return Box::pin(checkout::pay(app, dependencies, claim, order, subject, deadline)).await;
     }
     let Checked { declined, degraded } = decide(app, &order, subject).await;
-    pass_store_fault(app, subject).await?;
+    let _passed = pass_store_fault(app, subject).await?;
     let asked = Asked { order, declined, claim, request_id: subject.request_id, trace: None };
     let settled = settle(app, asked).await?;
     Ok(Answered { settled, degraded: degraded && !settled.replayed })
 }
 
 /// Lets a payment pass the `store` fault point. From here on the store is asked: a fault there is a
-/// failure of ours, not a refusal.
-pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<(), Problem> {
+/// failure of ours, not a refusal. To be kept until it has answered.
+pub(super) async fn pass_store_fault(app: &App, subject: Subject) -> Result<Passed, Problem> {
     let passed = app.leases.pass(FaultPoint::Store, subject.request_id, subject.attempt).await;
     passed.map_err(|injected| Problem::store(injected.status))
 }

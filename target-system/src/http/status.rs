@@ -11,7 +11,6 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use squall_record::clock;
 use utoipa::ToSchema;
 
 use super::app::{App, permit};
@@ -30,6 +29,7 @@ use crate::shards::Shards;
 use crate::shards::metrics::ShardHealth;
 use crate::store::recount::Recount;
 use crate::strain::Checks;
+use crate::wall;
 use crate::worker::metrics::{Figures, NotifyMetrics};
 
 #[derive(Serialize, ToSchema)]
@@ -99,7 +99,7 @@ fn ready(app: &App) -> bool {
 fn kept(app: &App) -> Kept {
     let Bank::Embedded(bank) = &app.bank else { return Kept::default() };
     let (keys, oldest_ms) = bank.keys();
-    let now_ms = clock::unix_ms(clock::wall_now());
+    let now_ms = wall::now_ms();
     let effective_window_s = if oldest_ms == 0 { 0 } else { now_ms.saturating_sub(oldest_ms) / 1000 };
     Kept {
         window_keys: Some(bank.settings.key_limit),

@@ -6,6 +6,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Statement};
 
+use super::brake::Brake;
 use super::job::{Batch, Credit, Registration};
 use super::{outbox, rows};
 use crate::bank::{Asked, Refused};
@@ -199,6 +200,7 @@ impl<'a> Books<'a> {
         client: &Client,
         batch: &Batch,
         notices: bool,
+        brake: Brake<'_>,
     ) -> Result<(Vec<Result<(), Refused>>, Option<Seen>), Error> {
         let epoch = client.prepare_cached(epoch::SELECT).await?;
         if self.keys.is_empty() && self.credits.is_empty() && batch.registrations.is_empty() {
@@ -222,8 +224,14 @@ impl<'a> Books<'a> {
             self.write_transfers(client, &with),
             self.write_credits(client, &with),
             register(client, &with, batch),
-            client.batch_execute("COMMIT"),
-            async { client.query(&epoch, &[]).await },
+            async {
+                brake.hold().await;
+                tokio::join!(
+                    biased;
+                    client.batch_execute("COMMIT"),
+                    async { client.query(&epoch, &[]).await },
+                )
+            },
         );
         // A commit behind a statement that failed is a rollback, and says nothing.
         written.0?;
@@ -233,8 +241,9 @@ impl<'a> Books<'a> {
         written.4?;
         written.5?;
         let registered = written.6?;
-        written.7?;
-        Ok((registered, Seen::read(&written.8?)?))
+        let (committed, seen) = written.7;
+        committed?;
+        Ok((registered, Seen::read(&seen?)?))
     }
 
     async fn write_keys(&self, client: &Client, with: &Statements) -> Result<(), Error> {

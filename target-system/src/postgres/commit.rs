@@ -20,6 +20,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use super::books::{Books, Held};
+use super::brake::Brake;
 use super::job::Batch;
 use super::rows::{self, instant};
 use crate::bank::{Refused, Settled};
@@ -77,7 +78,13 @@ pub fn was_in_the_way(e: &Error) -> bool {
 ///
 /// # Errors
 /// When the database gives one. Nothing is committed then, unless it was the commit's answer that was lost.
-pub async fn commit(client: &Client, batch: &Batch, place: Place, notices: bool) -> Result<Committed, Error> {
+pub async fn commit(
+    client: &Client,
+    batch: &Batch,
+    place: Place,
+    notices: bool,
+    brake: Brake<'_>,
+) -> Result<Committed, Error> {
     let mut begun = begin(client, batch, place).await?;
     let mut books = Books::new(place, begun.accounts);
     let mut changes = Vec::new();
@@ -130,7 +137,7 @@ pub async fn commit(client: &Client, batch: &Batch, place: Place, notices: bool)
             .map(|(account, seq)| Change { account, seq, balance: None }),
     );
     changes.extend(books.changes());
-    let (registered, cache) = books.write(client, batch, notices).await?;
+    let (registered, cache) = books.write(client, batch, notices, brake).await?;
     Ok(Committed { outcomes, credited, registered, changes, cache })
 }
 

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
+use squall_chaos::leases::Leases;
 use squall_record::clock::Clock;
 use tokio::sync::{Mutex, mpsc, watch};
 
+use super::brake::Brake;
 use super::commit::{self, Committed};
 use super::job::{Batch, Job, gather};
 use super::layout::Layout;
@@ -40,6 +42,7 @@ pub(super) struct Committer {
     pub(super) most: usize,
     pub(super) layout: Layout,
     pub(super) time_limit: Duration,
+    pub(super) leases: Arc<Leases>,
 }
 
 impl Committer {
@@ -104,14 +107,19 @@ impl Committer {
     /// Commits all of `batch` in one transaction, whatever is in its way at first.
     async fn commit(&self, batch: &Batch) -> Result<Committed, BankError> {
         let notices = self.told.by_outbox();
+        // Decided about by its first payment; a batch without one by its number.
+        let first = batch.asked.first().map(|asked| asked.request_id);
+        let first = first.or_else(|| batch.credits.first().map(|credit| credit.request_id));
+        let request_id = first.unwrap_or_else(|| self.state.commits.load(Relaxed));
+        let brake = Brake { leases: &self.leases, request_id };
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.pool.get().await?;
             let committing = async {
                 match (self.layout, &batch.asked[..]) {
-                    (Layout::Striped, [asked]) => striped::commit(&connection, asked, notices).await,
-                    _ => commit::commit(&connection, batch, self.place, notices).await,
+                    (Layout::Striped, [asked]) => striped::commit(&connection, asked, notices, brake).await,
+                    _ => commit::commit(&connection, batch, self.place, notices, brake).await,
                 }
             };
             match tokio::time::timeout(self.time_limit, committing).await {

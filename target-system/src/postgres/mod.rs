@@ -20,9 +20,11 @@
 //! * [`replicas`]: copies of the database that are read too.
 //! * [`audit`]: whether the books are straight.
 //! * [`rows`]: rows as nouns.
+//! * [`brake`], [`starve`]: faults that act here.
 
 pub mod audit;
 mod books;
+pub mod brake;
 mod chores;
 pub mod commit;
 mod committer;
@@ -41,6 +43,7 @@ pub mod replicas;
 pub mod rows;
 pub mod schema;
 pub mod shard;
+pub mod starve;
 pub mod striped;
 pub mod transfers;
 
@@ -51,6 +54,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use deadpool_postgres::{Object, Pool};
+use squall_chaos::leases::Leases;
 use squall_record::clock::Clock;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -222,6 +226,7 @@ pub async fn start(
     opening: Opening,
     notices: Notices,
     metrics: Arc<Metrics>,
+    leases: Arc<Leases>,
 ) -> anyhow::Result<(Postgres, Tasks)> {
     let pool = pool::build(settings.database.clone(), settings.pool)?;
     let state = Arc::new(State::default());
@@ -281,6 +286,7 @@ pub async fn start(
             most,
             layout,
             time_limit: settings.time_limit,
+            leases: Arc::clone(&leases),
         };
         tokio::spawn(committer.run())
     };

@@ -19,6 +19,7 @@ use std::hash::{Hash as _, Hasher as _};
 use deadpool_postgres::Client;
 use tokio_postgres::{Error, Row};
 
+use super::brake::Brake;
 use super::commit::{Committed, Outcome};
 use super::rows::{self, instant};
 use crate::bank::{Asked, Refused, Settled};
@@ -38,16 +39,21 @@ const GATHERS: u32 = 3;
 ///
 /// # Errors
 /// When the database gives one. Nothing is committed then, unless it was the commit's answer that was lost.
-pub async fn commit(client: &Client, asked: &Asked, notices: bool) -> Result<Committed, Error> {
+pub async fn commit(
+    client: &Client,
+    asked: &Asked,
+    notices: bool,
+    brake: Brake<'_>,
+) -> Result<Committed, Error> {
     let mut ways = match asked.declined {
         Some(_) => Ways { payer: Way::Look, payee: Way::Look },
-        None => match pay(client, asked, notices).await? {
+        None => match pay(client, asked, notices, brake).await? {
             Paid::Done(outcome) => return Ok(committed(outcome)),
             Paid::Not(ways) => ways,
         },
     };
     for _ in 0..GATHERS {
-        match gather::settle(client, asked, ways, notices).await? {
+        match gather::settle(client, asked, ways, notices, brake).await? {
             Gathered::Done(outcome) => return Ok(committed(outcome)),
             Gathered::Again(wider) => ways = wider,
         }
@@ -70,25 +76,28 @@ enum Paid {
     Not(Ways),
 }
 
-async fn pay(client: &Client, asked: &Asked, notices: bool) -> Result<Paid, Error> {
+async fn pay(client: &Client, asked: &Asked, notices: bool, brake: Brake<'_>) -> Result<Paid, Error> {
     let order = asked.order;
     let key = &asked.claim.key();
     let pay = client.prepare_cached(PAY).await?;
-    let row = client
-        .query_one(
-            &pay,
-            &[
-                &key.as_bytes(),
-                &rows::id(order.from),
-                &rows::id(order.to),
-                &order.amount,
-                &order.currency.code(),
-                &notices,
-                &(STRIPE_MOST - order.amount),
-                &asked.trace.as_deref().and_then(Trace::written),
-            ],
-        )
-        .await?;
+    let ask = async {
+        client
+            .query_one(
+                &pay,
+                &[
+                    &key.as_bytes(),
+                    &rows::id(order.from),
+                    &rows::id(order.to),
+                    &order.amount,
+                    &order.currency.code(),
+                    &notices,
+                    &(STRIPE_MOST - order.amount),
+                    &asked.trace.as_deref().and_then(Trace::written),
+                ],
+            )
+            .await
+    };
+    let row = if brake.is_on() { held(client, ask, brake).await? } else { ask.await? };
     if let Some(seq) = row.try_get::<_, Option<i64>>(7)? {
         let verdict = Verdict::Succeeded { seq: seq.unsigned_abs() };
         let record = Record { order, verdict, created_ms: instant(&row, 8)? };
@@ -101,6 +110,23 @@ async fn pay(client: &Client, asked: &Asked, notices: bool) -> Result<Paid, Erro
     }
     let (payer, payee) = (way(&row, [9, 11], key)?, way(&row, [10, 12], key)?);
     Ok(Paid::Not(Ways { payer, payee }))
+}
+
+/// The statement in a transaction whose commit a fault may hold up: by itself it commits at once.
+async fn held(
+    client: &Client,
+    ask: impl Future<Output = Result<Row, Error>>,
+    brake: Brake<'_>,
+) -> Result<Row, Error> {
+    let (begun, row) = tokio::join!(biased; client.batch_execute("BEGIN"), ask);
+    begun?;
+    let row = row?;
+    // One that has paid nothing holds nothing that matters.
+    match row.try_get::<_, Option<i64>>(7)? {
+        Some(_) => brake.commit(client).await?,
+        None => client.batch_execute("COMMIT").await?,
+    }
+    Ok(row)
 }
 
 /// What is known of the key already.

@@ -16,7 +16,6 @@ use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
-use squall_record::clock;
 use tokio::sync::{Mutex, watch};
 
 use super::event::Event;
@@ -25,6 +24,7 @@ use super::priority::{Priority, Turns};
 use super::{Backlog, Letter, Retired, Taken};
 use crate::trace::context::{Carried, TRACEPARENT, TRACESTATE};
 use crate::trace::span::{Trace, Tracer};
+use crate::wall;
 
 /// How long a question stays open.
 const ASK: Duration = Duration::from_secs(20);
@@ -254,7 +254,7 @@ impl JetStream {
             let state = &stream.cached_info().state;
             if state.messages > 0 {
                 let first_ms = state.first_timestamp.unix_timestamp_nanos() / 1_000_000;
-                let now_ms = i128::from(clock::unix_ms(clock::wall_now()));
+                let now_ms = i128::from(wall::now_ms());
                 backlog.oldest_s = (now_ms - first_ms).max(0) as f64 / 1000.0;
             }
             backlog.dead_letters = jetstream.get_stream(DEAD_STREAM).await?.cached_info().state.messages;

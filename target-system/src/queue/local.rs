@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
-use squall_record::clock;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
@@ -18,6 +17,7 @@ use super::event::Notice;
 use super::priority::{Priority, Thresholds, Turns};
 use super::{Backlog, Letter, Retired, Taken};
 use crate::limits::{DEAD_LETTERS, NOTIFY_QUEUE, NOTIFY_RETRIES};
+use crate::wall;
 
 /// A notice that waits, and how often a worker had it.
 type Waiting = (Notice, u32);
@@ -185,7 +185,7 @@ impl Local {
         let taken_ms = self.last_taken_ms.load(Relaxed);
         if backlog.depth() > 0 && taken_ms > 0 {
             // The heads of the lanes cannot be looked at: they came behind the one taken last.
-            let age_ms = clock::unix_ms(clock::wall_now()).saturating_sub(taken_ms);
+            let age_ms = wall::now_ms().saturating_sub(taken_ms);
             backlog.oldest_s = age_ms as f64 / 1000.0;
         }
         backlog

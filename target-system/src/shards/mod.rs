@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use futures_util::future::join_all;
+use squall_chaos::leases::Leases;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -103,6 +104,7 @@ pub async fn start(
     notices: Notices,
     metrics: Arc<Metrics>,
     figures: ShardMetrics,
+    leases: &Arc<Leases>,
 ) -> anyhow::Result<(Shards, Tasks)> {
     let map = databases.first().map_or(ShardMap::ONE, |settings| settings.place.map);
     if databases.len() > 1 {
@@ -114,7 +116,8 @@ pub async fn start(
     let (mut all, mut tasks) = (Vec::new(), Vec::new());
     for settings in databases {
         let (database, behind) =
-            postgres::start(settings, opening, notices.clone(), Arc::clone(&metrics)).await?;
+            postgres::start(settings, opening, notices.clone(), Arc::clone(&metrics), Arc::clone(leases))
+                .await?;
         all.push(database);
         tasks.push(behind);
     }
@@ -312,6 +315,11 @@ impl Shards {
         seen: u64,
     ) -> Result<Option<Page>, BankError> {
         self.of(account).list(account, after, limit, self.seen_by(account, seen)).await
+    }
+    /// The connections that payments need, of each database.
+    #[must_use]
+    pub fn payments_pools(&self) -> Vec<Pool> {
+        self.inner.all.iter().map(Postgres::pool).collect()
     }
 
     /// Connections for what is kept of users beside the payments: each has a database of their own.

@@ -12,13 +12,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span as Told, Status};
-use squall_record::clock;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::context::{Carried, TRACEPARENT, TRACESTATE, TraceContext};
 use super::export::Outbox;
 use super::{Request, RequestId};
 use crate::role::chooses;
+use crate::wall;
 
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
@@ -284,7 +284,7 @@ impl IntoValue for i64 {
 }
 
 fn now_unix_ns() -> u64 {
-    let since = clock::wall_now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = wall::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 

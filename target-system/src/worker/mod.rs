@@ -27,10 +27,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use squall_chaos::leases::Leases;
+use squall_chaos::points::Passed;
 use squall_record::clock::Clock;
 use squall_record::fault::FaultPoint;
 
 use crate::limits::{NOTIFY_AT_ONCE, SEEN_NOTICES};
+use crate::panics;
 use crate::queue::{Letter, Queue, Taken};
 use crate::trace::span::{Span, SpanKind, Tracer};
 use args::Settings;
@@ -138,17 +140,20 @@ impl Delivery {
         let failed = match taken.deliveries > most {
             // It was given out as often as that and never answered for.
             true => Failed::NeverAnswered,
-            false => match self.attempt(&taken, &mut span).await {
-                Ok(()) => {
-                    span.end();
-                    self.queue.done(taken).await;
-                    return;
+            // A panic shall not take along the notices that this worker has in hand.
+            false => {
+                match panics::caught(self.attempt(&taken, &mut span)).await.unwrap_or(Err(Failed::Panicked)) {
+                    Ok(()) => {
+                        span.end();
+                        self.queue.done(taken).await;
+                        return;
+                    }
+                    Err(why) => {
+                        self.metrics.failed.inc();
+                        why
+                    }
                 }
-                Err(why) => {
-                    self.metrics.failed.inc();
-                    why
-                }
-            },
+            }
         };
         if span.is_sampled() {
             span.fail(failed.kind());
@@ -186,10 +191,13 @@ impl Delivery {
 
     /// Delivers a notice, unless that was done before.
     async fn attempt(&self, taken: &Taken, span: &mut Span) -> Result<(), Failed> {
-        if let (Some(leases), Letter::Notice(notice)) = (&self.leases, &taken.letter) {
-            let passed = leases.pass(FaultPoint::Notify, notice.request_id, taken.deliveries - 1).await;
-            passed.map_err(|injected| Failed::Fault(injected.fault))?;
-        }
+        let _passed = match (&self.leases, &taken.letter) {
+            (Some(leases), Letter::Notice(notice)) => {
+                let passed = leases.pass(FaultPoint::Notify, notice.request_id, taken.deliveries - 1).await;
+                passed.map_err(|injected| Failed::Fault(injected.fault))?
+            }
+            _ => Passed::default(),
+        };
         if let (Sink::Counter, None, false) = (&self.sink, &self.seen, span.is_sampled()) {
             self.metrics.sent.inc();
             return Ok(());
@@ -222,6 +230,8 @@ impl Delivery {
 enum Failed {
     #[error("fault {0}")]
     Fault(String),
+    #[error("the worker has panicked")]
+    Panicked,
     #[error("it has no id")]
     NoId,
     #[error("the workers that had it have ended")]
@@ -235,6 +245,7 @@ impl Failed {
     fn kind(&self) -> String {
         match self {
             Failed::Fault(_) => "fault".to_owned(),
+            Failed::Panicked => "panic".to_owned(),
             Failed::NoId => "no_id".to_owned(),
             Failed::NeverAnswered => "never_answered".to_owned(),
             Failed::Receiver(NotDelivered::Status(status)) => status.to_string(),

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use squall_chaos::layer::{self, Subject};
+use squall_chaos::slow_body::Pace;
 use squall_record::fault::FaultPoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -36,6 +37,7 @@ use super::problem::Problem;
 use super::{body, payments};
 use crate::auth::role::{Act, Caller};
 use crate::bank::Settled;
+use crate::panics;
 use crate::record::{Record, Verdict};
 use crate::timer;
 use crate::trace::RequestId;
@@ -96,9 +98,14 @@ pub async fn serve(
             let took_ns = app.started.now_ns() - began_ns;
             let count = answers.len();
             for (Answered { id, route, span, answer }, nth) in answers.into_iter().zip(1..) {
-                let status = written::write(&mut output, answer, id, last && nth == count).await;
+                let (answer, pace) = answer.at_pace();
+                let (status, body) = written::write(&mut output, answer, id, last && nth == count).await;
                 app.metrics.answered(route, status, took_ns);
                 span.answered(status, 500);
+                if let Some(pace) = pace {
+                    written::trickle(stream, &output, body, &pace).await.ok()?;
+                    output.clear();
+                }
             }
             if stream.write_all(&output).await.is_err() {
                 return None;
@@ -134,6 +141,18 @@ enum Answer {
     Holds(Balance),
     /// Anything else that there can be to say.
     Other(Response),
+    /// One of these whose body a fault slows down.
+    Slowly(Box<(Answer, Pace)>),
+}
+
+impl Answer {
+    /// What is said, and how slowly.
+    fn at_pace(self) -> (Answer, Option<Pace>) {
+        match self {
+            Answer::Slowly(slowly) => (slowly.0, Some(slowly.1)),
+            answer => (answer, None),
+        }
+    }
 }
 
 /// Requests that were begun together, to be answered in their order.
@@ -180,8 +199,11 @@ impl<F: Future<Output = Answer>> Round<F> {
             let late = !self.each_its_own && late.as_mut().poll(cx).is_ready();
             for Begun { slot, .. } in &mut self.slots {
                 let Slot::Waits(asked) = slot else { continue };
-                match asked.as_mut().poll(cx) {
-                    Poll::Ready(answer) => *slot = Slot::Answered(answer),
+                match panics::poll(asked.as_mut(), cx) {
+                    Poll::Ready(Ok(answer)) => *slot = Slot::Answered(answer),
+                    Poll::Ready(Err(panics::Panicked)) => {
+                        *slot = Slot::Answered(Answer::Other(Problem::internal().into_response()));
+                    }
                     Poll::Pending if late => {
                         *slot = Slot::Answered(Answer::Other(Problem::timeout().into_response()));
                     }
@@ -237,9 +259,25 @@ async fn answer(
         return Answer::Other(limited.into_response());
     }
     let subject = asked.subject(id);
-    if let Err(injected) = app.leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await {
-        return Answer::Other(layer::answer(&injected));
+    let passed = match app.leases.pass(FaultPoint::Api, subject.request_id, subject.attempt).await {
+        Ok(passed) => passed,
+        Err(injected) => return Answer::Other(layer::answer(&injected)),
+    };
+    let answer = past_faults(app, asked, subject, deadline, time_limit).await;
+    match passed.pace() {
+        None => answer,
+        Some(pace) => Answer::Slowly(Box::new((answer, pace))),
     }
+}
+
+/// The rest of [`answer`].
+async fn past_faults(
+    app: &Arc<App>,
+    asked: &Asked<'_>,
+    subject: Subject,
+    deadline: Instant,
+    time_limit: bool,
+) -> Answer {
     let Some(caller) = app.auth.caller(asked.authorization) else {
         return Answer::Other(Problem::unauthorized(UNAUTHORIZED).into_response());
     };

@@ -5,25 +5,49 @@ use std::io::Write as _;
 
 use axum::response::Response;
 use http_body_util::BodyExt as _;
+use squall_chaos::slow_body::Pace;
 use squall_record::clock;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::super::accounts::Balance;
 use super::super::render::{self, Wanted};
 use super::Answer;
 use crate::record::Record;
 use crate::trace::RequestId;
+use crate::wall;
 
-/// Writes `answer` to the request `id`, which is the connection's `last` or not; returns its status.
-pub async fn write(out: &mut Vec<u8>, answer: Answer, id: RequestId, last: bool) -> u16 {
+/// Writes `answer` to the request `id`, which is the connection's `last` or not; returns its status and how long its body is, which
+/// is the end of `out`.
+pub async fn write(out: &mut Vec<u8>, answer: Answer, id: RequestId, last: bool) -> (u16, usize) {
     match answer {
         Answer::Paid(record) => paid(out, &record, id, last),
         Answer::Holds(balance) => holds(out, &balance, id, last),
         Answer::Other(response) => other(out, response, id, last).await,
+        Answer::Slowly(slowly) => Box::pin(write(out, slowly.0, id, last)).await,
     }
 }
 
+/// Sends `out`, of which the last `body` bytes are a body that goes at `pace`.
+///
+/// # Errors
+/// When the client has gone.
+pub async fn trickle(stream: &mut TcpStream, out: &[u8], body: usize, pace: &Pace) -> std::io::Result<()> {
+    let (before, mut body) = out.split_at(out.len() - body);
+    stream.write_all(before).await?;
+    while !body.is_empty() {
+        let (piece, rest) = body.split_at(pace.piece(body.len()));
+        stream.write_all(piece).await?;
+        body = rest;
+        if !body.is_empty() {
+            pace.wait(piece.len()).await;
+        }
+    }
+    Ok(())
+}
+
 /// A payment that was made.
-fn paid(out: &mut Vec<u8>, record: &Record, id: RequestId, last: bool) -> u16 {
+fn paid(out: &mut Vec<u8>, record: &Record, id: RequestId, last: bool) -> (u16, usize) {
     thread_local! {
         static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
@@ -32,19 +56,20 @@ fn paid(out: &mut Vec<u8>, record: &Record, id: RequestId, last: bool) -> u16 {
         render::payment(body, record, Wanted::ALL);
         out.extend_from_slice(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\n");
         finish(out, body, id, last);
-    });
-    201
+        (201, body.len())
+    })
 }
 
 /// What an account holds.
-fn holds(out: &mut Vec<u8>, balance: &Balance, id: RequestId, last: bool) -> u16 {
+fn holds(out: &mut Vec<u8>, balance: &Balance, id: RequestId, last: bool) -> (u16, usize) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
-    finish(out, &render::bytes(balance), id, last);
-    200
+    let body = render::bytes(balance);
+    finish(out, &body, id, last);
+    (200, body.len())
 }
 
 /// Any other answer.
-async fn other(out: &mut Vec<u8>, response: Response, id: RequestId, last: bool) -> u16 {
+async fn other(out: &mut Vec<u8>, response: Response, id: RequestId, last: bool) -> (u16, usize) {
     let (parts, body) = response.into_parts();
     // It is in memory: there is nothing to wait for, and nothing that could fail.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -55,7 +80,7 @@ async fn other(out: &mut Vec<u8>, response: Response, id: RequestId, last: bool)
         }
     }
     finish(out, &body, id, last);
-    parts.status.as_u16()
+    (parts.status.as_u16(), body.len())
 }
 
 /// Writes the headers that every answer has, and its body.
@@ -78,7 +103,7 @@ fn date(out: &mut Vec<u8>) {
     thread_local! {
         static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
-    let now = clock::wall_now();
+    let now = wall::now();
     let now_s = clock::unix_ms(now) / 1000;
     LAST.with_borrow_mut(|(second, text)| {
         if *second != now_s {

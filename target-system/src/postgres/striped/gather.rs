@@ -14,6 +14,7 @@ use crate::decline::Decline;
 use crate::limits::{STRIPE_MOST, STRIPES};
 use crate::money::Currency;
 use crate::postgres::books::{KEYS, PAYMENTS};
+use crate::postgres::brake::Brake;
 use crate::postgres::commit::{KNOWN, NUMBERS, Outcome};
 use crate::postgres::outbox;
 use crate::postgres::rows::{self, instant};
@@ -84,7 +85,13 @@ pub enum Gathered {
 ///
 /// # Errors
 /// When the database gives one. Nothing is committed then, unless it was the commit's answer that was lost.
-pub async fn settle(client: &Client, asked: &Asked, ways: Ways, notices: bool) -> Result<Gathered, Error> {
+pub async fn settle(
+    client: &Client,
+    asked: &Asked,
+    ways: Ways,
+    notices: bool,
+    brake: Brake<'_>,
+) -> Result<Gathered, Error> {
     let Taken { payer, payee, known, numbers, created_ms } = take(client, asked, ways).await?;
     if let Some(record) = known {
         client.batch_execute("ROLLBACK").await?;
@@ -114,7 +121,7 @@ pub async fn settle(client: &Client, asked: &Asked, ways: Ways, notices: bool) -
         }
     };
     let record = Record { order, verdict, created_ms };
-    write(client, asked, &record, &lines, [laid_seq, seq], notices).await?;
+    write(client, asked, &record, &lines, [laid_seq, seq], notices, brake).await?;
     Ok(Gathered::Done(Ok(Settled { record, replayed: false })))
 }
 
@@ -306,6 +313,7 @@ async fn write(
     lines: &[Line],
     [laid_seq, seq]: [i64; 2],
     notices: bool,
+    brake: Brake<'_>,
 ) -> Result<(), Error> {
     let order = &record.order;
     let (paid, decline) = match record.verdict {
@@ -320,7 +328,7 @@ async fn write(
         client.execute(&insert_keys, &[&row.0, &payer, &payee, &amount, &currency, &row.1, &row.2]).await
     };
     if lines.is_empty() {
-        let (key, committed) = tokio::join!(biased; key_row, client.batch_execute("COMMIT"));
+        let (key, committed) = tokio::join!(biased; key_row, brake.commit(client));
         key?;
         return committed;
     }
@@ -360,7 +368,7 @@ async fn write(
                 false => Ok(0),
             }
         },
-        client.batch_execute("COMMIT"),
+        brake.commit(client),
     );
     // A commit behind a statement that failed is a rollback, and says nothing.
     written.0?;
