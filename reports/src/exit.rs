@@ -29,13 +29,21 @@ pub const INCONCLUSIVE: u8 = 122;
 
 /// The exit code of a run that was judged, by the order of concern above.
 #[must_use]
-pub fn code(interrupted: bool, run: RunVerdict, gates: GatesVerdict, audit: AuditVerdict) -> u8 {
+pub fn code(
+    interrupted: bool,
+    aborted: bool,
+    run: RunVerdict,
+    gates: GatesVerdict,
+    audit: AuditVerdict,
+) -> u8 {
     if audit == AuditVerdict::Invalid {
         AUDIT_INVALID
     } else if interrupted {
         INTERRUPTED
     } else if run == RunVerdict::Invalid {
         RUN_INVALID
+    } else if aborted {
+        ABORTED
     } else if gates == GatesVerdict::Fail {
         GATE_FAILED
     } else if gates == GatesVerdict::Inconclusive || audit == AuditVerdict::Unknown {
@@ -54,17 +62,20 @@ mod tests {
         use AuditVerdict as A;
         use GatesVerdict as G;
         use RunVerdict as R;
-        for (interrupted, run, gates, audit, expected) in [
-            (true, R::Invalid, G::Fail, A::Invalid, AUDIT_INVALID),
-            (true, R::Invalid, G::Fail, A::None, INTERRUPTED),
-            (false, R::Invalid, G::Fail, A::Unknown, RUN_INVALID),
-            (false, R::Suspect, G::Fail, A::Unknown, GATE_FAILED),
-            (false, R::Valid, G::Inconclusive, A::Valid, INCONCLUSIVE),
-            (false, R::Valid, G::Pass, A::Unknown, INCONCLUSIVE),
-            (false, R::Suspect, G::Pass, A::Valid, PASSED),
-            (false, R::Valid, G::None, A::None, PASSED),
+        let (no, yes) = (false, true);
+        for (interrupted, aborted, run, gates, audit, expected) in [
+            (yes, yes, R::Invalid, G::Fail, A::Invalid, AUDIT_INVALID),
+            (yes, yes, R::Invalid, G::Fail, A::None, INTERRUPTED),
+            (no, yes, R::Invalid, G::Fail, A::Unknown, RUN_INVALID),
+            (no, yes, R::Suspect, G::Fail, A::Unknown, ABORTED),
+            (no, no, R::Suspect, G::Fail, A::Unknown, GATE_FAILED),
+            (no, no, R::Valid, G::Inconclusive, A::Valid, INCONCLUSIVE),
+            (no, no, R::Valid, G::Pass, A::Unknown, INCONCLUSIVE),
+            (no, no, R::Suspect, G::Pass, A::Valid, PASSED),
+            (no, no, R::Valid, G::None, A::None, PASSED),
         ] {
-            assert_eq!(code(interrupted, run, gates, audit), expected, "{run:?} {gates:?} {audit:?}");
+            let got = code(interrupted, aborted, run, gates, audit);
+            assert_eq!(got, expected, "{run:?} {gates:?} {audit:?}");
         }
     }
 }

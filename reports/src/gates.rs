@@ -41,7 +41,7 @@ fn phase_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
     gate.phase.as_ref().and_then(|name| plan.phases.iter().position(|p| p.name == *name))
 }
 
-fn class_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
+pub(crate) fn class_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
     gate.request.as_ref().and_then(|name| plan.requests.iter().position(|r| r.name == *name))
 }
 
@@ -91,6 +91,17 @@ pub fn over<'a>(
         cell.add(&i.counts, &i.response, &i.service, &i.lag);
     }
     judge(gate, &Scope { cell: &cell, seconds })
+}
+
+/// The same of what `cells` hold together.
+pub(crate) fn over_cells<'a>(
+    gate: &GatePlan,
+    seconds: f64,
+    cells: impl Iterator<Item = &'a Cell>,
+) -> GateSummary {
+    let mut all = Cell::default();
+    cells.for_each(|cell| all.merge(cell));
+    judge(gate, &Scope { cell: &all, seconds })
 }
 
 /// A condition and how it stands: `rate(failed)<1% (it is 70 %)`.

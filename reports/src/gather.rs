@@ -11,6 +11,7 @@ use squall_record::interval::{Interval, Tick};
 use squall_record::journey::JourneyTick;
 use squall_scenarios::plan::Plan;
 
+use crate::experiment::Steady;
 use crate::generator::{GeneratorVerdict, Judge};
 use crate::journeys::{Walked, walk};
 use crate::seconds::{Level, Second, Tally, by_class, counts_for, good};
@@ -55,6 +56,8 @@ pub(crate) struct Gathered {
     pub seconds: Vec<Second>,
     pub series: Series,
     pub generator: GeneratorVerdict,
+    /// The seconds in which an experiment's steady state is looked at.
+    pub steady: Steady,
     /// Closed-loop users, apart from everything above.
     pub journeys: Vec<Walked>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Gathered {
 pub(crate) fn gather(
     plan: &Plan,
     classes: &[String],
-    faults: &[FaultWindow],
+    (faults, steady): (&[FaultWindow], Steady),
     pairs: &[(usize, usize)],
     events: &[Event],
     ticks: impl Iterator<Item = Result<Tick, FolderError>>,
@@ -87,6 +90,7 @@ pub(crate) fn gather(
         seconds: Vec::new(),
         series: Series { slot_s: 1, slots: Vec::new() },
         generator: judge.verdict(),
+        steady,
         journeys: Vec::new(),
     };
     let mut all = Counts::default();
@@ -150,6 +154,7 @@ impl Gathered {
                 add_to(cell, i);
             }
         }
+        self.steady.add(tick.second, &measured);
         let each = by_class(&measured, &plan.slos, classes);
         for w in self.windows.iter_mut().flatten().filter(|w| w.range.contains(&tick.second)) {
             w.add(&measured, &each);

@@ -27,6 +27,7 @@ pub mod charts;
 pub mod csv;
 pub mod error;
 pub mod exit;
+mod experiment;
 pub mod faults;
 mod format;
 pub mod gates;

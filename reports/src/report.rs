@@ -6,6 +6,7 @@ use squall_record::manifest::Manifest;
 use squall_scenarios::plan::Plan;
 
 use crate::error::ReportError;
+use crate::experiment::Steady;
 use crate::faults::faults;
 use crate::gates::{gates, pairs};
 use crate::gather::{Gathered, gather};
@@ -65,8 +66,9 @@ pub fn build(run: &RunFolder) -> Result<Report, ReportError> {
         let windows = fault_windows(&plan, &events, load_end_s);
         let (mut ticks, mut journeys) = (run.ticks()?, run.journeys()?);
         let pairs = pairs(&plan);
+        let steady = Steady::new(&plan, manifest.classes.len(), &windows, load_end_s);
         let gathered =
-            gather(&plan, &manifest.classes, &windows, &pairs, &events, &mut ticks, &mut journeys)?;
+            gather(&plan, &manifest.classes, (&windows, steady), &pairs, &events, &mut ticks, &mut journeys)?;
         // A run that came to its end and lost some of its record afterwards is no complete one.
         let load_s = plan.phases.last().map_or(0.0, |p| p.end_s);
         let users_s = plan.journeys.iter().map(|j| j.end_s).fold(0.0, f64::max);
@@ -134,7 +136,8 @@ fn summarise(
     let measured_s: f64 =
         plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
     let slos = slos(plan, gathered);
-    let gates = gates(plan, gathered, &phase_s, measured_s, load_end_s);
+    let mut gates = gates(plan, gathered, &phase_s, measured_s, load_end_s);
+    gates.extend(gathered.steady.gates(plan));
     let faults = faults(plan, &manifest.classes, windows, gathered);
     let grounds = Grounds {
         plan,

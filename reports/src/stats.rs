@@ -40,6 +40,14 @@ impl Cell {
         timed.lag.merge(lag);
     }
 
+    /// Adds all of another.
+    pub fn merge(&mut self, other: &Cell) {
+        match &other.timed {
+            Some(t) => self.add(&other.counts, &t.response, &t.service, &t.lag),
+            None => self.counts += &other.counts,
+        }
+    }
+
     pub fn response(&self) -> Option<&Latency> {
         self.timed.as_ref().map(|t| &t.response)
     }

@@ -22,6 +22,8 @@ pub(crate) enum Ending {
     Complete,
     /// A person ended it.
     Interrupted,
+    /// What it saw ended it.
+    Aborted,
     /// It ended by itself, before its time.
     Early,
     /// Its record just stops.
@@ -41,7 +43,9 @@ impl Ending {
             let ending = if ended.is_some() { Ending::Torn } else { Ending::CutOff };
             return (ending, stops_s.min(planned_s));
         }
+        let aborted = events.iter().any(|e| matches!(e.what, What::Aborted { .. }));
         match ended {
+            Some((_, at_s)) if aborted => (Ending::Aborted, at_s.clamp(0.0, planned_s)),
             Some((false, at_s)) if at_s + EARLY_S < planned_s => (Ending::Early, at_s.max(0.0)),
             Some((false, _)) => (Ending::Complete, planned_s),
             Some((true, at_s)) => (Ending::Interrupted, at_s.clamp(0.0, planned_s)),
@@ -55,6 +59,9 @@ impl Ending {
             Ending::Complete => None,
             Ending::Interrupted => {
                 Some(format!("the run was interrupted {at}; the figures are of that part"))
+            }
+            Ending::Aborted => {
+                Some(format!("the run was ended by what it saw {at}; the figures are of that part"))
             }
             Ending::Early => {
                 Some(format!("the run ended by itself {at}; its log says why, the figures are of that part"))
@@ -89,8 +96,8 @@ impl Grounds<'_> {
         let gates = self.gates_verdict();
         // The audit joins when it exists; until then no run claims to have been audited.
         let audit = AuditVerdict::None;
-        let interrupted = self.ending == Ending::Interrupted;
-        let mut exit_code = exit::code(interrupted, run, gates, audit);
+        let (interrupted, aborted) = (self.ending == Ending::Interrupted, self.ending == Ending::Aborted);
+        let mut exit_code = exit::code(interrupted, aborted, run, gates, audit);
         if exit_code == exit::PASSED && self.ending != Ending::Complete {
             exit_code = exit::INCONCLUSIVE;
         }
@@ -138,6 +145,10 @@ impl Grounds<'_> {
                     .to_owned(),
             );
         }
+        reasons.extend(self.events.iter().filter_map(|e| match &e.what {
+            What::Aborted { reason } => Some(format!("at {}: {reason}", format::seconds(e.at_s))),
+            _ => None,
+        }));
         reasons.extend(self.steered());
         reasons.extend(self.generator.reasons.iter().cloned());
         for g in self.gates {
