@@ -62,7 +62,10 @@ fn on_process(
 ) -> Result<String, ActError> {
     let folder = || {
         data.ok_or_else(|| {
-            ActError::refused(format!("where process {} keeps its data is not known: only that of \"target\" is", target.pid))
+            ActError::refused(format!(
+                "where process {} keeps its data is not known: only that of \"target\" is",
+                target.pid
+            ))
         })
     };
     match &order.fault.effect {

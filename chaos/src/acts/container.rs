@@ -113,15 +113,14 @@ async fn find(docker: &Docker, name: &str, project: Option<&str>) -> Result<Foun
     let Some(project) = project else {
         return Err(ActError::refused(format!("there is no container {name}")));
     };
-    let labels = vec![
-        format!("com.docker.compose.project={project}"),
-        format!("com.docker.compose.service={name}"),
-    ];
+    let labels =
+        vec![format!("com.docker.compose.project={project}"), format!("com.docker.compose.service={name}")];
     let filters = Some(HashMap::from([("label".to_owned(), labels)]));
     let wanted = ListContainersOptions { all: true, filters, ..Default::default() };
     let listed = docker.list_containers(Some(wanted)).await.map_err(said("list the containers"))?;
     let ids: Vec<String> = listed.into_iter().filter_map(|c| c.id).collect();
-    let missing = || ActError::refused(format!("there is no container {name}, and no service {name} in {project}"));
+    let missing =
+        || ActError::refused(format!("there is no container {name}, and no service {name} in {project}"));
     match &ids[..] {
         [] => Err(missing()),
         [id] => inspect(docker, id).await?.ok_or_else(missing),
@@ -178,7 +177,12 @@ pub async fn begin(
     }
 }
 
-async fn finish(docker: &Docker, found: &Found, signal: &str, running: &mut Running) -> Result<String, ActError> {
+async fn finish(
+    docker: &Docker,
+    found: &Found,
+    signal: &str,
+    running: &mut Running,
+) -> Result<String, ActError> {
     let name = &found.name;
     running.promise(format!("container {name} runs again"), Undo::Start { id: found.id.clone() })?;
     kill(docker, found, signal).await?;
@@ -208,7 +212,9 @@ pub async fn rolling_restart(targets: &[Target], running: &mut Running) -> Resul
     let mut all = Vec::with_capacity(targets.len());
     for target in targets {
         let Target::Container { name, project } = target else {
-            return Err(ActError::refused("a rolling restart is of containers: squall cannot start other processes again"));
+            return Err(ActError::refused(
+                "a rolling restart is of containers: squall cannot start other processes again",
+            ));
         };
         all.push(find(&docker, name, project.as_deref()).await?);
     }
@@ -269,7 +275,12 @@ async fn disconnect(docker: &Docker, found: &Found, running: &mut Running) -> Re
 
 /// A container that has a number of processors keeps being told in those, any other in quotas: the engine refuses the one
 /// where the other is set, and takes no number of processors for "without limit".
-async fn limit_cpu(docker: &Docker, found: &Found, cores: f64, running: &mut Running) -> Result<String, ActError> {
+async fn limit_cpu(
+    docker: &Docker,
+    found: &Found,
+    cores: f64,
+    running: &mut Running,
+) -> Result<String, ActError> {
     let name = &found.name;
     let had = found.seen.host_config.clone().unwrap_or_default();
     let (nano_cpus, quota_us, period_us) =
@@ -280,9 +291,16 @@ async fn limit_cpu(docker: &Docker, found: &Found, cores: f64, running: &mut Run
         0 => {
             let period_us = if period_us > 0 { period_us } else { PERIOD_US };
             let quota_us = ((cores * period_us as f64) as i64).max(1000);
-            ContainerUpdateBody { cpu_quota: Some(quota_us), cpu_period: Some(period_us), ..Default::default() }
+            ContainerUpdateBody {
+                cpu_quota: Some(quota_us),
+                cpu_period: Some(period_us),
+                ..Default::default()
+            }
         }
-        _ => ContainerUpdateBody { nano_cpus: Some(((cores * 1e9) as i64).max(10_000_000)), ..Default::default() },
+        _ => ContainerUpdateBody {
+            nano_cpus: Some(((cores * 1e9) as i64).max(10_000_000)),
+            ..Default::default()
+        },
     };
     let what = format!("limit the processors of container {name}");
     docker.update_container(&found.id, limited).await.map_err(said(what))?;
@@ -313,7 +331,10 @@ pub async fn unpause(id: &str) -> Result<Undone, ActError> {
     let docker = engine()?;
     match inspect(&docker, id).await? {
         Some(found) if found.is_paused() => {
-            docker.unpause_container(id).await.map_err(said(format!("let container {} go on", found.name)))?;
+            docker
+                .unpause_container(id)
+                .await
+                .map_err(said(format!("let container {} go on", found.name)))?;
             Ok(Undone::Now)
         }
         _ => Ok(Undone::Before),
@@ -354,7 +375,12 @@ pub async fn connect(id: &str, network: &str, endpoint: &Endpoint) -> Result<Und
 ///
 /// # Errors
 /// As [`start`].
-pub async fn restore_cpu(id: &str, nano_cpus: i64, quota_us: i64, period_us: i64) -> Result<Undone, ActError> {
+pub async fn restore_cpu(
+    id: &str,
+    nano_cpus: i64,
+    quota_us: i64,
+    period_us: i64,
+) -> Result<Undone, ActError> {
     let docker = engine()?;
     let Some(found) = inspect(&docker, id).await? else { return Ok(Undone::Before) };
     let has = found.seen.host_config.unwrap_or_default();

@@ -51,7 +51,10 @@ impl ActError {
     pub fn server<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
         // An error that spans lines would break whatever it is shown in.
-        move |e| ActError::Server { what, said: e.to_string().split_whitespace().collect::<Vec<_>>().join(" ") }
+        move |e| ActError::Server {
+            what,
+            said: e.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        }
     }
 
     /// It makes no sense, for this reason.

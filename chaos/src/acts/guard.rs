@@ -56,7 +56,8 @@ where
     thread::spawn(move || read(input, &orders));
     let (answers, said) = sync_channel::<Answer>(MAX_WAITING);
     let writer = thread::spawn(move || write(output, said));
-    let mut guard = Guard { clock: Clock::start(), journal: Arc::clone(&journal), answers, held: HashMap::new() };
+    let mut guard =
+        Guard { clock: Clock::start(), journal: Arc::clone(&journal), answers, held: HashMap::new() };
     tokio::pin!(over);
     loop {
         tokio::select! {
@@ -76,7 +77,8 @@ where
     journal.close();
     drop(guard);
     // Whoever reads the answers may be gone; the last of them are not worth waiting for then.
-    let _ = tokio::time::timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || writer.join())).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || writer.join()))
+        .await;
 }
 
 impl Guard {
@@ -146,7 +148,8 @@ async fn keep(
     let late = |_| ActError::Late { what: "begin".to_owned(), limit_s: BEGIN_TIMEOUT.as_secs() };
     match begun.map_err(late).and_then(|begun| begun) {
         Ok(what) => {
-            let _ = answers.try_send(Answer::Begun { name: name.clone(), at_ns: at_ns(clock.now_ns()), what });
+            let _ =
+                answers.try_send(Answer::Begun { name: name.clone(), at_ns: at_ns(clock.now_ns()), what });
         }
         Err(e) => {
             let end = running.end().await;

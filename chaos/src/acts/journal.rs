@@ -180,7 +180,10 @@ pub fn journals(state: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// When it cannot be read or is none of this user's.
 pub fn read(path: &Path) -> Result<Left, NoJournal> {
-    let file = OpenOptions::new().read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(path)?;
     let about = file.metadata()?;
     let ours = about.uid() == rustix::process::geteuid().as_raw();
     if !about.is_file() || !ours || about.mode() & 0o022 != 0 {
@@ -202,7 +205,8 @@ pub fn parse(text: &[u8]) -> Left {
     // What follows the last line break is a line that was never finished: nothing was done for it.
     let whole = text.iter().rposition(|b| *b == b'\n').map_or(&text[..0], |end| &text[..end]);
     for (i, line) in whole.split(|b| *b == b'\n').enumerate() {
-        let known = (line.len() <= MAX_LINE_BYTES).then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
+        let known =
+            (line.len() <= MAX_LINE_BYTES).then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
         match known {
             Some(Line::Guard(guard)) if i == 0 => left.guard = Some(guard),
             Some(Line::Done { id, what, undo }) if undo.check().is_ok() => {

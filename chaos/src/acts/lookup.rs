@@ -21,8 +21,9 @@ pub fn url(name: &str) -> Result<String, ActError> {
     if !is_name(name) {
         return Err(ActError::refused("the resource's url_env is no name of an environment variable"));
     }
-    std::env::var(name)
-        .map_err(|_| ActError::refused(format!("the environment variable {name}, which holds the URL, is not set")))
+    std::env::var(name).map_err(|_| {
+        ActError::refused(format!("the environment variable {name}, which holds the URL, is not set"))
+    })
 }
 
 /// What is said of a URL that cannot be read. What is wrong with it might quote a password.

@@ -61,7 +61,9 @@ impl Server {
     fn parse(url: &str) -> Option<Self> {
         let rest = url.strip_prefix("nats://")?.trim_end_matches('/');
         let (who, address) = rest.rsplit_once('@').map_or((None, rest), |(who, at)| (Some(who), at));
-        let has_port = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let has_port = address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if address.is_empty() || address.contains(['/', ',', '?']) {
             return None;
         }
@@ -88,7 +90,8 @@ fn decoded(text: &str) -> Option<String> {
     while let Some(b) = rest.next() {
         bytes.push(match b {
             b'%' => {
-                let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+                let (high, low) =
+                    (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
                 (high * 16 + low) as u8
             }
             b => b,
@@ -108,7 +111,10 @@ async fn subscribe(server: &Server) -> Result<TcpStream, ActError> {
 
 async fn greet(server: &Server) -> std::io::Result<TcpStream> {
     let other = std::io::Error::other::<String>;
-    let at = lookup_host(&server.address).await?.next().ok_or_else(|| other("its name has no address".to_owned()))?;
+    let at = lookup_host(&server.address)
+        .await?
+        .next()
+        .ok_or_else(|| other("its name has no address".to_owned()))?;
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_recv_buffer_size(RECEIVE_BYTES)?;
     let mut connection = BufReader::new(socket.connect(at).await?);

@@ -141,7 +141,9 @@ impl Begin {
     pub fn check(&self) -> Result<(), ActError> {
         let name = &self.fault.name;
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-            return Err(ActError::refused(format!("the fault's name must be 1 to {MAX_NAME_BYTES} printable bytes")));
+            return Err(ActError::refused(format!(
+                "the fault's name must be 1 to {MAX_NAME_BYTES} printable bytes"
+            )));
         }
         check_ttl(self.ttl_ms)?;
         if !(1..=MAX_TARGETS).contains(&self.targets.len()) {

@@ -55,7 +55,9 @@ async fn connect(url_env: &str) -> Result<Client, ActError> {
     let url = lookup::url(url_env)?;
     let mut config: Config = url.parse().map_err(|_| lookup::unreadable(url_env, "Postgres"))?;
     if config.get_ssl_mode() == SslMode::Require {
-        return Err(ActError::refused(format!("the URL in {url_env} asks for TLS, which faults do not speak")));
+        return Err(ActError::refused(format!(
+            "the URL in {url_env} asks for TLS, which faults do not speak"
+        )));
     }
     config.application_name(NAME).connect_timeout(CONNECT_TIMEOUT);
     let (client, connection) = config.connect(NoTls).await.map_err(said("connect to the Postgres"))?;
@@ -157,7 +159,8 @@ async fn terminate_backends(url_env: &str, every_ms: u64, running: &mut Running)
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> $1) ended";
     let client = connect(url_env).await?;
-    let ended = client.query_one(TERMINATE, &[&NAME]).await.map_err(said("close the connections of others"))?;
+    let ended =
+        client.query_one(TERMINATE, &[&NAME]).await.map_err(said("close the connections of others"))?;
     let first: i64 = ended.get(0);
     let url_env = url_env.to_owned();
     running.task(async move {
@@ -181,7 +184,10 @@ async fn pause_replay(url_env: &str, running: &mut Running) -> Result<String, Ac
         Some(true) => return Err(ActError::refused("this replica stands still as it is")),
         Some(false) => {}
     }
-    running.promise("the replica follows its primary again", Undo::ResumeReplay { url_env: url_env.to_owned() })?;
+    running.promise(
+        "the replica follows its primary again",
+        Undo::ResumeReplay { url_env: url_env.to_owned() },
+    )?;
     client.batch_execute("SELECT pg_wal_replay_pause()").await.map_err(said("stop the replica"))?;
     Ok("the replica stands still".to_owned())
 }

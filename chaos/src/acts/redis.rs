@@ -93,7 +93,11 @@ async fn evict(url_env: &str, keys: u32, every_ms: u64, running: &mut Running) -
 }
 
 /// Deletes the next `keys` keys in the order of their hashes, which is as good as any.
-async fn blow(connection: &mut MultiplexedConnection, cursor: &mut u64, keys: u32) -> Result<usize, ActError> {
+async fn blow(
+    connection: &mut MultiplexedConnection,
+    cursor: &mut u64,
+    keys: u32,
+) -> Result<usize, ActError> {
     let mut deleted = 0;
     while deleted < keys as usize {
         let left = keys - deleted as u32;
@@ -103,7 +107,11 @@ async fn blow(connection: &mut MultiplexedConnection, cursor: &mut u64, keys: u3
         *cursor = next;
         let found = &found[..found.len().min(left as usize)];
         if !found.is_empty() {
-            cmd("UNLINK").arg(found).query_async::<()>(connection).await.map_err(said("have the Redis do UNLINK"))?;
+            cmd("UNLINK")
+                .arg(found)
+                .query_async::<()>(connection)
+                .await
+                .map_err(said("have the Redis do UNLINK"))?;
         }
         deleted += found.len();
         if next == 0 {
@@ -116,7 +124,9 @@ async fn blow(connection: &mut MultiplexedConnection, cursor: &mut u64, keys: u3
 
 /// While a Redis stands still, commands wait: one that comes in the middle of a pause waits for the rest of it.
 async fn slow(order: &Begin, url_env: &str, running: &mut Running) -> Result<String, ActError> {
-    let Effect::Latency { delay } = &order.fault.effect else { return Err(cannot(&order.fault.effect, "a Redis")) };
+    let Effect::Latency { delay } = &order.fault.effect else {
+        return Err(cannot(&order.fault.effect, "a Redis"));
+    };
     let (delay, name, seed) = (delay.clone(), order.fault.name.clone(), order.seed);
     let pause_ms = move |n: u64| delay.at_ms(draw_delay(seed, &name, n, 0)).clamp(1.0, MAX_DELAY_MS) as u64;
     let mut connection = connect(url_env).await?;
@@ -166,13 +176,17 @@ async fn change_password(url_env: &str, running: &mut Running) -> Result<String,
     let client = client(url_env)?;
     let settings = client.get_connection_info().redis_settings();
     if settings.username().is_some_and(|name| !name.is_empty() && name != "default") {
-        return Err(ActError::refused(format!("the URL in {url_env} names a user; the password is that of no user")));
+        return Err(ActError::refused(format!(
+            "the URL in {url_env} names a user; the password is that of no user"
+        )));
     }
     let old = settings.password().unwrap_or_default().to_owned();
     let mut connection = open(&client).await.map_err(said("connect to the Redis"))?;
     let (_, has): (String, String) = ask(&mut connection, "CONFIG", &["GET", "requirepass"]).await?;
     if has != old {
-        return Err(ActError::refused(format!("the password in {url_env} is not the one that the Redis would go back to")));
+        return Err(ActError::refused(format!(
+            "the password in {url_env} is not the one that the Redis would go back to"
+        )));
     }
     let mut drawn = [0; 16];
     getrandom::fill(&mut drawn).map_err(|e| ActError::refused(format!("draw a password: {e}")))?;
@@ -211,7 +225,8 @@ pub async fn restore_password(url_env: &str, nonce: &str) -> Result<Undone, ActE
     let old = settings.password().unwrap_or_default().to_owned();
     let info = info.set_redis_settings(settings.set_password(meanwhile(&url, nonce)));
     let client = Client::open(info).map_err(|_| lookup::unreadable(url_env, "Redis"))?;
-    let mut connection = greet(&client).await.map_err(said("connect to the Redis with the password that it had meanwhile"))?;
+    let mut connection =
+        greet(&client).await.map_err(said("connect to the Redis with the password that it had meanwhile"))?;
     ask::<()>(&mut connection, "CONFIG", &["SET", "requirepass", &old]).await?;
     Ok(Undone::Now)
 }

@@ -105,7 +105,8 @@ impl Running {
             match worker {
                 // They look at the flag every few milliseconds; one that is in a write ends with it.
                 Worker::Threads(_, handles) => {
-                    let joined = tokio::task::spawn_blocking(move || handles.into_iter().for_each(|h| drop(h.join())));
+                    let joined =
+                        tokio::task::spawn_blocking(move || handles.into_iter().for_each(|h| drop(h.join())));
                     let _ = joined.await;
                 }
                 Worker::Task(task) => drop(task.await),
@@ -118,7 +119,8 @@ impl Running {
                 Ok(undone) => {
                     // What cannot be marked is undone once more by `heal`, which is harmless.
                     let _ = self.journal.undone(entry.id);
-                    let before = if undone == Undone::Before { " (there was nothing left to undo)" } else { "" };
+                    let before =
+                        if undone == Undone::Before { " (there was nothing left to undo)" } else { "" };
                     end.undone.push(format!("{}{before}", entry.what));
                 }
                 Err(e) => end.failed.push(format!("{}: {e}; by hand: {}", entry.what, entry.undo.by_hand())),

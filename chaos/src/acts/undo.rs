@@ -121,7 +121,9 @@ impl Undo {
             Undo::Connect { id, network, .. } => format!("docker network connect {network} {}", short(id)),
             Undo::Cpu { id, .. } => format!("docker update --cpu-quota=-1 {}", short(id)),
             Undo::ResumeReplay { url_env } => {
-                format!("set {url_env} to the replica's URL and heal again, or there: SELECT pg_wal_replay_resume()")
+                format!(
+                    "set {url_env} to the replica's URL and heal again, or there: SELECT pg_wal_replay_resume()"
+                )
             }
             Undo::Password { url_env, .. } => {
                 format!("set {url_env} to its URL and heal again, or restart that Redis")

@@ -16,7 +16,11 @@ type Row = (Effect, &'static str, &'static str);
 fn catalogue() -> Vec<Row> {
     let text = String::new;
     vec![
-        (Effect::Latency { delay: DELAY }, DELAY_KEYS, "makes a request wait, or a Redis pause again and again"),
+        (
+            Effect::Latency { delay: DELAY },
+            DELAY_KEYS,
+            "makes a request wait, or a Redis pause again and again",
+        ),
         (Effect::Error { status: 503 }, "status", "answers a request with an error"),
         (Effect::Hang, "", "never answers while the fault lasts"),
         (Effect::Panic, "", "panics in the middle of a request"),
@@ -41,11 +45,23 @@ fn catalogue() -> Vec<Row> {
         (Effect::DiskFull { left_mib: 0 }, "left_mib", "fills the disk of target's data"),
         (Effect::SlowDisk { writers: 1 }, "writers", "writes and syncs on the disk of target's data"),
         (Effect::Disconnect, "", "takes it off its networks"),
-        (Effect::RowLock { table: text(), rows: 1 }, "table rows", "locks rows in a transaction that stays open"),
+        (
+            Effect::RowLock { table: text(), rows: 1 },
+            "table rows",
+            "locks rows in a transaction that stays open",
+        ),
         (Effect::SlowQueries { sessions: 1 }, "sessions", "asks queries that take long"),
-        (Effect::TerminateBackends { every_ms: 1 }, "every", "closes the connections of others, again and again"),
+        (
+            Effect::TerminateBackends { every_ms: 1 },
+            "every",
+            "closes the connections of others, again and again",
+        ),
         (Effect::ReplicaLag, "", "has a replica stand still"),
-        (Effect::Failover { replica: text() }, "replica", "stops the primary and promotes the replica, for good"),
+        (
+            Effect::Failover { replica: text() },
+            "replica",
+            "stops the primary and promotes the replica, for good",
+        ),
         (Effect::Flush, "", "deletes everything in a cache"),
         (Effect::Evict { keys: 1, every_ms: 1 }, "keys every", "deletes a part of it, again and again"),
         (Effect::WrongPassword, "", "changes the password and closes connections"),
@@ -59,15 +75,19 @@ fn catalogue() -> Vec<Row> {
 fn places(effect: &Effect) -> String {
     let points = FaultPoint::ALL.into_iter().map(|p| (p.name(), Place::Point(p)));
     let named = Place::KINDS.into_iter().filter_map(|kind| Some((kind, Place::named(kind, "x")?)));
-    let at: Vec<&str> = points.chain(named).filter(|(_, p)| effect.acts_at(p)).map(|(name, _)| name).collect();
+    let at: Vec<&str> =
+        points.chain(named).filter(|(_, p)| effect.acts_at(p)).map(|(name, _)| name).collect();
     at.join(" ")
 }
 
 /// The table.
 #[must_use]
 pub fn table() -> String {
-    let rows: Vec<_> = catalogue().into_iter().map(|(e, keys, does)| (e.name(), places(&e), keys, does)).collect();
-    let wide = |f: fn(&(&'static str, String, &'static str, &'static str)) -> usize| rows.iter().map(f).max().unwrap_or(0);
+    let rows: Vec<_> =
+        catalogue().into_iter().map(|(e, keys, does)| (e.name(), places(&e), keys, does)).collect();
+    let wide = |f: fn(&(&'static str, String, &'static str, &'static str)) -> usize| {
+        rows.iter().map(f).max().unwrap_or(0)
+    };
     let (kinds, wheres) = (wide(|r| r.0.len()), wide(|r| r.1.len()));
     let mut text = format!("  {:<kinds$}  {:<wheres$}  what it does (keys)\n", "kind", "where");
     for (kind, places, keys, does) in &rows {

@@ -1,17 +1,17 @@
 //! `squall chaos guard`, in which faults outside the service act, and `squall chaos heal`, which undoes what one that was
 //! killed has left.
 
-use std::io::{stdin, stdout, Write as _};
+use std::io::{Write as _, stdin, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use squall_chaos::acts::guard::serve;
 use squall_chaos::acts::heal::{Healed, heal};
 use squall_chaos::acts::journal::{Journal, state_folder};
 use squall_chaos::acts::order::Answer;
 use squall_chaos::acts::undo::Undone;
 use squall_chaos::acts::who::ProcessId;
-use squall_chaos::acts::guard::serve;
 use squall_reports::exit;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,7 +100,9 @@ pub fn said(healed: &Healed) -> String {
         }
         Healed::Would(what) => format!("· would undo: {what}"),
         Healed::Undone { what, undone: Undone::Now } => format!("✔ {what}"),
-        Healed::Undone { what, undone: Undone::Before } => format!("✔ {what} (there was nothing left to undo)"),
+        Healed::Undone { what, undone: Undone::Before } => {
+            format!("✔ {what} (there was nothing left to undo)")
+        }
         Healed::Failed { what, why, by_hand } => format!("✗ {what}: {why}; by hand: {by_hand}"),
         Healed::Unreadable { path, why } => format!("✗ {}: {why}", path.display()),
     }

@@ -41,7 +41,10 @@ impl Places<'_> {
             targets.push(Target::Postgres { url_env: self.url_env(replica, plan) });
             // Its own primary can be stopped.
             if self.is_of_the_stack(place, plan) {
-                targets.push(Target::Container { name: "postgres".to_owned(), project: Some(PROJECT.to_owned()) });
+                targets.push(Target::Container {
+                    name: "postgres".to_owned(),
+                    project: Some(PROJECT.to_owned()),
+                });
             }
         }
         Ok(targets)
@@ -50,9 +53,12 @@ impl Places<'_> {
     fn one(&self, place: &Place, plan: &PlacesPlan) -> anyhow::Result<Target> {
         Ok(match place {
             Place::Process(name) if name == "target" => {
-                let service = self.service.context("process \"target\" is the reference service, which this run has not started")?;
+                let service = self
+                    .service
+                    .context("process \"target\" is the reference service, which this run has not started")?;
                 let pid = i32::try_from(service.pid()).context("read the service's process id")?;
-                let process = ProcessId::of(pid).context("the reference service does not run at the moment")?;
+                let process =
+                    ProcessId::of(pid).context("the reference service does not run at the moment")?;
                 Target::Process { process, data: Some(service.data().to_owned()), comes_back: true }
             }
             Place::Process(name) => {
@@ -60,7 +66,9 @@ impl Places<'_> {
                 let process = ProcessId::of(pid).with_context(|| format!("there is no process {pid}"))?;
                 Target::Process { process, data: None, comes_back: false }
             }
-            Place::Container(name) => Target::Container { name: name.clone(), project: Some(PROJECT.to_owned()) },
+            Place::Container(name) => {
+                Target::Container { name: name.clone(), project: Some(PROJECT.to_owned()) }
+            }
             Place::Postgres(name) => Target::Postgres { url_env: self.url_env(name, plan) },
             Place::Redis(name) => Target::Redis { url_env: self.url_env(name, plan) },
             Place::Nats(name) => Target::Nats { url_env: self.url_env(name, plan) },
@@ -93,7 +101,9 @@ impl Places<'_> {
     pub fn environment(&self, plan: &Plan) -> anyhow::Result<Vec<(String, String)>> {
         let Some(stack) = self.stack else { return Ok(Vec::new()) };
         let mut names: Vec<&str> = Vec::new();
-        for fault in plan.faults.iter().map(|f| &f.fault).filter(|f| self.is_of_the_stack(&f.place, &plan.places)) {
+        for fault in
+            plan.faults.iter().map(|f| &f.fault).filter(|f| self.is_of_the_stack(&f.place, &plan.places))
+        {
             match &fault.place {
                 Place::Postgres(name) | Place::Redis(name) | Place::Nats(name) => names.push(name),
                 _ => {}

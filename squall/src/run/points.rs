@@ -98,7 +98,9 @@ impl<'a> Points<'a> {
             Some(admin) => admin.arm(&self.request(plan)).map_err(|e| {
                 // The request may have arrived although its answer did not.
                 match admin.end(&plan.fault.name) {
-                    Ok(s) => e.context(format!("it acted on {} requests before it was taken back", s.affected)),
+                    Ok(s) => {
+                        e.context(format!("it acted on {} requests before it was taken back", s.affected))
+                    }
                     Err(_) => e,
                 }
             }),

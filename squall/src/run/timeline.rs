@@ -47,15 +47,31 @@ pub struct Hands<'a> {
 ///
 /// # Errors
 /// When a sink cannot go on.
-pub fn keep(plan: &Plan, hands: Hands<'_>, clock: Clock, stream: &Stream, done: &AtomicBool) -> io::Result<()> {
+pub fn keep(
+    plan: &Plan,
+    hands: Hands<'_>,
+    clock: Clock,
+    stream: &Stream,
+    done: &AtomicBool,
+) -> io::Result<()> {
     thread::scope(|scope| {
         let (ask, asked) = channel();
         let points = Points::new(hands.admin, plan.seed, clock, stream);
         let inside = scope.spawn(move || points.keep(&asked));
-        let outside = Outside { plan, clock, stream, done, places: hands.places, guard: hands.guard, acting: Vec::new() };
+        let outside = Outside {
+            plan,
+            clock,
+            stream,
+            done,
+            places: hands.places,
+            guard: hands.guard,
+            acting: Vec::new(),
+        };
         let kept = walk(plan, outside, &ask, scope);
         drop(ask);
-        let ended = inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the service's faults panicked")));
+        let ended = inside
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread of the service's faults panicked")));
         kept.and(ended)
     })
 }
@@ -174,7 +190,9 @@ impl<'a> Outside<'a> {
         match answer {
             Answer::Begun { name, at_ns, .. } => {
                 let at_s = self.at_s(at_ns);
-                let Some(acting) = self.acting.iter_mut().find(|a| a.plan.fault.name == name) else { return Ok(()) };
+                let Some(acting) = self.acting.iter_mut().find(|a| a.plan.fault.name == name) else {
+                    return Ok(());
+                };
                 acting.begun = true;
                 let (fault, on_service) = (acting.plan.fault.clone(), acting.on_service);
                 let restarts = fault.effect == Effect::Restart;
@@ -223,7 +241,9 @@ impl<'a> Outside<'a> {
         'a: 's,
     {
         // At the end of the run it would be started to be stopped.
-        let Some(service) = self.places.service.filter(|_| !self.done.load(Ordering::Relaxed)) else { return };
+        let Some(service) = self.places.service.filter(|_| !self.done.load(Ordering::Relaxed)) else {
+            return;
+        };
         let (clock, stream) = (self.clock, self.stream);
         scope.spawn(move || {
             if let Err(e) = service.start_again() {
@@ -246,7 +266,11 @@ impl<'a> Outside<'a> {
         heal_after_loss();
         for acting in std::mem::take(&mut self.acting) {
             let name = &acting.plan.fault.name;
-            self.failed(name, self.clock.now_s(), "the guard was lost; what it has left was undone as far as possible".to_owned())?;
+            self.failed(
+                name,
+                self.clock.now_s(),
+                "the guard was lost; what it has left was undone as far as possible".to_owned(),
+            )?;
             if acting.begun {
                 self.off(&acting, self.clock.now_s(), scope)?;
             }
