@@ -7,6 +7,7 @@
 //!
 //! # Layout
 //!
+//! * `acts` (feature `acts`): faults on processes, containers, databases, caches and queues, and the process in which they act.
 //! * [`decision`]: the pure draws.
 //! * [`lease`]: what a run sends to a service and gets back, and what may be asked at all.
 //! * `leases` (feature `layer`): the faults armed in this process, each ending by itself.
@@ -18,6 +19,8 @@
 //! * `proxy` (feature `proxy`): faults on connections, with Toxiproxy's API.
 //! * `switches` (feature `layer`): the environment's `CHAOS_ENGINEERING_ENABLED`.
 
+#[cfg(feature = "acts")]
+pub mod acts;
 #[cfg(feature = "layer")]
 mod armed;
 #[cfg(feature = "layer")]

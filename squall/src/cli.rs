@@ -67,7 +67,7 @@ pub enum Command {
                       squall target --data ledger --accounts 10000 --opening-balance 1000000"
     )]
     Target(Box<payments::cli::ServeArgs>),
-    /// Faults on connections
+    /// Faults: a proxy that makes connections bad, the list of all, and undoing what was left of some
     #[command(subcommand)]
     Chaos(ChaosCommand),
     /// Measure how fast and how punctual the generator is on this machine (about a minute)
@@ -101,6 +101,18 @@ pub enum ChaosCommand {
                       curl -X POST 127.0.0.1:8474/proxies -d '{\"name\":\"db\",\"listen\":\"127.0.0.1:15432\",\"upstream\":\"127.0.0.1:5432\"}'\n  \
                       curl -X POST 127.0.0.1:8474/proxies/db/toxics -d '{\"type\":\"latency\",\"attributes\":{\"latency\":100},\"ttl\":30000}'")]
     Proxy(ProxyArgs),
+    /// List the faults: what each does, where, and what it takes
+    List,
+    /// Undo what a run that was killed together with its guard has left: stopped processes, containers off their networks
+    #[command(after_help = "Examples:\n  squall chaos heal --dry-run\n  squall chaos heal")]
+    Heal {
+        /// Only say what would be undone
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Hold faults outside the service for a `squall run`, which starts this by itself
+    #[command(hide = true)]
+    Guard,
 }
 
 /// `squall chaos proxy`.

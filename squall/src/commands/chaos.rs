@@ -13,7 +13,7 @@ use squall_reports::exit;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Stop;
+use super::{Stop, faults, guard};
 use crate::cli::{ChaosCommand, ProxyArgs};
 use crate::stdout::remark;
 
@@ -27,6 +27,9 @@ const MAX_CONFIG_BYTES: u64 = 4 << 20;
 pub fn chaos(command: &ChaosCommand) -> Result<u8, Stop> {
     match command {
         ChaosCommand::Proxy(args) => proxy(args),
+        ChaosCommand::List => faults::list(),
+        ChaosCommand::Guard => guard::guard(),
+        ChaosCommand::Heal { dry_run } => guard::chaos_heal(*dry_run),
     }
 }
 

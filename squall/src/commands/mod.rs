@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! * [`calibrate`] is `calibrate`; its parts are in [`crate::calibrate`].
-//! * [`chaos`] holds `chaos proxy`.
+//! * [`chaos`] holds `chaos proxy`, [`faults`] `chaos list`, [`guard`] `chaos guard` and `chaos heal`.
 //! * [`scenario`] holds `check`, `explain`, `init`, `list`.
 //! * [`run`] is `run`; its parts are in [`crate::run`].
 //! * [`report`] is `report`.
@@ -11,6 +11,8 @@
 
 pub mod calibrate;
 pub mod chaos;
+pub mod faults;
+pub mod guard;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -36,8 +36,11 @@ use crate::plain::Plain;
 use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, USERNAME, Wanted};
 use crate::run::control::Pilot;
+use crate::run::outside::Guard;
+use crate::run::places::Places;
 use crate::run::stack::{self, Stack};
 use crate::run::stream::Stream;
+use crate::run::timeline::Hands;
 use crate::run::users::Crowd;
 use crate::run::watch::Watch;
 use crate::run::{interrupt, preflight, timeline};
@@ -68,6 +71,15 @@ enum Started {
 }
 
 impl Started {
+    /// What faults can act on.
+    fn places(&self) -> Places<'_> {
+        match self {
+            Started::Nothing => Places::default(),
+            Started::Service(service) => Places { service: Some(service), stack: None },
+            Started::Stack(stack) => Places { service: None, stack: Some(stack) },
+        }
+    }
+
     /// Lets it finish what it has, and ends it.
     fn stop(self) {
         match self {
@@ -112,6 +124,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     if let Some(data) = &args.data {
         preflight::fresh_ledger(data).map_err(Stop::asked)?;
     }
+    urls_are_set(&plan)?;
     let stranger = stranger(&plan)?;
     let feeders = Feeders::open(&plan).map_err(|e| Stop::Invalid(format!("failed to {e}")))?;
     if let Some(note) = saved::note(plan.estimated_peak_rps()) {
@@ -203,17 +216,22 @@ fn manifest(plan: &Plan) -> anyhow::Result<Manifest> {
     })
 }
 
+/// Whether the environment has the URLs of all that faults act on.
+fn urls_are_set(plan: &Plan) -> Result<(), Stop> {
+    let missing = plan.places.resources.iter().find(|r| std::env::var(&r.url_env).is_err());
+    missing.map_or(Ok(()), |r| {
+        Err(Stop::Invalid(format!(
+            "failed to run {}: resource {}: url_env names the environment variable {}, which is not set",
+            plan.name, r.name, r.url_env
+        )))
+    })
+}
+
 /// The target that is not squall's own, when the plan names one: everything about it that can be
 /// wrong shows before the run folder is made.
 fn stranger(plan: &Plan) -> Result<Option<Target>, Stop> {
     let TargetPlan::Url { url, ca_file, token_env, allow } = &plan.target else { return Ok(None) };
     let invalid = |problem: String| Stop::Invalid(format!("failed to run {}: {problem}", plan.name));
-    if !plan.faults.is_empty() {
-        return Err(invalid(format!(
-            "faults act inside the reference service, and the target is {url}; \
-             remove the [[fault]] tables or the target"
-        )));
-    }
     let token = match token_env {
         None => String::new(),
         Some(name) => std::env::var(name).map_err(|_| {
@@ -321,6 +339,7 @@ fn load(
     // Both may take seconds, and so come before the clock starts.
     let crowd = crowd(plan, target, out)?;
     let unreachable = preflight::unreachable(&target.endpoint);
+    let hands = hands(plan, target)?;
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
     let clock = Clock::starting_in(LEAD);
     let control = Control::new();
@@ -340,7 +359,7 @@ fn load(
         // Whatever ends the load, also a panic, ends what goes on beside it.
         let _beside_ends = SetOnDrop(done);
         let kept = scope.spawn(|| {
-            let kept = timeline::keep(plan, target.admin.as_ref(), clock, stream, done);
+            let kept = timeline::keep(plan, hands, clock, stream, done);
             if kept.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -385,6 +404,14 @@ fn load(
     loaded?;
     ended.context("record the end of the run")?;
     Ok(interrupted)
+}
+
+/// What the plan's faults are made with: a guard only where one is needed.
+fn hands<'a>(plan: &Plan, target: &'a Target) -> anyhow::Result<Hands<'a>> {
+    let places = target.started.places();
+    let outside = plan.faults.iter().any(|f| f.fault.place.point().is_none());
+    let guard = outside.then(|| Guard::start(places.environment(plan)?)).transpose()?;
+    Ok(Hands { admin: target.admin.as_ref(), places, guard })
 }
 
 /// The plan's virtual users, ready to begin; none when it has no journeys.

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use squall_record::fault::FaultPoint;
 use squall_reports::exit;
 use squall_scenarios::load::load;
 use squall_scenarios::overrides::Override;
@@ -117,11 +116,8 @@ pub fn list() -> Result<u8, Stop> {
         let plan = load(&shipped.source(), &[])?;
         text += &format!("  {:<22} {}\n", shipped.name, plan.summary);
     }
-    text += "\nFaults ([[fault]] in a scenario)\n  points   ";
-    text += &FaultPoint::ALL.map(FaultPoint::name).join(", ");
-    text += "\n  latency  delay, or min and max, or percentiles: the request waits, then goes on\n  \
-             error    the request is answered with a status (503 unless said otherwise)\n  \
-             hang     the request waits until the fault ends\n";
+    text += "\nFaults ([[fault]] in a scenario)\n";
+    text += &super::faults::table();
     print(&text)?;
     Ok(exit::PASSED)
 }

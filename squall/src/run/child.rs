@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,6 +31,10 @@ const DRAIN_MS: u64 = 5000;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often its end is looked for while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How often it is tried to start it again: its port may be somebody's for a moment.
+const STARTS_AGAIN: u32 = 3;
+/// How long it waits for the next try.
+const START_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Who may log in, with a password that is drawn for each run.
 pub const USERNAME: &str = "customer";
 /// After how long a person is told what is waited for, and how long that may take.
@@ -46,7 +52,10 @@ struct Announcement {
 
 /// A running reference service. It holds tokens, and so has no `Debug`.
 pub struct ReferenceService {
-    child: Child,
+    child: Mutex<Child>,
+    /// That of the child, also while it is being started again.
+    pid: AtomicU32,
+    launch: Launch,
     /// Where it serves.
     pub addr: SocketAddr,
     /// Where it is administered.
@@ -58,6 +67,67 @@ pub struct ReferenceService {
     /// The password of [`USERNAME`], who may log in.
     pub password: String,
     data: Data,
+}
+
+/// How it is started, the first time and again. It holds tokens, and so has no `Debug`.
+struct Launch {
+    service: ServicePlan,
+    connections: u32,
+    log: PathBuf,
+    data: PathBuf,
+    token: String,
+    admin_token: String,
+    password: String,
+}
+
+impl Launch {
+    /// Starts it on these addresses and waits until it listens.
+    fn start(&self, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<(Child, Announcement)> {
+        let log = File::options().append(true).open(&self.log);
+        let log = log.with_context(|| format!("write {}", self.log.display()))?;
+        let mut child = Command::new(std::env::current_exe().context("find squall's own file")?)
+            .arg("target")
+            .args(["--listen", &listen.to_string(), "--admin", &admin.to_string()])
+            .args(["--announce", "--exit-on-stdin-eof"])
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--accounts", &self.service.accounts.to_string()])
+            .args(["--max-connections", &(self.connections + SPARE_CONNECTIONS).to_string()])
+            .args(["--drain-timeout-ms", &DRAIN_MS.to_string()])
+            .args(["--opening-balance", &self.service.opening_balance.to_string()])
+            .args(["--profile", self.service.profile.name()])
+            // The scenario says what goes wrong; a user's own settings must not.
+            .env_remove("CHAOS_ENGINEERING_ENABLED")
+            .env_remove("CHAOS_FAILURE_RATE")
+            .env_remove("PAYMENTS_JWT_KEY")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .env_remove("PAYMENTS_JWT_KEY_FILE")
+            .env_remove("PAYMENTS_USERS_FILE")
+            .env_remove("PAYMENTS_USER_ROLE")
+            .env_remove("PAYMENTS_USER_ACCOUNTS")
+            .env_remove("PAYMENTS_PASSWORD_FILE")
+            .env_remove("PAYMENTS_TOKEN_FILE")
+            .env_remove("PAYMENTS_ADMIN_TOKEN_FILE")
+            .env("PAYMENTS_USER", USERNAME)
+            .env("PAYMENTS_PASSWORD", &self.password)
+            .env("PAYMENTS_TOKEN", &self.token)
+            .env("PAYMENTS_ADMIN_TOKEN", &self.admin_token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .context("start the reference service")?;
+        match announcement(&mut child) {
+            Ok(a) => Ok((child, a)),
+            Err(e) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let tail = log_tail(&self.log);
+                Err(e.context(format!("start the reference service; its log ends:\n{tail}")))
+            }
+        }
+    }
 }
 
 /// Where its data lies, and whether it goes with the run.
@@ -98,59 +168,78 @@ impl ReferenceService {
             Some(path) => Data::Kept(path.to_owned()),
             None => Data::Temporary(wanted.run.join("target-data")),
         };
-        let log_path = wanted.run.join("target.log");
-        let log = File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
-        let (token, admin_token, password) = (random_token()?, random_token()?, random_token()?);
-        let mut child = Command::new(std::env::current_exe().context("find squall's own file")?)
-            .arg("target")
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce", "--exit-on-stdin-eof"])
-            .arg("--data")
-            .arg(data.path())
-            .args(["--accounts", &wanted.service.accounts.to_string()])
-            .args(["--max-connections", &(wanted.connections + SPARE_CONNECTIONS).to_string()])
-            .args(["--drain-timeout-ms", &DRAIN_MS.to_string()])
-            .args(["--opening-balance", &wanted.service.opening_balance.to_string()])
-            .args(["--profile", wanted.service.profile.name()])
-            // The scenario says what goes wrong; a user's own settings must not.
-            .env_remove("CHAOS_ENGINEERING_ENABLED")
-            .env_remove("CHAOS_FAILURE_RATE")
-            .env_remove("PAYMENTS_JWT_KEY")
-            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
-            .env_remove("PAYMENTS_JWT_KEY_FILE")
-            .env_remove("PAYMENTS_USERS_FILE")
-            .env_remove("PAYMENTS_USER_ROLE")
-            .env_remove("PAYMENTS_USER_ACCOUNTS")
-            .env_remove("PAYMENTS_PASSWORD_FILE")
-            .env_remove("PAYMENTS_TOKEN_FILE")
-            .env_remove("PAYMENTS_ADMIN_TOKEN_FILE")
-            .env("PAYMENTS_USER", USERNAME)
-            .env("PAYMENTS_PASSWORD", &password)
-            .env("PAYMENTS_TOKEN", &token)
-            .env("PAYMENTS_ADMIN_TOKEN", &admin_token)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .context("start the reference service")?;
-        match announcement(&mut child) {
-            Ok(a) => {
-                Ok(Self { child, addr: a.listening, admin: a.admin, token, admin_token, password, data })
-            }
+        let launch = Launch {
+            service: wanted.service,
+            connections: wanted.connections,
+            log: wanted.run.join("target.log"),
+            data: data.path().to_owned(),
+            token: random_token()?,
+            admin_token: random_token()?,
+            password: random_token()?,
+        };
+        File::create(&launch.log).with_context(|| format!("create {}", launch.log.display()))?;
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        match launch.start(anywhere, anywhere) {
+            Ok((child, a)) => Ok(Self {
+                pid: AtomicU32::new(child.id()),
+                child: Mutex::new(child),
+                addr: a.listening,
+                admin: a.admin,
+                token: launch.token.clone(),
+                admin_token: launch.admin_token.clone(),
+                password: launch.password.clone(),
+                launch,
+                data,
+            }),
             Err(e) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let tail = log_tail(&log_path);
                 remove(&data);
-                Err(e.context(format!("start the reference service; its log ends:\n{tail}")))
+                Err(e)
             }
         }
+    }
+
+    /// Starts it again after it has ended, or has been asked to: on the same data, ports and tokens. One that does not end
+    /// within its time to drain is killed.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        // Whoever panicked while he held it has left a child, running or not.
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waited = Duration::ZERO;
+        while waited < DRAIN_TIMEOUT && child.try_wait().context("wait for the service")?.is_none() {
+            thread::sleep(DRAIN_POLL);
+            waited += DRAIN_POLL;
+        }
+        let _ = child.kill();
+        child.wait().context("wait for the service")?;
+        let mut last = None;
+        for attempt in 0..STARTS_AGAIN {
+            if attempt > 0 {
+                thread::sleep(START_AGAIN_AFTER);
+            }
+            match self.launch.start(self.addr, self.admin) {
+                Ok((started, _)) => {
+                    self.pid.store(started.id(), Ordering::Relaxed);
+                    *child = started;
+                    return Ok(());
+                }
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("start the reference service again")))
+    }
+
+    /// The folder of its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// The service's process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// Has the disk write what others have left to it. A ledger's sync waits behind all that is being
@@ -179,10 +268,11 @@ impl ReferenceService {
 
     /// Lets the service finish what it has, and ends it.
     pub fn stop(mut self) {
-        drop(self.child.stdin.take());
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(child.stdin.take());
         let mut waited = Duration::ZERO;
         while waited < DRAIN_TIMEOUT {
-            match self.child.try_wait() {
+            match child.try_wait() {
                 Ok(Some(_)) => return,
                 Ok(None) => thread::sleep(DRAIN_POLL),
                 Err(_) => break,
@@ -198,8 +288,9 @@ impl ReferenceService {
 
 impl Drop for ReferenceService {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
         remove(&self.data);
     }
 }

@@ -9,6 +9,8 @@
 //! * [`stack`]: the reference service as a stack of docker compose.
 //! * [`users`]: the journeys' virtual users as a child of the run.
 //! * [`admin`]: arming and ending faults over the service's admin port.
+//! * [`places`]: what the places of a plan's faults are.
+//! * [`points`]: faults inside the service, renewed while they last; [`outside`]: the guard, in which all others act.
 //! * [`timeline`]: phases and faults, each at its time.
 //! * [`watch`]: what the target says of itself, each second.
 //! * [`interrupt`]: Ctrl-C once ends the run, twice leaves at once.
@@ -19,6 +21,9 @@ pub mod child;
 pub mod control;
 pub mod experiment;
 pub mod interrupt;
+pub mod outside;
+pub mod places;
+pub mod points;
 pub mod preflight;
 pub mod stack;
 pub mod stream;

@@ -23,7 +23,7 @@ use super::child::{USERNAME, log_tail, random_token};
 use crate::stdout::remark;
 
 /// What compose calls the stack. One at a time: a second run would fight the first for this machine.
-const PROJECT: &str = "squall-run";
+pub const PROJECT: &str = "squall-run";
 /// How long the stack may take from its start to its first `ready`, once its images are there.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one question whether it is ready may take.
@@ -128,6 +128,27 @@ impl Stack {
             READY_TIMEOUT.as_secs(),
             log_tail(&self.compose.log)
         )
+    }
+
+    /// The URL of one of its databases, caches and queues, for who runs beside the engine. It may hold a password.
+    ///
+    /// # Errors
+    /// When the stack has none of that name, or its container is not on a network.
+    pub fn url_of(&self, name: &str) -> anyhow::Result<String> {
+        let password = self.compose.env.iter().find(|(name, _)| *name == "POSTGRES_PASSWORD");
+        let (_, password) = password.context("find the password of the stack's Postgres")?;
+        let (service, before, after) = match name {
+            "primary" => ("postgres", format!("postgres://payments:{password}@"), ":5432/payments"),
+            "replica" => ("replica", format!("postgres://payments:{password}@"), ":5432/payments"),
+            "redis" => ("redis", "redis://".to_owned(), ":6379/0"),
+            "nats" => ("nats", "nats://".to_owned(), ":4222"),
+            other => bail!("find {other}: the stack has primary, replica, redis and nats"),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("ask the Docker engine")?;
+        let address = runtime.block_on(squall_chaos::acts::container::address(service, Some(PROJECT)));
+        let address = address.with_context(|| format!("find the stack's {name}"))?;
+        Ok(format!("{before}{address}{after}"))
     }
 
     /// Keeps its logs and takes it down, with its volumes.

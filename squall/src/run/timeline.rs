@@ -2,21 +2,27 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{self, Scope};
 use std::time::Duration;
 
-use squall_chaos::lease::{ArmRequest, MAX_TTL_MS};
+use squall_chaos::acts::order::{Answer, Begin, Target, Why};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::event::What;
+use squall_record::fault::Effect;
 use squall_scenarios::plan::{FaultPlan, Plan};
 
 use super::admin::Admin;
+use super::outside::{Guard, LEASE_MS};
+use super::places::Places;
+use super::points::{Ask, Points};
 use super::stream::Stream;
+use crate::commands::guard::heal_after_loss;
 
-/// How long one sleep may last, so that the end of the run is noticed.
+/// How long one sleep may last, so that the end of the run and the guard's answers are noticed.
 const NAP: Duration = Duration::from_millis(20);
-
-/// A fault longer than a lease is renewed after half of one.
-const RENEW_AFTER_S: f64 = MAX_TTL_MS as f64 / 2000.0;
+/// How long the ends of the last faults are waited for.
+const END_TIMEOUT_S: f64 = 30.0;
 
 /// What happens at a time.
 #[derive(Debug, Clone, Copy)]
@@ -24,31 +30,67 @@ enum Act<'a> {
     Start,
     Phase(usize),
     On(&'a FaultPlan),
-    Renew(&'a FaultPlan),
     Off(&'a FaultPlan),
 }
 
-/// Announces phases and arms faults until the last has ended or `done` is set; faults that are
-/// still armed then are ended. A fault's lease is as long as its window, so it also ends when
-/// squall does not come back to end it.
+/// What faults are made with.
+pub struct Hands<'a> {
+    /// The admin port of the service.
+    pub admin: Option<&'a Admin>,
+    /// What faults act on beside it.
+    pub places: Places<'a>,
+    /// The guard and what it says, when the plan has faults for it.
+    pub guard: Option<(Guard, Receiver<Answer>)>,
+}
+
+/// Announces phases and arms faults until the last has ended or `done` is set; faults that are still armed then are ended.
 ///
 /// # Errors
 /// When a sink cannot go on.
 pub fn keep(
     plan: &Plan,
-    admin: Option<&Admin>,
+    hands: Hands<'_>,
     clock: Clock,
     stream: &Stream,
     done: &AtomicBool,
 ) -> io::Result<()> {
-    let mut armed: Vec<&FaultPlan> = Vec::new();
+    thread::scope(|scope| {
+        let (ask, asked) = channel();
+        let points = Points::new(hands.admin, plan.seed, clock, stream);
+        let inside = scope.spawn(move || points.keep(&asked));
+        let outside = Outside {
+            plan,
+            clock,
+            stream,
+            done,
+            places: hands.places,
+            guard: hands.guard,
+            acting: Vec::new(),
+        };
+        let kept = walk(plan, outside, &ask, scope);
+        drop(ask);
+        let ended = inside
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread of the service's faults panicked")));
+        kept.and(ended)
+    })
+}
+
+fn walk<'s, 'a: 's>(
+    plan: &'a Plan,
+    mut outside: Outside<'a>,
+    inside: &Sender<Ask<'a>>,
+    scope: &'s Scope<'s, '_>,
+) -> io::Result<()> {
+    let (clock, stream, done) = (outside.clock, outside.stream, outside.done);
     'acts: for (at_s, act) in acts(plan) {
         // The clock reads 0 before its zero, and a lease must not begin then.
         while clock.now_s() < at_s || clock.until(0) > Duration::ZERO {
             if done.load(Ordering::Relaxed) {
                 break 'acts;
             }
-            std::thread::sleep(clock.until((at_s * NANOS_PER_SEC as f64) as u64).min(NAP));
+            outside.hear(scope)?;
+            thread::sleep(clock.until((at_s * NANOS_PER_SEC as f64) as u64).min(NAP));
         }
         match act {
             Act::Start => stream.event(0.0, What::Started)?,
@@ -56,31 +98,14 @@ pub fn keep(
                 let name = plan.phases[index].name.clone();
                 stream.event(at_s, What::Phase { index: index as u16, name })?;
             }
-            Act::On(f) => {
-                if arm(f, plan.seed, admin, clock, stream)? {
-                    armed.push(f);
-                }
-            }
-            Act::Renew(f) => {
-                if let (Some(admin), true) = (admin, armed.iter().any(|a| a.fault.name == f.fault.name))
-                    && let Err(e) = admin.arm(&request(f, plan.seed, clock))
-                {
-                    let reason = format!("renew: {e:#}");
-                    stream.event(clock.now_s(), What::FaultFailed { name: f.fault.name.clone(), reason })?;
-                }
-            }
-            Act::Off(f) => {
-                if let Some(i) = armed.iter().position(|a| a.fault.name == f.fault.name) {
-                    armed.remove(i);
-                    end(f, admin, clock, stream)?;
-                }
-            }
+            // When that thread has ended, a sink has failed it, which it says when it is joined.
+            Act::On(f) if f.fault.place.point().is_some() => drop(inside.send(Ask::Arm(f))),
+            Act::Off(f) if f.fault.place.point().is_some() => drop(inside.send(Ask::End(f))),
+            Act::On(f) => outside.begin(f)?,
+            Act::Off(f) => outside.end(f),
         }
     }
-    for f in armed {
-        end(f, admin, clock, stream)?;
-    }
-    Ok(())
+    outside.end_all(scope)
 }
 
 /// Everything that happens, in order of time; at the same time a fault ends before another begins.
@@ -89,46 +114,206 @@ fn acts(plan: &Plan) -> Vec<(f64, Act<'_>)> {
     acts.extend(plan.phases.iter().enumerate().map(|(i, p)| (p.start_s, Act::Phase(i))));
     acts.extend(plan.faults.iter().map(|f| (f.end_s, Act::Off(f))));
     acts.extend(plan.faults.iter().map(|f| (f.start_s, Act::On(f))));
-    for f in &plan.faults {
-        let renewals = ((f.end_s - f.start_s) / RENEW_AFTER_S) as u32;
-        acts.extend((1..=renewals).map(|n| (f.start_s + f64::from(n) * RENEW_AFTER_S, Act::Renew(f))));
-    }
     acts.sort_by(|a, b| a.0.total_cmp(&b.0));
     acts
 }
 
-/// A lease until the fault's window ends, or as long as leases get.
-fn request(f: &FaultPlan, seed: u64, clock: Clock) -> ArmRequest {
-    let left_ms = (f.end_s - clock.now_s()) * 1000.0;
-    ArmRequest { fault: f.fault.clone(), ttl_ms: (left_ms.max(1.0) as u64).min(MAX_TTL_MS), seed }
+/// A fault outside that was asked for.
+struct Acting<'a> {
+    plan: &'a FaultPlan,
+    /// Whether the guard has begun it.
+    begun: bool,
+    /// Whether it acts on the service that this run has started.
+    on_service: bool,
 }
 
-fn arm(f: &FaultPlan, seed: u64, admin: Option<&Admin>, clock: Clock, stream: &Stream) -> io::Result<bool> {
-    let answer = match admin {
-        None => Err(anyhow::anyhow!("the target has no admin port")),
-        Some(_) if clock.now_s() >= f.end_s => {
-            Err(anyhow::anyhow!("its window was over before it could be armed"))
-        }
-        Some(admin) => admin.arm(&request(f, seed, clock)).map_err(|e| {
-            // The request may have arrived although its answer did not.
-            match admin.end(&f.fault.name) {
-                Ok(s) => e.context(format!("it acted on {} requests before it was taken back", s.affected)),
-                Err(_) => e,
+/// Faults outside the service.
+struct Outside<'a> {
+    plan: &'a Plan,
+    clock: Clock,
+    stream: &'a Stream,
+    done: &'a AtomicBool,
+    places: Places<'a>,
+    guard: Option<(Guard, Receiver<Answer>)>,
+    acting: Vec<Acting<'a>>,
+}
+
+impl<'a> Outside<'a> {
+    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+        let begun = self.ask(f);
+        match begun {
+            Ok(on_service) => {
+                self.acting.push(Acting { plan: f, begun: false, on_service });
+                Ok(())
             }
-        }),
-    };
-    let at_s = clock.now_s();
-    match answer {
-        Ok(_) => stream.event(at_s, What::FaultOn { fault: f.fault.clone() }).map(|()| true),
-        Err(e) => {
-            let reason = format!("{e:#}");
-            stream.event(at_s, What::FaultFailed { name: f.fault.name.clone(), reason }).map(|()| false)
+            Err(e) => self.failed(&f.fault.name, self.clock.now_s(), format!("{e:#}")),
         }
     }
-}
 
-fn end(f: &FaultPlan, admin: Option<&Admin>, clock: Clock, stream: &Stream) -> io::Result<()> {
-    // When the service does not answer, its lease has ended the fault all the same.
-    let affected = admin.and_then(|a| a.end(&f.fault.name).ok()).map(|s| s.affected);
-    stream.event(clock.now_s(), What::FaultOff { name: f.fault.name.clone(), affected })
+    fn ask(&self, f: &FaultPlan) -> anyhow::Result<bool> {
+        let Some((guard, _)) = &self.guard else { anyhow::bail!("there is no guard to make it happen") };
+        anyhow::ensure!(self.clock.now_s() < f.end_s, "its window was over before it could be begun");
+        let targets = self.places.of(&f.fault, &self.plan.places)?;
+        let on_service = targets.iter().any(|t| matches!(t, Target::Process { comes_back: true, .. }));
+        guard.begin(Begin { fault: f.fault.clone(), targets, ttl_ms: LEASE_MS, seed: self.plan.seed })?;
+        Ok(on_service)
+    }
+
+    fn end(&self, f: &FaultPlan) {
+        if let Some((guard, _)) = &self.guard
+            && self.acting.iter().any(|a| a.plan.fault.name == f.fault.name)
+        {
+            // What becomes of it the guard says, or its end.
+            let _ = guard.end(&f.fault.name);
+        }
+    }
+
+    /// Takes down what the guard says.
+    fn hear<'s>(&mut self, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        loop {
+            let Some((_, answers)) = &self.guard else { return Ok(()) };
+            match answers.try_recv() {
+                Ok(answer) => self.take(answer, scope)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return self.lost(scope),
+            }
+        }
+    }
+
+    fn take<'s>(&mut self, answer: Answer, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        match answer {
+            Answer::Begun { name, at_ns, .. } => {
+                let at_s = self.at_s(at_ns);
+                let Some(acting) = self.acting.iter_mut().find(|a| a.plan.fault.name == name) else {
+                    return Ok(());
+                };
+                acting.begun = true;
+                let (fault, on_service) = (acting.plan.fault.clone(), acting.on_service);
+                let restarts = fault.effect == Effect::Restart;
+                self.stream.event(at_s, What::FaultOn { fault })?;
+                if on_service && restarts {
+                    self.start_again(name, scope);
+                }
+                Ok(())
+            }
+            Answer::Refused { name, reason } if name.is_empty() => self.refused_all(&reason),
+            Answer::Refused { name, reason } => match self.remove(&name) {
+                Some(_) => self.failed(&name, self.clock.now_s(), reason),
+                None => Ok(()),
+            },
+            Answer::Ended { name, at_ns, why, failed, .. } => {
+                let at_s = self.at_s(at_ns);
+                let Some(acting) = self.remove(&name) else { return Ok(()) };
+                if why == Why::Lease {
+                    self.failed(&name, at_s, "its lease ran out before its time".to_owned())?;
+                }
+                for one in failed {
+                    let reason = format!("not undone: {one}; `squall chaos heal` tries again");
+                    self.failed(&name, at_s, reason)?;
+                }
+                self.off(&acting, at_s, scope)
+            }
+        }
+    }
+
+    /// A fault is over.
+    fn off<'s>(&self, acting: &Acting<'a>, at_s: f64, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        let name = acting.plan.fault.name.clone();
+        self.stream.event(at_s, What::FaultOff { name: name.clone(), affected: None })?;
+        if acting.on_service && matches!(acting.plan.fault.effect, Effect::Kill | Effect::Terminate) {
+            self.start_again(name, scope);
+        }
+        Ok(())
+    }
+
+    /// Starts the service again, beside everything else: it has its ledger to read first.
+    fn start_again<'s>(&self, name: String, scope: &'s Scope<'s, '_>)
+    where
+        'a: 's,
+    {
+        // At the end of the run it would be started to be stopped.
+        let Some(service) = self.places.service.filter(|_| !self.done.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let (clock, stream) = (self.clock, self.stream);
+        scope.spawn(move || {
+            if let Err(e) = service.start_again() {
+                let reason = format!("start the service again: {e:#}");
+                // A sink that cannot go on ends the run by way of the timeline.
+                let _ = stream.event(clock.now_s(), What::FaultFailed { name, reason });
+            }
+        });
+    }
+
+    /// The guard is gone, and with it what it held; what it has left is undone at once.
+    fn lost<'s>(&mut self, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        self.guard = None;
+        if self.acting.is_empty() {
+            return Ok(());
+        }
+        heal_after_loss();
+        for acting in std::mem::take(&mut self.acting) {
+            let name = &acting.plan.fault.name;
+            self.failed(
+                name,
+                self.clock.now_s(),
+                "the guard was lost; what it has left was undone as far as possible".to_owned(),
+            )?;
+            if acting.begun {
+                self.off(&acting, self.clock.now_s(), scope)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The guard cannot begin anything.
+    fn refused_all(&mut self, reason: &str) -> io::Result<()> {
+        for acting in std::mem::take(&mut self.acting) {
+            self.failed(&acting.plan.fault.name, self.clock.now_s(), reason.to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Ends what still acts and waits until it has.
+    fn end_all<'s>(&mut self, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        self.acting.iter().for_each(|acting| self.end(acting.plan));
+        let from_s = self.clock.now_s();
+        while !self.acting.is_empty() && self.clock.now_s() - from_s < END_TIMEOUT_S {
+            self.hear(scope)?;
+            thread::sleep(NAP);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Acting<'a>> {
+        if let Some((guard, _)) = &self.guard {
+            guard.forget(name);
+        }
+        let i = self.acting.iter().position(|a| a.plan.fault.name == name)?;
+        Some(self.acting.remove(i))
+    }
+
+    /// An instant of the machine's clock on the run's.
+    fn at_s(&self, monotonic_ns: u64) -> f64 {
+        monotonic_ns.saturating_sub(self.clock.origin_monotonic_ns()) as f64 / NANOS_PER_SEC as f64
+    }
+
+    fn failed(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
+        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason })
+    }
 }

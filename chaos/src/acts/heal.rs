@@ -1,0 +1,146 @@
+//! Undoing what guards that are gone have left.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::journal;
+use super::undo::Undone;
+use super::who::ProcessId;
+
+/// What became of one journal, or of one thing in it.
+#[derive(Debug)]
+pub enum Healed {
+    /// Its guard is alive and undoes it itself.
+    Lives {
+        /// The guard.
+        guard: ProcessId,
+        /// How many things it has to undo.
+        open: usize,
+    },
+    /// It would be undone.
+    Would(String),
+    /// It was undone.
+    Undone {
+        /// What.
+        what: String,
+        /// Whether there was anything left to undo.
+        undone: Undone,
+    },
+    /// It was not.
+    Failed {
+        /// What.
+        what: String,
+        /// Why.
+        why: String,
+        /// What a person can do.
+        by_hand: String,
+    },
+    /// A journal makes no sense, or some of its lines.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Healed {
+    /// Whether something is left as it should not be.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Healed::Failed { .. } | Healed::Unreadable { .. })
+    }
+}
+
+/// Undoes what the journals below the state folder `state` say, but for those of guards that live; only says so when it is
+/// `dry`. Doing it twice, or two at once, is harmless.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub async fn heal(state: &Path, dry: bool) -> io::Result<Vec<Healed>> {
+    let mut all = Vec::new();
+    for path in journal::journals(state)? {
+        one(&path, dry, &mut all).await;
+    }
+    Ok(all)
+}
+
+async fn one(path: &Path, dry: bool, all: &mut Vec<Healed>) {
+    let unreadable = |why: String| Healed::Unreadable { path: path.to_owned(), why };
+    let left = match journal::read(path) {
+        Ok(left) => left,
+        // Another `heal` was faster.
+        Err(journal::NoJournal::Io(e)) if e.kind() == io::ErrorKind::NotFound => return,
+        Err(e) => return all.push(unreadable(e.to_string())),
+    };
+    match left.guard {
+        Some(guard) if guard.lives() => {
+            return all.push(Healed::Lives { guard, open: left.entries.len() });
+        }
+        // A guard that has not written its name yet has done nothing, and may still live.
+        None if left.entries.is_empty() && left.strange.is_empty() => return,
+        _ => {}
+    }
+    let mut clean = left.strange.is_empty();
+    if !clean {
+        let lines: Vec<String> = left.strange.iter().take(5).map(ToString::to_string).collect();
+        all.push(unreadable(format!(
+            "squall has not written line {}; look at it, and remove the file",
+            lines.join(", ")
+        )));
+    }
+    for (id, what, undo) in left.entries.into_iter().rev() {
+        if dry {
+            all.push(Healed::Would(what));
+            continue;
+        }
+        match undo.go().await {
+            Ok(undone) => {
+                // What cannot be marked is undone once more next time, which is harmless.
+                clean &= journal::mark(path, id).is_ok();
+                all.push(Healed::Undone { what, undone });
+            }
+            Err(e) => {
+                clean = false;
+                all.push(Healed::Failed { what, why: e.to_string(), by_hand: undo.by_hand() });
+            }
+        }
+    }
+    if clean && !dry {
+        // Gone already when another `heal` was faster.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acts::journal::Journal;
+    use crate::acts::undo::Undo;
+
+    fn healed(state: &Path, dry: bool) -> Vec<Healed> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(heal(state, dry)).unwrap()
+    }
+
+    #[test]
+    fn what_a_living_guard_holds_is_left_to_it() {
+        let state = tempfile::tempdir().unwrap();
+        let this = ProcessId::this().unwrap();
+        let journal = Journal::create(state.path(), this).unwrap();
+        journal.write("x", &Undo::Continue { process: ProcessId { start: 0, ..this } }).unwrap();
+        assert!(matches!(healed(state.path(), false)[..], [Healed::Lives { open: 1, .. }]));
+    }
+
+    #[test]
+    fn what_a_guard_that_is_gone_has_left_is_undone_once_and_a_reused_id_gets_no_signal() {
+        let state = tempfile::tempdir().unwrap();
+        let gone = ProcessId { start: 0, ..ProcessId::this().unwrap() };
+        let journal = Journal::create(state.path(), gone).unwrap();
+        // The id is this very process's, and the start another's.
+        journal.write("x", &Undo::Continue { process: gone }).unwrap();
+        assert!(matches!(&healed(state.path(), true)[..], [Healed::Would(what)] if what == "x"));
+        assert!(matches!(healed(state.path(), false)[..], [Healed::Undone { undone: Undone::Before, .. }]));
+        assert!(healed(state.path(), false).is_empty(), "twice is harmless");
+    }
+}

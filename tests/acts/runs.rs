@@ -1,0 +1,127 @@
+//! Faults outside the service in a run.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::guard::Victim;
+use crate::harness::{
+    Reaped, only_load, reference_scenario, scenario_file, service_pid, signal, squall, stdout, summary, told,
+    wait_for,
+};
+
+fn events(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("events.jsonl")).unwrap();
+    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
+fn at_s(events: &[Value], kind: &str, name: &str) -> f64 {
+    let found =
+        events.iter().find(|e| e["event"] == kind && (e["name"] == name || e["fault"]["name"] == name));
+    found.unwrap_or_else(|| panic!("no {kind} of {name}: {events:#?}"))["at_s"].as_f64().unwrap()
+}
+
+/// A service that is killed is started again on the same ledger when the fault ends, and the load finds it. A fault inside it
+/// goes on in its second life.
+#[test]
+fn a_killed_target_is_started_again_and_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let text = reference_scenario(50, 9).replace("gates = [\"count(failed)==0\"]", "")
+        + r#"
+[[fault]]
+name = "pause"
+at = "1s"
+for = "500ms"
+process = "target"
+kind = "pause"
+
+[[fault]]
+name = "slow"
+at = "1600ms"
+for = "8s"
+point = "api"
+kind = "latency"
+delay = "1ms"
+
+[[fault]]
+name = "crash"
+at = "2500ms"
+for = "1s"
+process = "target"
+kind = "kill"
+
+[[fault]]
+name = "nobody"
+at = "1s"
+for = "1s"
+container = "squall-no-such-container"
+kind = "pause"
+"#;
+    let scenario = scenario_file(folder.path(), &text);
+    let _alone = only_load();
+    let mut command = squall();
+    command.env("SQUALL_STATE_DIR", folder.path().join("state"));
+    let ended = command.args(["run", "--ui", "none", "--out"]).arg(&run).arg(&scenario).output().unwrap();
+    let events = events(&run);
+    let (on, off) = (at_s(&events, "fault_on", "crash"), at_s(&events, "fault_off", "crash"));
+    assert!((2.5..4.5).contains(&on) && (0.9..3.0).contains(&(off - on)), "{on} {off}");
+    assert!(at_s(&events, "fault_off", "pause") > at_s(&events, "fault_on", "pause"));
+    let refused = events.iter().find(|e| e["event"] == "fault_failed" && e["name"] == "nobody").unwrap();
+    assert!(
+        refused["reason"].as_str().is_some_and(|r| r.contains("container") || r.contains("Docker")),
+        "{refused}"
+    );
+    let slow = events.iter().find(|e| e["event"] == "fault_off" && e["name"] == "slow").unwrap();
+    assert!(slow["affected"].as_u64().unwrap() > 60, "it was armed again in its second life: {slow}");
+    let seconds = std::fs::read_to_string(run.join("intervals.jsonl")).unwrap();
+    let ok_after: u64 = seconds
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+        .filter(|i| i["second"].as_f64().is_some_and(|second| second > off))
+        .filter_map(|i| i["ok"].as_u64())
+        .sum();
+    assert!(ok_after > 0, "{}", told(&ended));
+    let failed = summary(&run)["load"]["failed"].as_u64().unwrap();
+    assert!(failed > 0, "nobody noticed the crash");
+}
+
+/// However a run goes, what it has done to others ends.
+#[test]
+fn a_killed_run_leaves_no_process_stopped_and_no_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, state) = (folder.path().join("run"), folder.path().join("state"));
+    let victim = Victim::idle();
+    let text = reference_scenario(20, 30)
+        + &format!(
+            "\n[[fault]]\nname = \"stop\"\nat = \"500ms\"\nfor = \"20s\"\nprocess = \"{}\"\nkind = \"pause\"\n",
+            victim.0.id()
+        );
+    let scenario = scenario_file(folder.path(), &text);
+    let _alone = only_load();
+    let log = folder.path().join("log");
+    let mut command = squall();
+    command.env("SQUALL_STATE_DIR", &state).stderr(std::fs::File::create(&log).unwrap());
+    let squall =
+        Reaped(command.args(["run", "--ui", "plain", "--out"]).arg(&run).arg(&scenario).spawn().unwrap());
+    service_pid(&log);
+    wait_for("the pause", || victim.id().is_stopped().then_some(()));
+    signal(squall.0.id(), Signal::KILL);
+    let clock = squall_record::clock::Clock::start();
+    wait_for("it to go on", || (!victim.id().is_stopped()).then_some(()));
+    assert!(clock.now_s() < 6.0, "{}", clock.now_s());
+    wait_for("the journal to go", || (state.join("faults").read_dir().unwrap().count() == 0).then_some(()));
+}
+
+#[test]
+fn every_kind_of_fault_is_listed_with_its_places() {
+    let both = [["chaos", "list"].as_slice(), ["list"].as_slice()];
+    for args in both {
+        let listed = squall().args(args).output().unwrap();
+        let text = stdout(&listed);
+        for kind in ["rolling_restart", "wrong_password", "disk_full", "slow_consumer"] {
+            assert!(text.contains(kind), "{}", told(&listed));
+        }
+    }
+}
