@@ -133,6 +133,12 @@ pub struct ProxyArgs {
     /// Threads that carry the data [default: one for each core]
     #[arg(long, value_name = "N")]
     pub workers: Option<std::num::NonZeroU8>,
+    /// Print where the API listens as a line of JSON
+    #[arg(long, hide = true)]
+    pub announce: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    pub exit_on_stdin_eof: bool,
 }
 
 /// A scenario and what replaces parts of it.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Stop, faults, guard};
 use crate::cli::{ChaosCommand, ProxyArgs};
-use crate::stdout::remark;
+use crate::stdout::{print, remark};
 
 /// The largest configuration of proxies.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -66,6 +66,9 @@ fn proxy(args: &ProxyArgs) -> Result<u8, Stop> {
         }
         let addr = listener.local_addr().context("listen")?;
         remark(&format!("proxy API at http://{addr}, seed {seed}, {threads} threads; Ctrl-C ends it"));
+        if args.announce {
+            print(&format!("{{\"api\":\"{addr}\"}}\n")).context("say where the API listens")?;
+        }
         if !addr.ip().is_loopback() {
             remark("everybody who reaches this machine reaches the API");
         }
@@ -73,7 +76,21 @@ fn proxy(args: &ProxyArgs) -> Result<u8, Stop> {
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             signals.push(signal(kind).context("wait for signals")?);
         }
+        let (holder, gone) = tokio::sync::oneshot::channel::<()>();
+        if args.exit_on_stdin_eof {
+            // Whoever holds the other end is gone when nothing can be read any more.
+            std::thread::Builder::new().name("stdin".into()).spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                drop(holder);
+            })?;
+        } else {
+            std::mem::forget(holder);
+        }
+        let mut gone = std::pin::pin!(gone);
         let over = std::future::poll_fn(|cx| {
+            if gone.as_mut().poll(cx).is_ready() {
+                return std::task::Poll::Ready(());
+            }
             let any = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
             if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         });

@@ -1,6 +1,7 @@
 //! `squall run`: from scenario to verdict.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use squall_engine::engine::{self, EngineError, Job};
 use squall_engine::journey::users::JourneyJob;
 use squall_record::clock::{self, Clock};
 use squall_record::event::{Event, What};
+use squall_record::fault::Place;
 use squall_record::folder::{FolderWriter, RunFolder};
 use squall_record::interval::Sink;
 use squall_record::manifest::{Machine, Manifest, SCHEMA};
@@ -23,7 +25,7 @@ use squall_reports::write::write_all;
 use squall_scenarios::closed::closed_loop;
 use squall_scenarios::feeder::Feeders;
 use squall_scenarios::host::TargetUrl;
-use squall_scenarios::plan::{Plan, ServicePlan, TargetPlan};
+use squall_scenarios::plan::{FaultPlan, Plan, ServicePlan, TargetPlan};
 use squall_scenarios::workload::Workload;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,8 +38,10 @@ use crate::plain::Plain;
 use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, USERNAME, Wanted};
 use crate::run::control::Pilot;
+use crate::run::experiment::Judge;
 use crate::run::outside::Guard;
 use crate::run::places::Places;
+use crate::run::proxies::Proxies;
 use crate::run::stack::{self, Stack};
 use crate::run::stream::Stream;
 use crate::run::timeline::Hands;
@@ -334,12 +338,21 @@ fn load(
             sinks.push(Box::new(live));
         }
     }
-    let stream = Stream::new(sinks);
     let workload = Workload::filled_from(feeders, plan, &target.host, &target.token)?;
     // Both may take seconds, and so come before the clock starts.
     let crowd = crowd(plan, target, out)?;
     let unreachable = preflight::unreachable(&target.endpoint);
-    let hands = hands(plan, target)?;
+    let proxies = Proxies::start(plan, behind(&target.endpoint))?;
+    for shown in proxies.iter().flat_map(Proxies::shown) {
+        remark(&format!("proxy {shown}"));
+    }
+    // Where the load goes: to the proxy that is in front of the target, if one is.
+    let front = proxies.as_ref().and_then(|p| p.front).map(Endpoint::Tcp);
+    let endpoint = front.as_ref().unwrap_or(&target.endpoint);
+    let judge = Judge::new(plan);
+    sinks.push(judge.sink());
+    let hands = hands(plan, target, proxies.as_ref(), judge.clone(), stop)?;
+    let stream = Stream::new(sinks);
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
     let clock = Clock::starting_in(LEAD);
     let control = Control::new();
@@ -366,7 +379,8 @@ fn load(
             kept
         });
         scope.spawn(|| watch.keep(clock, stream, done));
-        let job = Job { plan, endpoint: &target.endpoint, host: &target.host, workload: &workload, clock };
+        scope.spawn(|| judge.keep(clock, stream, stop, done));
+        let job = Job { plan, endpoint, host: &target.host, workload: &workload, clock };
         let on_event = |e: Event| stream.event(e.at_s, e.what);
         let walking = crowd.map(|crowd| scope.spawn(|| crowd.walk(clock, stream, stop)));
         let loaded = if plan.has_load() {
@@ -407,11 +421,26 @@ fn load(
 }
 
 /// What the plan's faults are made with: a guard only where one is needed.
-fn hands<'a>(plan: &Plan, target: &'a Target) -> anyhow::Result<Hands<'a>> {
+fn hands<'a>(
+    plan: &Plan,
+    target: &'a Target,
+    proxies: Option<&'a Proxies>,
+    judge: Judge,
+    stop: &'a AtomicBool,
+) -> anyhow::Result<Hands<'a>> {
     let places = target.started.places();
-    let outside = plan.faults.iter().any(|f| f.fault.place.point().is_none());
+    let outside = |f: &FaultPlan| !matches!(f.fault.place, Place::Point(_) | Place::Proxy(_));
+    let outside = plan.faults.iter().any(outside);
     let guard = outside.then(|| Guard::start(places.environment(plan)?)).transpose()?;
-    Ok(Hands { admin: target.admin.as_ref(), places, guard })
+    Ok(Hands { admin: target.admin.as_ref(), places, guard, proxies, judge, stop })
+}
+
+/// The address of a target that a proxy can be in front of: HTTP over TCP without TLS.
+fn behind(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Tcp(addr) => Some(*addr),
+        _ => None,
+    }
 }
 
 /// The plan's virtual users, ready to begin; none when it has no journeys.

@@ -73,7 +73,8 @@ impl Judge {
         let Some(experiment) = self.experiment().filter(|e| !e.steady_state.is_empty()) else {
             return Ok(());
         };
-        self.wait_for(at_s, clock);
+        // The second that is just over may not be there yet, and is not worth a late fault.
+        self.wait_for(at_s - 1.0, clock);
         let shaken: Vec<String> = experiment
             .steady_state
             .iter()

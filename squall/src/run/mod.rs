@@ -11,6 +11,7 @@
 //! * [`admin`]: arming and ending faults over the service's admin port.
 //! * [`places`]: what the places of a plan's faults are.
 //! * [`points`]: faults inside the service, renewed while they last; [`outside`]: the guard, in which all others act.
+//! * [`proxies`]: proxies as a child of the run, and faults on them.
 //! * [`timeline`]: phases and faults, each at its time.
 //! * [`watch`]: what the target says of itself, each second.
 //! * [`interrupt`]: Ctrl-C once ends the run, twice leaves at once.
@@ -25,6 +26,7 @@ pub mod outside;
 pub mod places;
 pub mod points;
 pub mod preflight;
+pub mod proxies;
 pub mod stack;
 pub mod stream;
 pub mod timeline;

@@ -1,6 +1,6 @@
-//! Faults at points of the service, over its admin port.
+//! Faults that somebody else holds for us: at points of the service over its admin port, on proxies over their API.
 //!
-//! A lease is short and renewed while the fault lasts, so that it ends soon after squall is gone. All of them have one
+//! A lease is short and renewed while the fault lasts, so that it ends soon after squall is gone. All faults of one holder have one
 //! thread: a service that stands still, and so does not answer, holds up nobody else.
 
 use std::io;
@@ -35,9 +35,34 @@ struct Armed<'a> {
     lost: bool,
 }
 
-/// The service's faults.
+/// Who holds faults for as long as their leases last.
+pub trait Holder: Sync {
+    /// Begins a fault, or renews it. How many requests it has hit, where that is known.
+    ///
+    /// # Errors
+    /// When it cannot be reached or refuses.
+    fn arm(&self, request: &ArmRequest) -> anyhow::Result<Option<u64>>;
+
+    /// Ends one. How many requests it has hit, where that is known.
+    ///
+    /// # Errors
+    /// When it cannot be reached or never had it.
+    fn end(&self, name: &str) -> anyhow::Result<Option<u64>>;
+}
+
+impl Holder for Admin {
+    fn arm(&self, request: &ArmRequest) -> anyhow::Result<Option<u64>> {
+        Admin::arm(self, request).map(|status| Some(status.affected))
+    }
+
+    fn end(&self, name: &str) -> anyhow::Result<Option<u64>> {
+        Admin::end(self, name).map(|status| Some(status.affected))
+    }
+}
+
+/// The faults of one holder.
 pub struct Points<'a> {
-    admin: Option<&'a Admin>,
+    holder: Option<&'a dyn Holder>,
     seed: u64,
     clock: Clock,
     stream: &'a Stream,
@@ -47,8 +72,8 @@ pub struct Points<'a> {
 impl<'a> Points<'a> {
     /// None yet.
     #[must_use]
-    pub fn new(admin: Option<&'a Admin>, seed: u64, clock: Clock, stream: &'a Stream) -> Self {
-        Self { admin, seed, clock, stream, armed: Vec::new() }
+    pub fn new(holder: Option<&'a dyn Holder>, seed: u64, clock: Clock, stream: &'a Stream) -> Self {
+        Self { holder, seed, clock, stream, armed: Vec::new() }
     }
 
     /// Does what is asked and renews what acts, until nobody asks any more; then everything is ended.
@@ -90,18 +115,18 @@ impl<'a> Points<'a> {
     }
 
     fn arm(&mut self, plan: &'a FaultPlan) -> io::Result<()> {
-        let answer = match self.admin {
-            None => Err(anyhow::anyhow!("the target has no admin port")),
+        let answer = match self.holder {
+            None => Err(anyhow::anyhow!("there is nobody who could make it happen")),
             Some(_) if self.clock.now_s() >= plan.end_s => {
                 Err(anyhow::anyhow!("its window was over before it could be armed"))
             }
-            Some(admin) => admin.arm(&self.request(plan)).map_err(|e| {
+            Some(holder) => holder.arm(&self.request(plan)).map_err(|e| {
                 // The request may have arrived although its answer did not.
-                match admin.end(&plan.fault.name) {
-                    Ok(s) => {
-                        e.context(format!("it acted on {} requests before it was taken back", s.affected))
+                match holder.end(&plan.fault.name) {
+                    Ok(Some(hit)) => {
+                        e.context(format!("it acted on {hit} requests before it was taken back"))
                     }
-                    Err(_) => e,
+                    Ok(None) | Err(_) => e,
                 }
             }),
         };
@@ -115,18 +140,18 @@ impl<'a> Points<'a> {
     }
 
     fn renew(&mut self) -> io::Result<()> {
-        let Some(admin) = self.admin else { return Ok(()) };
+        let Some(holder) = self.holder else { return Ok(()) };
         for i in 0..self.armed.len() {
             let plan = self.armed[i].plan;
             if self.clock.now_s() >= plan.end_s {
                 // It has ended by itself; the timeline says so in a moment.
                 continue;
             }
-            let answer = admin.arm(&self.request(plan));
+            let answer = holder.arm(&self.request(plan));
             let armed = &mut self.armed[i];
             let was_lost = std::mem::replace(&mut armed.lost, answer.is_err());
             match answer {
-                Ok(status) => armed.count(status.affected),
+                Ok(affected) => armed.count(affected.unwrap_or(0)),
                 // A service that is down for a minute is told once.
                 Err(e) if !was_lost => self.failed(plan, format!("renew: {e:#}"))?,
                 Err(_) => {}
@@ -138,7 +163,7 @@ impl<'a> Points<'a> {
     fn end(&self, armed: &Armed<'_>) -> io::Result<()> {
         let name = armed.plan.fault.name.clone();
         // When the service does not answer, its lease ends the fault all the same.
-        let affected = self.admin.and_then(|a| a.end(&name).ok()).map(|s| armed.total(s.affected));
+        let affected = self.holder.and_then(|h| h.end(&name).ok()).flatten().map(|hit| armed.total(hit));
         self.stream.event(self.clock.now_s(), What::FaultOff { name, affected })
     }
 

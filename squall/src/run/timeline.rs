@@ -9,13 +9,15 @@ use std::time::Duration;
 use squall_chaos::acts::order::{Answer, Begin, Target, Why};
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::event::What;
-use squall_record::fault::Effect;
+use squall_record::fault::{Effect, Place};
 use squall_scenarios::plan::{FaultPlan, Plan};
 
 use super::admin::Admin;
+use super::experiment::Judge;
 use super::outside::{Guard, LEASE_MS};
 use super::places::Places;
-use super::points::{Ask, Points};
+use super::points::{Ask, Holder, Points};
+use super::proxies::Proxies;
 use super::stream::Stream;
 use crate::commands::guard::heal_after_loss;
 
@@ -41,6 +43,12 @@ pub struct Hands<'a> {
     pub places: Places<'a>,
     /// The guard and what it says, when the plan has faults for it.
     pub guard: Option<(Guard, Receiver<Answer>)>,
+    /// The run's proxies.
+    pub proxies: Option<&'a Proxies>,
+    /// What the experiment says of the last seconds, and what ends the run when they say so.
+    pub judge: Judge,
+    /// Ends the run.
+    pub stop: &'a AtomicBool,
 }
 
 /// Announces phases and arms faults until the last has ended or `done` is set; faults that are still armed then are ended.
@@ -55,9 +63,12 @@ pub fn keep(
     done: &AtomicBool,
 ) -> io::Result<()> {
     thread::scope(|scope| {
-        let (ask, asked) = channel();
-        let points = Points::new(hands.admin, plan.seed, clock, stream);
+        let points = Points::new(hands.admin.map(|a| a as &dyn Holder), plan.seed, clock, stream);
+        let proxied = Points::new(hands.proxies.map(|p| p as &dyn Holder), plan.seed, clock, stream);
+        let (ask_points, asked) = channel();
         let inside = scope.spawn(move || points.keep(&asked));
+        let (ask_proxies, asked) = channel();
+        let between = scope.spawn(move || proxied.keep(&asked));
         let outside = Outside {
             plan,
             clock,
@@ -67,45 +78,145 @@ pub fn keep(
             guard: hands.guard,
             acting: Vec::new(),
         };
-        let kept = walk(plan, outside, &ask, scope);
-        drop(ask);
-        let ended = inside
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread of the service's faults panicked")));
-        kept.and(ended)
+        let mut walk = Walk {
+            plan,
+            outside,
+            holders: Holders { points: ask_points, proxies: ask_proxies },
+            judge: hands.judge,
+            stop: hands.stop,
+            waiting: Vec::new(),
+            steady: None,
+        };
+        let kept = walk.go(scope);
+        drop(walk);
+        let panicked = || Err(io::Error::other("a thread that holds faults panicked"));
+        let inside = inside.join().unwrap_or_else(|_| panicked());
+        let between = between.join().unwrap_or_else(|_| panicked());
+        kept.and(inside).and(between)
     })
 }
 
-fn walk<'s, 'a: 's>(
-    plan: &'a Plan,
-    mut outside: Outside<'a>,
-    inside: &Sender<Ask<'a>>,
-    scope: &'s Scope<'s, '_>,
-) -> io::Result<()> {
-    let (clock, stream, done) = (outside.clock, outside.stream, outside.done);
-    'acts: for (at_s, act) in acts(plan) {
-        // The clock reads 0 before its zero, and a lease must not begin then.
-        while clock.now_s() < at_s || clock.until(0) > Duration::ZERO {
-            if done.load(Ordering::Relaxed) {
-                break 'acts;
-            }
-            outside.hear(scope)?;
-            thread::sleep(clock.until((at_s * NANOS_PER_SEC as f64) as u64).min(NAP));
-        }
-        match act {
-            Act::Start => stream.event(0.0, What::Started)?,
-            Act::Phase(index) => {
-                let name = plan.phases[index].name.clone();
-                stream.event(at_s, What::Phase { index: index as u16, name })?;
-            }
-            // When that thread has ended, a sink has failed it, which it says when it is joined.
-            Act::On(f) if f.fault.place.point().is_some() => drop(inside.send(Ask::Arm(f))),
-            Act::Off(f) if f.fault.place.point().is_some() => drop(inside.send(Ask::End(f))),
-            Act::On(f) => outside.begin(f)?,
-            Act::Off(f) => outside.end(f),
+/// Whoever holds faults on a thread of their own.
+struct Holders<'a> {
+    points: Sender<Ask<'a>>,
+    proxies: Sender<Ask<'a>>,
+}
+
+impl<'a> Holders<'a> {
+    /// Who holds faults at `place`, if it is one of them.
+    fn of(&self, place: &Place) -> Option<&Sender<Ask<'a>>> {
+        match place {
+            Place::Point(_) => Some(&self.points),
+            Place::Proxy(_) => Some(&self.proxies),
+            _ => None,
         }
     }
-    outside.end_all(scope)
+}
+
+/// The way along the time axis.
+struct Walk<'a> {
+    plan: &'a Plan,
+    outside: Outside<'a>,
+    holders: Holders<'a>,
+    judge: Judge,
+    stop: &'a AtomicBool,
+    /// Faults whose time has come and whose condition has not.
+    waiting: Vec<&'a FaultPlan>,
+    /// Whether the steady state was looked at, and whether it held.
+    steady: Option<bool>,
+}
+
+impl<'a> Walk<'a> {
+    fn go<'s>(&mut self, scope: &'s Scope<'s, '_>) -> io::Result<()>
+    where
+        'a: 's,
+    {
+        let (clock, stream, done) = (self.outside.clock, self.outside.stream, self.outside.done);
+        'acts: for (at_s, act) in acts(self.plan) {
+            // The clock reads 0 before its zero, and a lease must not begin then.
+            while clock.now_s() < at_s || clock.until(0) > Duration::ZERO {
+                if done.load(Ordering::Relaxed) {
+                    break 'acts;
+                }
+                self.outside.hear(scope)?;
+                self.begin_waiting()?;
+                thread::sleep(clock.until((at_s * NANOS_PER_SEC as f64) as u64).min(NAP));
+            }
+            match act {
+                Act::Start => stream.event(0.0, What::Started)?,
+                Act::Phase(index) => {
+                    let name = self.plan.phases[index].name.clone();
+                    stream.event(at_s, What::Phase { index: index as u16, name })?;
+                }
+                Act::On(f) => self.on(f)?,
+                Act::Off(f) => self.off(f)?,
+            }
+        }
+        self.outside.end_all(scope)
+    }
+
+    /// A fault's time has come.
+    fn on(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+        if !self.is_steady(f)? {
+            let why = "the steady state did not hold, so it was not begun";
+            return self.outside.failed(&f.fault.name, self.outside.clock.now_s(), why.to_owned());
+        }
+        if f.when.is_some() {
+            self.waiting.push(f);
+            return self.begin_waiting();
+        }
+        self.begin(f)
+    }
+
+    /// Whether the steady state held before the first fault. When it did not, the run ends.
+    fn is_steady(&mut self, first: &FaultPlan) -> io::Result<bool> {
+        if let Some(steady) = self.steady {
+            return Ok(steady);
+        }
+        let held = self.judge.steady(first.start_s, self.outside.clock);
+        self.steady = Some(held.is_ok());
+        if let Err(reason) = held {
+            self.outside.stream.event(self.outside.clock.now_s(), What::Aborted { reason })?;
+            self.stop.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+        match self.holders.of(&f.fault.place) {
+            // When that thread has ended, a sink has failed it, which it says when it is joined.
+            Some(holder) => drop(holder.send(Ask::Arm(f))),
+            None => self.outside.begin(f)?,
+        }
+        Ok(())
+    }
+
+    /// Begins those whose condition holds by now.
+    fn begin_waiting(&mut self) -> io::Result<()> {
+        let judge = &self.judge;
+        let holds = |f: &&FaultPlan| f.when.as_ref().is_some_and(|when| judge.holds(when));
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(holds);
+        self.waiting = waiting;
+        let ready: Vec<&FaultPlan> = ready;
+        ready.into_iter().try_for_each(|f| self.begin(f))
+    }
+
+    /// A fault's time is over.
+    fn off(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+        let name = &f.fault.name;
+        if let Some(i) = self.waiting.iter().position(|waiting| waiting.fault.name == *name) {
+            self.waiting.remove(i);
+            let when = f.when.as_ref().map(|when| when.expression.clone()).unwrap_or_default();
+            let reason = format!("its condition {when} never held while its time lasted");
+            return self.outside.failed(name, self.outside.clock.now_s(), reason);
+        }
+        match self.holders.of(&f.fault.place) {
+            Some(holder) => drop(holder.send(Ask::End(f))),
+            None => self.outside.end(f),
+        }
+        Ok(())
+    }
 }
 
 /// Everything that happens, in order of time; at the same time a fault ends before another begins.

@@ -1,0 +1,200 @@
+//! The proxies of a run: `squall chaos proxy` as a child, and faults on them over its API.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use squall_chaos::lease::ArmRequest;
+use squall_record::fault::{Effect, Place};
+use squall_scenarios::plan::{Plan, ProxyPlan};
+use ureq::Agent;
+
+use super::admin::agent;
+use super::points::Holder;
+
+/// How long the child may take to listen.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long its API may take to answer.
+const API_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest error body that is repeated in a message.
+const MAX_ERROR_BYTES: u64 = 4096;
+
+/// What the child says when it is ready.
+#[derive(Debug, Deserialize)]
+struct Announcement {
+    api: SocketAddr,
+}
+
+/// The proxies of a run; they end with it, and when squall is killed.
+pub struct Proxies {
+    child: Child,
+    /// Closed, it tells the child to end.
+    _input: Option<ChildStdin>,
+    agent: Agent,
+    base: String,
+    /// Where each listens.
+    listens: BTreeMap<String, String>,
+    /// Where the load goes instead of the target, when a proxy is in front of that.
+    pub front: Option<SocketAddr>,
+    /// The proxy and the toxic of each fault.
+    held: Mutex<BTreeMap<String, (String, Option<String>)>>,
+}
+
+impl Proxies {
+    /// Starts the proxies of `plan`; those without an upstream are in front of `target`. None when it has none.
+    ///
+    /// # Errors
+    /// When they cannot be started, or cannot listen where they are to.
+    pub fn start(plan: &Plan, target: Option<SocketAddr>) -> anyhow::Result<Option<Self>> {
+        let wanted = &plan.places.proxies;
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let mut child = Command::new(std::env::current_exe().context("find squall's own file")?)
+            .args(["chaos", "proxy", "--port", "0", "--announce", "--exit-on-stdin-eof"])
+            .args(["--seed", &plan.seed.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start the proxies")?;
+        let input = child.stdin.take();
+        let announced = announcement(&mut child);
+        let api = announced.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |a| a.api);
+        let mut proxies = Self {
+            child,
+            _input: input,
+            agent: agent(API_TIMEOUT),
+            base: format!("http://{api}"),
+            listens: BTreeMap::new(),
+            front: None,
+            held: Mutex::default(),
+        };
+        announced?;
+        for one in wanted {
+            proxies.make(one, target).with_context(|| format!("make proxy {}", one.name))?;
+        }
+        Ok(Some(proxies))
+    }
+
+    fn make(&mut self, one: &ProxyPlan, target: Option<SocketAddr>) -> anyhow::Result<()> {
+        let upstream = match (&one.upstream, target) {
+            (Some(upstream), _) => upstream.clone(),
+            (None, Some(target)) => target.to_string(),
+            (None, None) => bail!(
+                "it is to be in front of the target, which is not one of HTTP over TCP without TLS; name its upstream"
+            ),
+        };
+        let protocol = if one.http { "http" } else { "tcp" };
+        let asked = json!({
+            "name": one.name, "listen": one.listen.as_deref().unwrap_or("127.0.0.1:0"), "upstream": upstream, "protocol": protocol,
+        });
+        let made = self.call("POST", "/proxies", Some(&asked))?;
+        let listen = made["listen"].as_str().context("read where it listens")?.to_owned();
+        if one.upstream.is_none() && self.front.is_none() {
+            let listens = listen.parse().with_context(|| format!("send the load to {listen}"))?;
+            self.front = Some(listens);
+        }
+        self.listens.insert(one.name.clone(), listen);
+        Ok(())
+    }
+
+    /// Where each listens, for people.
+    #[must_use]
+    pub fn shown(&self) -> Vec<String> {
+        self.listens.iter().map(|(name, listen)| format!("{name} on {listen}")).collect()
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(body).context("ask the proxies")?;
+        let mut answer = self.agent.run(request).context("reach the proxies")?;
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(MAX_ERROR_BYTES * 16).read_to_string();
+        let text = text.context("read what the proxies answer")?;
+        ensure!(status.is_success(), "the proxies answered {status}: {}", text.trim());
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, Option<String>)>> {
+        // One entry at a time: nothing is half done after a panic.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Holder for Proxies {
+    fn arm(&self, request: &ArmRequest) -> anyhow::Result<Option<u64>> {
+        let fault = &request.fault;
+        let Place::Proxy(proxy) = &fault.place else { bail!("{} is no proxy", fault.place) };
+        if let Some((proxy, toxic)) = self.held().get(&fault.name).cloned() {
+            if let Some(toxic) = toxic {
+                let renewed = json!({ "ttl": request.ttl_ms });
+                self.call("PATCH", &format!("/proxies/{proxy}/toxics/{toxic}"), Some(&renewed))?;
+            }
+            return Ok(None);
+        }
+        let toxic = match &fault.effect {
+            Effect::Toxic { toxic } => {
+                let mut asked = toxic.clone();
+                // What no path of the API could hold.
+                let name = fault.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+                let fields = asked.as_object_mut().context("read the toxic, which is no table")?;
+                fields.insert("name".to_owned(), Value::from(name.clone()));
+                fields.insert("ttl".to_owned(), Value::from(request.ttl_ms));
+                self.call("POST", &format!("/proxies/{proxy}/toxics"), Some(&asked))?;
+                Some(name)
+            }
+            Effect::Down => {
+                self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": false })))?;
+                None
+            }
+            other => bail!("{} is nothing that can be done on a proxy", other.name()),
+        };
+        self.held().insert(fault.name.clone(), (proxy.clone(), toxic));
+        Ok(None)
+    }
+
+    fn end(&self, name: &str) -> anyhow::Result<Option<u64>> {
+        let Some((proxy, toxic)) = self.held().remove(name) else { bail!("no fault {name} is on a proxy") };
+        let Some(toxic) = toxic else {
+            self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": true })))?;
+            return Ok(None);
+        };
+        let path = format!("/proxies/{proxy}/toxics/{toxic}");
+        // Of what it met at all: toxics on bytes do not count.
+        let met = self.call("GET", &format!("{path}/hits"), None).ok();
+        let met = met.and_then(|hits| hits["met"].as_u64()).filter(|met| *met > 0);
+        self.call("DELETE", &path, None)?;
+        Ok(met)
+    }
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for the line that says where the API listens.
+fn announcement(child: &mut Child) -> anyhow::Result<Announcement> {
+    let stdout = child.stdout.take().context("read what the proxies print")?;
+    let (tx, rx) = channel();
+    // The thread ends with the child's standard output.
+    std::thread::Builder::new().name("proxy-stdout".into()).spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = tx.send(line);
+        }
+    })?;
+    let line =
+        rx.recv_timeout(READY_TIMEOUT).context("wait for the proxies, which have ended or do not listen")?;
+    serde_json::from_str(&line).with_context(|| format!("understand their announcement `{line}`"))
+}
