@@ -1,4 +1,4 @@
-//! What is shipped: the scenarios of `library/`, and the commented one to begin from.
+//! What is shipped: the scenarios of `library/`, the experiments of `chaos/library/`, and the commented scenario to begin from.
 
 use crate::edited::EditedText;
 use crate::overrides::{Override, apply};
@@ -92,11 +92,71 @@ pub const SHIPPED: &[Shipped] = shipped! {
         "soak" as "soak": "An hour at one rate, to find leaks and drift", by "5" "25" "50";
 };
 
+macro_rules! experiments {
+    ($($file:literal),* $(,)?) => {
+        &[$(Shipped {
+            name: $file,
+            text: include_str!(concat!("../../chaos/library/", $file, ".toml")),
+            set: &[],
+        },)*]
+    };
+}
+
+/// Every shipped experiment: a load, something that goes wrong in its middle, and what must hold around it.
+pub const EXPERIMENTS: &[Shipped] = experiments! {
+    "answers-cut",
+    "api-errors",
+    "api-panics",
+    "backends-terminated",
+    "cache-cold",
+    "cache-down",
+    "cache-evicts",
+    "cache-hangs",
+    "cache-refuses",
+    "clock-wrong",
+    "commits-slow",
+    "connections-exhausted",
+    "connections-reset",
+    "database-brown-out",
+    "database-down",
+    "database-slow",
+    "disk-busy",
+    "fraud-check-browns-out",
+    "fraud-check-down",
+    "gateway-errors",
+    "hot-lock",
+    "memory-leak",
+    "network-gone",
+    "network-slow",
+    "noisy-neighbour",
+    "notifications-down",
+    "out-of-descriptors",
+    "packets-lost",
+    "primary-killed",
+    "primary-stands-still",
+    "processors-gone",
+    "queries-slow",
+    "queue-consumer-slow",
+    "queue-down",
+    "refused",
+    "region-lost",
+    "replica-lags",
+    "retry-storm",
+    "rolling-restart",
+    "rows-locked",
+    "service-killed",
+    "service-pauses",
+    "service-unreachable",
+    "slow-answers",
+    "spike-with-slow-database",
+    "zone-lost",
+};
+
 /// The commented scenario that `squall init` writes.
 pub const TEMPLATE: &str = include_str!("../library/template/scenario.toml");
 
-/// The shipped scenario called `name`.
+/// The shipped scenario or experiment called `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Shipped> {
-    SHIPPED.iter().find(|s| s.name == name)
+    SHIPPED.iter().chain(EXPERIMENTS).find(|s| s.name == name)
 }

@@ -1,7 +1,7 @@
 //! What is shipped: every file loads, is explained, and is what the committed JSON Schema allows.
 
 use squall_scenarios::explain::explain;
-use squall_scenarios::library::{SHIPPED, Shipped, TEMPLATE};
+use squall_scenarios::library::{EXPERIMENTS, SHIPPED, Shipped, TEMPLATE};
 use squall_scenarios::load::load;
 use squall_scenarios::overrides::Override;
 use squall_scenarios::plan::{Plan, TargetPlan};
@@ -29,6 +29,27 @@ fn every_shipped_scenario_loads_and_is_named_like_its_file() {
         assert!(s.text.lines().nth(2).is_some_and(|l| l.starts_with("# ")), "{}: says what it shows", s.name);
     }
     plan(&all()[SHIPPED.len()]);
+}
+
+#[test]
+fn every_shipped_experiment_has_a_fault_a_steady_state_and_a_word_of_what_it_shows() {
+    assert!(EXPERIMENTS.len() >= 20);
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../chaos/library")).unwrap();
+    assert_eq!(folder.count(), EXPERIMENTS.len(), "every file is shipped");
+    let validator = jsonschema::validator_for(&json_schema()).unwrap();
+    for s in EXPERIMENTS {
+        let plan = plan(s);
+        assert_eq!(plan.name, s.name);
+        assert!(!plan.summary.is_empty() && !plan.faults.is_empty(), "{}", s.name);
+        assert!(plan.experiment.as_ref().is_some_and(|e| !e.steady_state.is_empty()), "{}", s.name);
+        assert!(s.text.lines().nth(2).is_some_and(|l| l.starts_with("# ")), "{}: says what it shows", s.name);
+        assert!(SHIPPED.iter().all(|other| other.name != s.name), "{}", s.name);
+        let value: serde_json::Value = toml::from_str(&s.source().text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{}", s.name);
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan, "{}", s.name);
+    }
 }
 
 #[test]
@@ -74,7 +95,7 @@ fn every_shipped_scenario_can_be_pointed_at_a_url_unless_it_breaks_the_service()
             Ok(plan) => assert!(matches!(plan.target, TargetPlan::Url { .. }), "{}", s.name),
             Err(e) => {
                 let told = e.to_string();
-                let of_the_service = ["acts inside the reference service", "of the reference service only"];
+                let of_the_service = ["a point is inside the reference service", "of the reference service only"];
                 assert!(of_the_service.iter().any(|t| told.contains(t)), "{told}");
             }
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use squall_reports::exit;
 use squall_scenarios::load::load;
+use squall_scenarios::plan::TargetPlan;
 use squall_scenarios::overrides::Override;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::source::resolve;
@@ -115,6 +116,12 @@ pub fn list() -> Result<u8, Stop> {
     for shipped in library::SHIPPED {
         let plan = load(&shipped.source(), &[])?;
         text += &format!("  {:<22} {}\n", shipped.name, plan.summary);
+    }
+    text += "\nExperiments (squall run NAME): a load, and something that goes wrong in its middle\n";
+    for shipped in library::EXPERIMENTS {
+        let plan = load(&shipped.source(), &[])?;
+        let on = if matches!(plan.target, TargetPlan::Compose { .. }) { "  [stack]" } else { "" };
+        text += &format!("  {:<24} {}{on}\n", shipped.name, plan.summary);
     }
     text += "\nFaults ([[fault]] in a scenario)\n";
     text += &super::faults::table();
