@@ -79,6 +79,9 @@ impl Course {
         let detected = in_fault.iter().find(|(_, bad)| *bad).map(|(second, _)| *second);
         let judged = !in_fault.is_empty() || after.judged > 0;
         let broke = detected.or(after.first_bad);
+        let effect = during.start..after.back.unwrap_or(until);
+        let last_bad =
+            in_range(seconds, &effect).filter(|s| rule.bad(s) == Some(true)).last().map(|s| s.second);
         // As everywhere: a second is known when it is over, and good from its beginning.
         let from_start = |second: u32| (f64::from(second) - window.start_s).max(0.0);
         let back = |from: Option<u32>, end| Search::of(&(from?..end), rule, seconds).back;
@@ -86,10 +89,10 @@ impl Course {
             detect_s: detected.map(|second| from_start(second + 1)),
             mitigate_s: back(detected, during.end).map(from_start),
             recover_s: after.back.map(|second| (f64::from(second) - window.end_s).max(0.0)),
-            rto_s: back(broke, until).map(from_start),
+            rto_s: back(last_bad, until).map(from_start),
             recovery: judged.then(|| recovery(broke.is_some(), &after)),
             watched_s: (f64::from(until) - window.end_s).max(0.0),
-            effect: during.start..after.back.unwrap_or(until),
+            effect,
             watched,
         }
     }
@@ -196,6 +199,15 @@ mod tests {
     fn sustained_service_counts_from_the_beginning_and_is_null_when_it_does_not_come() {
         assert_eq!(course(|s| if (22..33).contains(&s) { 50 } else { 0 }).rto_s, Some(13.0));
         assert_eq!(course(|s| u64::from(s >= 22) * 50).rto_s, None);
+    }
+
+    #[test]
+    fn service_that_breaks_again_was_mitigated_and_not_sustained() {
+        let bad = |s: u32| (21..23).contains(&s) || (27..34).contains(&s);
+        let c = course(|s| u64::from(bad(s)) * 50);
+        assert_eq!((c.mitigate_s, c.recover_s, c.rto_s), (Some(3.0), Some(4.0), Some(14.0)));
+        let c = course(|s| u64::from(bad(s) || s >= 27) * 50);
+        assert_eq!((c.mitigate_s, c.recovery, c.rto_s), (Some(3.0), Some(Recovery::Never), None));
     }
 
     #[test]

@@ -140,13 +140,18 @@ pub(crate) fn burned(b: &BudgetBurned) -> String {
     match (b.burned, b.of_run) {
         (Some(burned), Some(of_run)) => {
             format!(
-                "{} what this time allows, {:.0} % of the whole run's",
+                "{} what this time allows, {} of the whole run's",
                 format::times(burned),
-                of_run * 100.0
+                whole_percent(of_run)
             )
         }
         _ => NONE.to_owned(),
     }
+}
+
+/// A share that may be far above 1: `3 366 %`.
+pub(crate) fn whole_percent(share: f64) -> String {
+    format!("{} %", format::count((share * 100.0).round().max(0.0) as u64))
 }
 
 /// The budget of which the fault burned most; `None` when it burned nothing.
@@ -171,7 +176,11 @@ pub(crate) fn sentence(clauses: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Cell;
+    use crate::summary::{RetryAmplification, WindowSummary};
     use crate::testing::fault_summary;
+    use squall_record::counts::Counts;
+    use squall_record::latency::Latency;
 
     #[test]
     fn never_says_for_how_long_it_was_watched_and_unseen_why() {
@@ -215,6 +224,20 @@ mod tests {
 
     #[test]
     fn amplification_is_told_only_when_somebody_asked_again() {
-        assert_eq!(amplification(&fault_summary()), None);
+        let mut f = fault_summary();
+        let window = |retried| {
+            let mut cell = Cell::default();
+            let (counts, none) =
+                (Counts { planned: 10, sent: 10, retried, ..Counts::default() }, Latency::new());
+            cell.add(&counts, &none, &none, &none);
+            let (load, latency_ms) = (cell.load(10.0), cell.latencies());
+            Some(WindowSummary { start_s: 0, end_s: 10, load, latency_ms, availability: None })
+        };
+        f.retry_amplification =
+            Some(RetryAmplification { baseline: Some(1.0), during: Some(2.5), after: None });
+        (f.baseline, f.during) = (window(0), window(0));
+        assert_eq!(amplification(&f), None);
+        f.during = window(15);
+        assert_eq!(amplification(&f), Some(["1.00×", "2.50×", "–"].map(str::to_owned)));
     }
 }

@@ -57,10 +57,10 @@ fn cards(f: &FaultSummary) -> Vec<String> {
     let or_none = |s: Option<f64>| s.map_or_else(|| NONE.to_owned(), format::seconds);
     let watched = format!("watched for {} after it ended", or_none(f.watched_s));
     let mut all = vec![
-        card("Detected", &told::detected(f), "after it began"),
-        card("Mitigated", &told::mitigated(f), "after it began, while it acted"),
+        card("Detected", &told::detected(f), "from its beginning"),
+        card("Mitigated", &told::mitigated(f), "from its beginning, while it still acted"),
         card("Recovered", &told::recovered(f), &watched),
-        card("Sustained service again", &or_none(f.rto_s), "after it began"),
+        card("Sustained service again", &or_none(f.rto_s), "from its beginning"),
     ];
     if let (Some(d), Some((_, deepest))) = (f.goodput_dip, told::dip(f)) {
         let lost = format::count(d.lost.round() as u64);
@@ -80,7 +80,7 @@ fn cards(f: &FaultSummary) -> Vec<String> {
     }
     if let Some(b) = told::worst_budget(f) {
         let value = b.burned.map_or_else(|| NONE.to_owned(), format::times);
-        let of_run = b.of_run.map_or_else(|| NONE.to_owned(), |r| format!("{:.0} %", r * 100.0));
+        let of_run = b.of_run.map_or_else(|| NONE.to_owned(), told::whole_percent);
         all.push(card(
             "Error budget burned",
             &value,

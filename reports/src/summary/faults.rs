@@ -52,9 +52,8 @@ pub struct FaultSummary {
     /// of the run; null when it was not armed.
     #[serde(default)]
     pub watched_s: Option<f64>,
-    /// From its beginning to the first of several good seconds in a row after the first bad one,
-    /// whether it still acted or not: sustained service. Null when nothing broke or nothing came
-    /// back.
+    /// From its beginning to the first of several good seconds in a row after its last bad one, whether
+    /// it still acted or not: sustained service. Null when nothing broke or nothing came back.
     #[serde(default)]
     pub rto_s: Option<f64>,
     /// How a second was judged for `detect_s`, `mitigate_s`, `recover_s` and `rto_s`.
