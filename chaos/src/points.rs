@@ -109,11 +109,11 @@ fn millis(ms: f64) -> Duration {
 async fn suffer(leases: Vec<Arc<Lease>>, whom: Whom) -> Result<Passed, Injected> {
     let mut passed = Passed::default();
     for lease in leases {
+        let spec = &lease.spec;
         // It may have ended while another one held the request.
-        if lease.is_over() {
+        if lease.is_over() || !spec.effect.is_per_request() {
             continue;
         }
-        let spec = &lease.spec;
         let hit = whom.is_hit(&lease);
         if hit {
             lease.hit(whom.request_id, whom.attempt);
@@ -143,7 +143,7 @@ async fn suffer(leases: Vec<Arc<Lease>>, whom: Whom) -> Result<Passed, Injected>
                     passed.along().inside.push(inside);
                 }
             }
-            // A lock was dealt with above; nothing else acts on a request.
+            // A lock was dealt with above; nothing else is per request.
             _ => {}
         }
     }

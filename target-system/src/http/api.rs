@@ -158,7 +158,10 @@ impl Api {
 
 /// The body as it is, unless a fault slows it down.
 fn whole(body: Trickled<Body>) -> Body {
-    body.into_plain().unwrap_or_else(Body::new)
+    match body.into_plain() {
+        Ok(body) => body,
+        Err(slow) => Body::new(slow),
+    }
 }
 
 /// What is below `/v1`.

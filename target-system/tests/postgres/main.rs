@@ -13,6 +13,7 @@ mod cache;
 mod collector;
 mod contained;
 mod container;
+mod faults;
 #[path = "../service/idempotency.rs"]
 mod idempotency;
 mod installed;

@@ -10,6 +10,7 @@ mod auth;
 mod collector;
 mod crash;
 mod dependencies;
+mod faults;
 mod idempotency;
 mod keeping;
 mod keys;

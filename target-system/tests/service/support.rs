@@ -150,6 +150,14 @@ impl Service {
         self.administer("POST", "/admin/faults", &body)
     }
 
+    /// The same of one that meets half of the requests.
+    pub fn arm_half(&self, name: &str, point: &str, effect: &str) -> Reply {
+        let body = format!(
+            r#"{{"fault":{{"name":"{name}","point":"{point}","effect":{effect},"fraction":0.5}},"ttl_ms":60000,"seed":7}}"#
+        );
+        self.administer("POST", "/admin/faults", &body)
+    }
+
     pub fn end(&self, name: &str) -> Reply {
         self.administer("DELETE", &format!("/admin/faults/{name}"), "")
     }
