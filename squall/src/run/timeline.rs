@@ -77,6 +77,7 @@ pub fn keep(
             places: hands.places,
             guard: hands.guard,
             acting: Vec::new(),
+            refusal: None,
         };
         let mut walk = Walk {
             plan,
@@ -247,6 +248,8 @@ struct Outside<'a> {
     places: Places<'a>,
     guard: Option<(Guard, Receiver<Answer>)>,
     acting: Vec<Acting<'a>>,
+    /// Why the guard cannot begin anything, once it has said so.
+    refusal: Option<String>,
 }
 
 impl<'a> Outside<'a> {
@@ -262,6 +265,9 @@ impl<'a> Outside<'a> {
     }
 
     fn ask(&self, f: &FaultPlan) -> anyhow::Result<bool> {
+        if let Some(reason) = &self.refusal {
+            anyhow::bail!("{reason}");
+        }
         let Some((guard, _)) = &self.guard else { anyhow::bail!("there is no guard to make it happen") };
         anyhow::ensure!(self.clock.now_s() < f.end_s, "its window was over before it could be begun");
         let targets = self.places.of(&f.fault, &self.plan.places)?;
@@ -391,6 +397,7 @@ impl<'a> Outside<'a> {
 
     /// The guard cannot begin anything.
     fn refused_all(&mut self, reason: &str) -> io::Result<()> {
+        self.refusal = Some(reason.to_owned());
         for acting in std::mem::take(&mut self.acting) {
             self.failed(&acting.plan.fault.name, self.clock.now_s(), reason.to_owned())?;
         }
