@@ -95,7 +95,8 @@ fn every_shipped_scenario_can_be_pointed_at_a_url_unless_it_breaks_the_service()
             Ok(plan) => assert!(matches!(plan.target, TargetPlan::Url { .. }), "{}", s.name),
             Err(e) => {
                 let told = e.to_string();
-                let of_the_service = ["a point is inside the reference service", "of the reference service only"];
+                let of_the_service =
+                    ["a point is inside the reference service", "of the reference service only"];
                 assert!(of_the_service.iter().any(|t| told.contains(t)), "{told}");
             }
         }

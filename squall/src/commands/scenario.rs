@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::Context;
 use squall_reports::exit;
 use squall_scenarios::load::load;
-use squall_scenarios::plan::TargetPlan;
 use squall_scenarios::overrides::Override;
 use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::TargetPlan;
 use squall_scenarios::source::resolve;
 use squall_scenarios::{explain as explanation, library};
 

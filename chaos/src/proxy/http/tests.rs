@@ -176,6 +176,14 @@ fn the_first_so_many_and_every_so_many_th_are_counted_among_those_that_match() {
 }
 
 #[test]
+fn the_control_lane_is_met_by_nothing() {
+    let mut http = http(one(r#"{"type":"http_abort"}"#));
+    let asked = b"GET / HTTP/1.1\r\nSquall-Lane: control\r\n\r\n";
+    assert_eq!(up(&mut http, asked, 0).0, asked);
+    assert_eq!(up(&mut http, b"GET / HTTP/1.1\r\nSquall-Lane: other\r\n\r\n", 0).0, b"");
+}
+
+#[test]
 fn bodies_are_cut_changed_and_replaced() {
     let through = |toxic: &str, answer: &[u8]| {
         let mut http = http(one(&format!(r#"{{"type":"http_body","attributes":{toxic}}}"#)));
