@@ -119,13 +119,20 @@ fn a_brown_out_fails_its_share_and_lets_in_its_capacity() {
     service.arm("f", "store", &brown_out(0, 1.0), 60_000);
     let failed = service.client().pay("a", 1, 2, 100);
     assert_eq!((failed.status, failed.code().as_str()), (503, "store_unavailable"));
-    service.arm("f", "store", &brown_out(60_000, 0.0), 60_000);
-    let mut clients = [service.client(), service.client()];
-    for (n, c) in clients.iter_mut().enumerate() {
-        c.write_payment(&format!("b{n}"), 1, 2, 100);
-    }
-    service.wait_for_hits(3);
     service.end("f");
+    // The one that is let in waits for its commit, and is inside until that is done.
+    service.arm("commit", "commit", r#"{"kind":"latency","delay":{"shape":"fixed","ms":60000}}"#, 60_000);
+    service.arm("f", "store", &brown_out(0, 0.0), 60_000);
+    let mut clients = [service.client(), service.client()];
+    clients[0].write_payment("b", 1, 2, 100);
+    service.wait_for_hits(1);
+    clients[1].write_payment("c", 1, 2, 100);
+    std::thread::sleep(Duration::from_millis(200));
+    let queued = |health: &serde_json::Value| health["store"]["queue_depth"].as_u64();
+    assert_eq!(queued(&service.health()), Some(0));
+    assert_eq!(service.end("f").json()["affected"], 2);
+    service.wait_until("it is let in", |h| queued(h) == Some(1));
+    service.end("commit");
     assert!(clients.iter_mut().all(|c| c.read().unwrap().status == 201));
 }
 
