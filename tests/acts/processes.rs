@@ -17,18 +17,18 @@ fn a_paused_process_goes_on_when_the_lease_ends() {
     let victim = Victim::idle();
     let mut guard = Guard::start(state.path(), &[]);
     let clock = Clock::start();
-    let what = guard.begin("p", Effect::Pause, vec![victim.target(None)], 800).unwrap();
+    let what = guard.begin("p", Effect::Pause, vec![victim.target(None)], 30_000).unwrap();
     assert_eq!(what, format!("stopped process {}", victim.id().pid));
-    assert!(victim.id().is_stopped());
-    // Renewed once, and then no more.
-    std::thread::sleep(Duration::from_millis(500));
+    wait_for("the signal to be taken", || victim.id().is_stopped().then_some(()));
+    // Renewed for a short time, and then no more.
     guard.order(&Order::Renew { name: "p".to_owned(), ttl_ms: 800 });
     let renewed_s = clock.now_s();
     let Answer::Ended { why, undone, failed, .. } = guard.hear() else { panic!("it should have ended") };
     assert_eq!((why, undone.len(), failed.len()), (Why::Lease, 1, 0));
     let took_s = clock.now_s() - renewed_s;
     assert!((0.7..0.8 + CLEAN_WITHIN_S).contains(&took_s), "{took_s}");
-    assert!(!victim.id().is_stopped() && victim.is_alive());
+    wait_for("it to go on", || (!victim.id().is_stopped()).then_some(()));
+    assert!(victim.is_alive());
 }
 
 #[test]
@@ -49,7 +49,8 @@ fn a_guard_that_is_left_alone_undoes_all_and_leaves_nothing_behind() {
     let full = guard.begin("full", Effect::DiskFull { left_mib: free_mib - 32 }, on(&idle), 60_000).unwrap();
     assert!(full.contains("MiB left"), "{full}");
     wait_for("the memory", || (resident_mib(guard.pid()) > 64).then_some(()));
-    assert!(open_files(&idle) < had && idle.id().is_stopped());
+    wait_for("the signal to be taken", || idle.id().is_stopped().then_some(()));
+    assert!(open_files(&idle) < had);
     // The files that it holds have no name that could stay behind.
     assert_eq!(data.path().read_dir().unwrap().count(), 0);
 
@@ -57,7 +58,8 @@ fn a_guard_that_is_left_alone_undoes_all_and_leaves_nothing_behind() {
     assert!(!is_alive(guard.pid()));
     assert_eq!(open_files(&idle), had);
     for victim in [&idle, &busy] {
-        assert!(victim.is_alive() && !victim.id().is_stopped());
+        wait_for("it to go on", || (!victim.id().is_stopped()).then_some(()));
+        assert!(victim.is_alive());
     }
     assert_eq!(journals(state.path()), Vec::<PathBuf>::new(), "nothing is left to undo");
 }
@@ -74,7 +76,7 @@ fn a_process_gets_its_share_of_the_processors_and_no_more() {
     // What it had saved up, and the ticks that the kernel counts in, come on top.
     assert!(share < 0.4, "it used {share} processors");
     assert_eq!(guard.end("limit").len(), 1);
-    assert!(!busy.id().is_stopped());
+    wait_for("it to go on", || (!busy.id().is_stopped()).then_some(()));
 }
 
 #[test]
@@ -114,7 +116,8 @@ fn what_a_killed_guard_has_left_is_healed_and_healing_twice_is_harmless() {
     guard.begin("files", Effect::Descriptors { left: 0 }, vec![limited.target(None)], 60_000).unwrap();
     let lives = heal(state.path(), &[], &[]);
     assert!(lives.status.success() && stdout(&lives).contains("lives and has 2"), "{}", told(&lives));
-    assert!(paused.id().is_stopped(), "what a guard holds that lives is left to it");
+    wait_for("the signal to be taken", || paused.id().is_stopped().then_some(()));
+    assert!(open_files(&limited) < had, "what a guard holds that lives is left to it");
 
     guard.kill();
     assert!(paused.id().is_stopped() && open_files(&limited) < had, "nobody has undone it");
@@ -123,7 +126,8 @@ fn what_a_killed_guard_has_left_is_healed_and_healing_twice_is_harmless() {
     assert!(paused.id().is_stopped());
     let healed = heal(state.path(), &[], &[]);
     assert!(healed.status.success() && stdout(&healed).matches('✔').count() == 2, "{}", told(&healed));
-    assert!(!paused.id().is_stopped() && open_files(&limited) == had);
+    wait_for("it to go on", || (!paused.id().is_stopped()).then_some(()));
+    assert_eq!(open_files(&limited), had);
     let again = heal(state.path(), &[], &[]);
     assert!(again.status.success() && stdout(&again).contains("nothing is left"), "{}", told(&again));
 }

@@ -126,6 +126,45 @@ fn a_run_that_is_killed_or_interrupted_leaves_no_process_stopped_and_no_journal(
     }
 }
 
+/// The run undoes at once what a guard has left that was killed, and says that it was lost.
+#[test]
+fn a_run_that_loses_its_guard_undoes_what_it_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let victim = Victim::idle();
+    let text = reference_scenario(20, 4)
+        + &format!(
+            "\n[[fault]]\nname = \"stop\"\nat = \"500ms\"\nfor = \"4s\"\nprocess = \"{}\"\nkind = \"pause\"\n",
+            victim.0.id()
+        );
+    let scenario = scenario_file(folder.path(), &text);
+    let _alone = only_load();
+    let mut command = squall();
+    command.env("SQUALL_STATE_DIR", folder.path().join("state")).args(["run", "--ui", "none", "--out"]);
+    let mut squall = Reaped(command.arg(&run).arg(&scenario).spawn().unwrap());
+    wait_for("the pause", || victim.id().is_stopped().then_some(()));
+    signal(guard_of(squall.0.id()), Signal::KILL);
+    wait_for("it to go on", || (!victim.id().is_stopped()).then_some(()));
+    squall.0.wait().unwrap();
+    let events = events(&run);
+    let lost = events.iter().find(|e| e["event"] == "fault_failed").unwrap();
+    assert!(lost["reason"].as_str().unwrap().contains("the guard was lost"), "{lost}");
+    assert!(at_s(&events, "fault_off", "stop") < 4.4, "before its time: {events:#?}");
+}
+
+/// The guard that the process `run` has started.
+fn guard_of(run: u32) -> u32 {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = all.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    let is_it = |pid: &u32| {
+        let read = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let stat = read("stat");
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        parent == Some(run) && read("cmdline").contains("chaos\0guard")
+    };
+    pids.find(is_it).unwrap()
+}
+
 /// A guard that cannot keep a journal does nothing that it could not take back, and the run says why.
 #[test]
 fn without_a_place_for_the_journal_nothing_is_begun() {

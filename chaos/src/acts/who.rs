@@ -52,7 +52,8 @@ impl ProcessId {
     /// When it may not be signalled.
     pub fn signal(&self, signal: Signal) -> Result<bool, ActError> {
         let what = || format!("signal process {}", self.pid);
-        if self.pid <= 1 || self.pid == rustix::process::getpid().as_raw_pid() {
+        let is_this = self.pid == rustix::process::getpid().as_raw_pid() && self.lives();
+        if self.pid <= 1 || is_this {
             return Err(ActError::refused(format!("process {} is none to be signalled", self.pid)));
         }
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(false) };
