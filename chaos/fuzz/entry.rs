@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use squall_chaos::proxy::acting::{Acting, Client};
-use squall_chaos::proxy::http::{Http, MAX_PENDING};
+use squall_chaos::proxy::http::Http;
 use squall_chaos::proxy::object::Object;
 use squall_chaos::proxy::pipe::Pipe;
 use squall_chaos::proxy::stage::{Out, Piece};
@@ -57,7 +57,6 @@ pub fn http(input: &[u8]) {
         }
     }
     let _ = http.is_relieved();
-    let _ = MAX_PENDING;
     // What reaches the upstream is what was sent, but for line ends before requests and requests that are answered here.
     if how >> 6 != 1 {
         let plain = |bytes: &[u8]| bytes.iter().copied().filter(|b| !b"\r\n".contains(b)).collect::<Vec<_>>();
@@ -92,6 +91,8 @@ pub fn api(input: &[u8]) {
     for _ in 0..100 {
         match pipe.next(now_ns) {
             Out::Piece(piece) => assert!(!piece.data.is_empty()),
+            // For what only a change can end.
+            Out::Wait(u64::MAX) => return,
             Out::Wait(until_ns) => {
                 assert!(until_ns > now_ns, "it waits for what is past");
                 now_ns = until_ns;

@@ -37,12 +37,14 @@ use tower::{Layer, Service};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::leases::Leases;
-use crate::points::{Injected, Passed};
+use crate::points::{Injected, Passed, SPARED};
 use crate::slow_body::Trickled;
 
 /// Which attempt of a request this is, counted from 0. A retry says 1, so that a fault decides
 /// about it anew.
 pub static ATTEMPT_HEADER: HeaderName = HeaderName::from_static("squall-attempt");
+/// The header of a request that is sent to compare with those that faults meet: with the value `control` none does.
+pub static LANE_HEADER: HeaderName = HeaderName::from_static("squall-lane");
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header with a request's id.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -52,7 +54,7 @@ pub static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub struct Subject {
     /// The hash of the `Idempotency-Key`, else of the `Request-Id`.
     pub request_id: u64,
-    /// From [`ATTEMPT_HEADER`]; 0 when absent or not a number.
+    /// From [`ATTEMPT_HEADER`]; 0 when absent or not a number. [`SPARED`] in the control lane.
     pub attempt: u32,
 }
 
@@ -61,18 +63,20 @@ impl Subject {
     #[must_use]
     pub fn of(headers: &HeaderMap, otherwise: impl FnOnce() -> u64) -> Self {
         let id = headers.get(&IDEMPOTENCY_KEY).or_else(|| headers.get(&REQUEST_ID));
-        let attempt = headers.get(&ATTEMPT_HEADER).map(HeaderValue::as_bytes);
+        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let (attempt, lane) = (value(&ATTEMPT_HEADER), value(&LANE_HEADER));
         match id {
-            Some(id) => Self::new(id.as_bytes(), attempt),
-            None => Self { request_id: otherwise(), ..Self::new(b"", attempt) },
+            Some(id) => Self::new(id.as_bytes(), attempt, lane),
+            None => Self { request_id: otherwise(), ..Self::new(b"", attempt, lane) },
         }
     }
 
-    /// Of a request with this id, and this [`ATTEMPT_HEADER`] if any.
+    /// Of a request with this id, and this [`ATTEMPT_HEADER`] and [`LANE_HEADER`] if any.
     #[must_use]
-    pub fn new(id: &[u8], attempt: Option<&[u8]>) -> Self {
+    pub fn new(id: &[u8], attempt: Option<&[u8]>, lane: Option<&[u8]>) -> Self {
         let attempt = attempt.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        Self { request_id: xxh3_64(id), attempt: attempt.unwrap_or(0) }
+        let attempt = if lane == Some(b"control") { SPARED } else { attempt.unwrap_or(0) };
+        Self { request_id: xxh3_64(id), attempt }
     }
 }
 
@@ -264,6 +268,17 @@ mod tests {
         named.insert("request-id", "r".parse().unwrap());
         named.insert("squall-attempt", "x".parse().unwrap());
         assert_eq!(Subject::of(&named, || 9), Subject { request_id: xxh3_64(b"r"), attempt: 0 });
+        named.insert("squall-lane", "control".parse().unwrap());
+        assert_eq!(Subject::of(&named, || 9).attempt, SPARED);
+    }
+
+    #[tokio::test]
+    async fn the_control_lane_is_met_by_nothing() {
+        let leases = Arc::new(Leases::new());
+        arm(&leases, Effect::Error { status: 503 }, 1.0);
+        assert_eq!(status(&leases, "k", 0).await, (503, true));
+        assert_eq!(status(&leases, "k", SPARED).await, (200, false));
+        assert_eq!(leases.list()[0].affected, 1);
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@ use crate::decision::{draw, draw_delay, draw_error};
 use crate::leases::Leases;
 use crate::slow_body::Pace;
 
+/// The attempt of a request that no fault meets: it is sent to compare with those that they do.
+pub const SPARED: u32 = u32::MAX;
 /// What an overloaded dependency answers.
 const OVERLOADED: u16 = 503;
 
@@ -93,7 +95,8 @@ impl Leases {
 
 impl Whom {
     fn is_hit(self, lease: &Lease) -> bool {
-        draw(lease.seed, &lease.spec.name, self.request_id, self.attempt) < lease.spec.fraction
+        self.attempt != SPARED
+            && draw(lease.seed, &lease.spec.name, self.request_id, self.attempt) < lease.spec.fraction
     }
 
     /// Of the delay.

@@ -41,6 +41,7 @@ use crate::run::control::Pilot;
 use crate::run::experiment::Judge;
 use crate::run::outside::Guard;
 use crate::run::places::Places;
+use crate::run::points::HitsLog;
 use crate::run::proxies::Proxies;
 use crate::run::stack::{self, Stack};
 use crate::run::stream::Stream;
@@ -351,7 +352,8 @@ fn load(
     let endpoint = front.as_ref().unwrap_or(&target.endpoint);
     let judge = Judge::new(plan);
     sinks.push(judge.sink());
-    let hands = hands(plan, target, proxies.as_ref(), judge.clone(), stop)?;
+    let log = HitsLog::in_folder(out);
+    let hands = hands(plan, target, proxies.as_ref(), (judge.clone(), stop, log))?;
     let stream = Stream::new(sinks);
     let watch = Watch::new(&target.endpoint, &target.host, plan.load.transport.http())?;
     let clock = Clock::starting_in(LEAD);
@@ -425,14 +427,13 @@ fn hands<'a>(
     plan: &Plan,
     target: &'a Target,
     proxies: Option<&'a Proxies>,
-    judge: Judge,
-    stop: &'a AtomicBool,
+    (judge, stop, log): (Judge, &'a AtomicBool, HitsLog),
 ) -> anyhow::Result<Hands<'a>> {
     let places = target.started.places();
     let outside = |f: &FaultPlan| !matches!(f.fault.place, Place::Point(_) | Place::Proxy(_));
     let outside = plan.faults.iter().any(outside);
     let guard = outside.then(|| Guard::start(places.environment(plan)?)).transpose()?;
-    Ok(Hands { admin: target.admin.as_ref(), places, guard, proxies, judge, stop })
+    Ok(Hands { admin: target.admin.as_ref(), places, guard, proxies, judge, stop, log })
 }
 
 /// The address of a target that a proxy can be in front of: HTTP over TCP without TLS.

@@ -9,6 +9,8 @@ use ureq::Agent;
 
 /// How long the admin port may take to answer. It shares the target's CPU, which is loaded.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest list of hits: a million of them.
+const MAX_HITS_BYTES: u64 = 64 << 20;
 /// The longest error body that is repeated in a message.
 const MAX_ERROR_BYTES: u64 = 4096;
 
@@ -70,6 +72,23 @@ impl Admin {
             .call()
             .context("reach the admin port")?;
         read(answer)
+    }
+}
+
+impl Admin {
+    /// Which requests a fault has hit, as the service says it.
+    ///
+    /// # Errors
+    /// When the service does not answer or never had the fault.
+    pub fn hits(&self, name: &str) -> anyhow::Result<String> {
+        let url = format!("{}/admin/faults/{}/hits", self.base, percent_encode(name));
+        let answer = self.agent.get(url).header("Authorization", &self.authorization).call();
+        let mut answer = answer.context("reach the admin port")?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("the admin port answered {status}");
+        }
+        answer.body_mut().with_config().limit(MAX_HITS_BYTES).read_to_string().context("read the hits")
     }
 }
 

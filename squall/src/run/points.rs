@@ -3,14 +3,16 @@
 //! A lease is short and renewed while the fault lasts, so that it ends soon after squall is gone. All faults of one holder have one
 //! thread: a service that stands still, and so does not answer, holds up nobody else.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use squall_chaos::lease::ArmRequest;
 use squall_record::clock::{Clock, NANOS_PER_SEC};
 use squall_record::event::What;
-use squall_scenarios::plan::FaultPlan;
+use squall_scenarios::plan::{FaultPlan, Plan};
 
 use super::admin::Admin;
 use super::outside::{BEAT, LEASE_MS};
@@ -48,6 +50,12 @@ pub trait Holder: Sync {
     /// # Errors
     /// When it cannot be reached or never had it.
     fn end(&self, name: &str) -> anyhow::Result<Option<u64>>;
+
+    /// Which requests one has hit that is about to end, or has ended: JSON, sorted. `None` where nobody keeps that.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    fn hits(&self, name: &str) -> anyhow::Result<Option<String>>;
 }
 
 impl Holder for Admin {
@@ -58,6 +66,28 @@ impl Holder for Admin {
     fn end(&self, name: &str) -> anyhow::Result<Option<u64>> {
         Admin::end(self, name).map(|status| Some(status.affected))
     }
+
+    fn hits(&self, name: &str) -> anyhow::Result<Option<String>> {
+        Admin::hits(self, name).map(Some)
+    }
+}
+
+/// The run folder's `hits.jsonl`: which requests each fault has hit, a line each.
+#[derive(Debug)]
+pub struct HitsLog(PathBuf);
+
+impl HitsLog {
+    /// In the run folder `run`.
+    #[must_use]
+    pub fn in_folder(run: &Path) -> Self {
+        Self(run.join("hits.jsonl"))
+    }
+
+    fn keep(&self, hits: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
+        // One write, so that two threads' lines do not mix.
+        file.write_all(format!("{}\n", hits.trim_end()).as_bytes())
+    }
 }
 
 /// The faults of one holder.
@@ -66,14 +96,24 @@ pub struct Points<'a> {
     seed: u64,
     clock: Clock,
     stream: &'a Stream,
+    log: &'a HitsLog,
+    /// When the load ends: a fault that lasts as long acts until the last answer is there.
+    load_end_s: f64,
     armed: Vec<Armed<'a>>,
 }
 
 impl<'a> Points<'a> {
     /// None yet.
     #[must_use]
-    pub fn new(holder: Option<&'a dyn Holder>, seed: u64, clock: Clock, stream: &'a Stream) -> Self {
-        Self { holder, seed, clock, stream, armed: Vec::new() }
+    pub fn new(
+        holder: Option<&'a dyn Holder>,
+        plan: &Plan,
+        clock: Clock,
+        stream: &'a Stream,
+        log: &'a HitsLog,
+    ) -> Self {
+        let load_end_s = plan.duration_s();
+        Self { holder, seed: plan.seed, clock, stream, log, load_end_s, armed: Vec::new() }
     }
 
     /// Does what is asked and renews what acts, until nobody asks any more; then everything is ended.
@@ -108,16 +148,20 @@ impl<'a> Points<'a> {
         Ok(())
     }
 
+    fn end_s(&self, plan: &FaultPlan) -> f64 {
+        if plan.end_s >= self.load_end_s { f64::INFINITY } else { plan.end_s }
+    }
+
     /// A lease that does not last beyond the fault's window.
     fn request(&self, plan: &FaultPlan) -> ArmRequest {
-        let left_ms = ((plan.end_s - self.clock.now_s()) * 1000.0).max(1.0);
+        let left_ms = ((self.end_s(plan) - self.clock.now_s()) * 1000.0).max(1.0);
         ArmRequest { fault: plan.fault.clone(), ttl_ms: (left_ms as u64).min(LEASE_MS), seed: self.seed }
     }
 
     fn arm(&mut self, plan: &'a FaultPlan) -> io::Result<()> {
         let answer = match self.holder {
             None => Err(anyhow::anyhow!("there is nobody who could make it happen")),
-            Some(_) if self.clock.now_s() >= plan.end_s => {
+            Some(_) if self.clock.now_s() >= self.end_s(plan) => {
                 Err(anyhow::anyhow!("its window was over before it could be armed"))
             }
             Some(holder) => holder.arm(&self.request(plan)).map_err(|e| {
@@ -143,7 +187,7 @@ impl<'a> Points<'a> {
         let Some(holder) = self.holder else { return Ok(()) };
         for i in 0..self.armed.len() {
             let plan = self.armed[i].plan;
-            if self.clock.now_s() >= plan.end_s {
+            if self.clock.now_s() >= self.end_s(plan) {
                 // It has ended by itself; the timeline says so in a moment.
                 continue;
             }
@@ -163,7 +207,13 @@ impl<'a> Points<'a> {
     fn end(&self, armed: &Armed<'_>) -> io::Result<()> {
         let name = armed.plan.fault.name.clone();
         // When the service does not answer, its lease ends the fault all the same.
+        let hits = || self.holder.and_then(|h| h.hits(&name).ok()).flatten();
+        // A proxy forgets a toxic that has ended; a service tells of those that have, whole.
+        let before = if armed.plan.fault.place.point().is_none() { hits() } else { None };
         let affected = self.holder.and_then(|h| h.end(&name).ok()).flatten().map(|hit| armed.total(hit));
+        if let Some(hits) = before.or_else(hits) {
+            self.log.keep(&hits)?;
+        }
         self.stream.event(self.clock.now_s(), What::FaultOff { name, affected })
     }
 

@@ -23,8 +23,8 @@ use super::points::Holder;
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long its API may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest error body that is repeated in a message.
-const MAX_ERROR_BYTES: u64 = 4096;
+/// The longest answer: the requests that a toxic has met.
+const MAX_ANSWER_BYTES: u64 = 8 << 20;
 
 /// What the child says when it is ready.
 #[derive(Debug, Deserialize)]
@@ -118,7 +118,7 @@ impl Proxies {
         let request = request.body(body).context("ask the proxies")?;
         let mut answer = self.agent.run(request).context("reach the proxies")?;
         let status = answer.status();
-        let text = answer.body_mut().with_config().limit(MAX_ERROR_BYTES * 16).read_to_string();
+        let text = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let text = text.context("read what the proxies answer")?;
         ensure!(status.is_success(), "the proxies answered {status}: {}", text.trim());
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
@@ -169,11 +169,17 @@ impl Holder for Proxies {
             return Ok(None);
         };
         let path = format!("/proxies/{proxy}/toxics/{toxic}");
-        // Of what it met at all: toxics on bytes do not count.
         let met = self.call("GET", &format!("{path}/hits"), None).ok();
+        // Toxics on bytes do not count whom they meet.
         let met = met.and_then(|hits| hits["met"].as_u64()).filter(|met| *met > 0);
         self.call("DELETE", &path, None)?;
         Ok(met)
+    }
+
+    fn hits(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let Some((proxy, Some(toxic))) = self.held().get(name).cloned() else { return Ok(None) };
+        let hits = self.call("GET", &format!("/proxies/{proxy}/toxics/{toxic}/hits"), None)?;
+        Ok(hits["met"].as_u64().filter(|met| *met > 0).map(|_| hits.to_string()))
     }
 }
 

@@ -16,7 +16,7 @@ use super::admin::Admin;
 use super::experiment::Judge;
 use super::outside::{Guard, LEASE_MS};
 use super::places::Places;
-use super::points::{Ask, Holder, Points};
+use super::points::{Ask, HitsLog, Holder, Points};
 use super::proxies::Proxies;
 use super::stream::Stream;
 use crate::commands::guard::heal_after_loss;
@@ -49,6 +49,8 @@ pub struct Hands<'a> {
     pub judge: Judge,
     /// Ends the run.
     pub stop: &'a AtomicBool,
+    /// Where it is kept which requests faults have hit.
+    pub log: HitsLog,
 }
 
 /// Announces phases and arms faults until the last has ended or `done` is set; faults that are still armed then are ended.
@@ -63,8 +65,9 @@ pub fn keep(
     done: &AtomicBool,
 ) -> io::Result<()> {
     thread::scope(|scope| {
-        let points = Points::new(hands.admin.map(|a| a as &dyn Holder), plan.seed, clock, stream);
-        let proxied = Points::new(hands.proxies.map(|p| p as &dyn Holder), plan.seed, clock, stream);
+        let log = &hands.log;
+        let points = Points::new(hands.admin.map(|a| a as &dyn Holder), plan, clock, stream, log);
+        let proxied = Points::new(hands.proxies.map(|p| p as &dyn Holder), plan, clock, stream, log);
         let (ask_points, asked) = channel();
         let inside = scope.spawn(move || points.keep(&asked));
         let (ask_proxies, asked) = channel();
@@ -87,6 +90,7 @@ pub fn keep(
             stop: hands.stop,
             waiting: Vec::new(),
             steady: None,
+            lasts: false,
         };
         let kept = walk.go(scope);
         drop(walk);
@@ -125,6 +129,8 @@ struct Walk<'a> {
     waiting: Vec<&'a FaultPlan>,
     /// Whether the steady state was looked at, and whether it held.
     steady: Option<bool>,
+    /// Whether a fault lasts until the load's last answer.
+    lasts: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -134,8 +140,10 @@ impl<'a> Walk<'a> {
     {
         let (clock, stream, done) = (self.outside.clock, self.outside.stream, self.outside.done);
         'acts: for (at_s, act) in acts(self.plan) {
-            // The clock reads 0 before its zero, and a lease must not begin then.
-            while clock.now_s() < at_s || clock.until(0) > Duration::ZERO {
+            // The clock reads 0 before its zero, and a lease must not begin then; but a fault that is there from the beginning is
+            // there before the first request.
+            let from_zero = matches!(act, Act::On(f) if f.start_s <= 0.0);
+            while !from_zero && (clock.now_s() < at_s || clock.until(0) > Duration::ZERO) {
                 if done.load(Ordering::Relaxed) {
                     break 'acts;
                 }
@@ -150,8 +158,18 @@ impl<'a> Walk<'a> {
                     stream.event(at_s, What::Phase { index: index as u16, name })?;
                 }
                 Act::On(f) => self.on(f)?,
+                Act::Off(f)
+                    if f.end_s >= self.plan.duration_s() && self.holders.of(&f.fault.place).is_some() =>
+                {
+                    self.lasts = true;
+                }
                 Act::Off(f) => self.off(f)?,
             }
+        }
+        // What lasts as long as the load acts until its last answer.
+        while !done.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) && self.lasts {
+            self.outside.hear(scope)?;
+            thread::sleep(NAP);
         }
         self.outside.end_all(scope)
     }

@@ -15,7 +15,7 @@ const SEED: u64 = 7;
 
 /// A key of which a fault `f` that meets half of the requests hits the first attempt, or does not.
 fn key(hit: bool) -> String {
-    let is_hit = |key: &String| draw(SEED, "f", Subject::new(key.as_bytes(), None).request_id, 0) < 0.5;
+    let is_hit = |key: &String| draw(SEED, "f", Subject::new(key.as_bytes(), None, None).request_id, 0) < 0.5;
     (0..).map(|n| format!("key-{n}")).find(|key| is_hit(key) == hit).unwrap()
 }
 

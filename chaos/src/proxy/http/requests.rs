@@ -102,9 +102,9 @@ impl Requests {
         Held::let_go(&mut self.held, toxics);
     }
 
-    /// From here on nothing is HTTP any more.
+    /// From here on nothing is HTTP any more; what has been refused stays so.
     pub fn become_tunnel(&mut self) {
-        if !matches!(self.state, State::Tunnel) {
+        if matches!(self.state, State::Head | State::Body { .. } | State::Waits) {
             self.state = State::Tunnel;
             self.relieved = true;
         }

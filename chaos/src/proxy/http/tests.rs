@@ -242,6 +242,16 @@ fn a_connection_that_becomes_another_passes_as_it_is() {
 }
 
 #[test]
+fn what_has_been_refused_does_not_come_through_when_the_connection_becomes_another() {
+    let mut http = http(vec![]);
+    up(&mut http, b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n", 0);
+    http.put(Stream::Upstream, b"\x7f", 0);
+    assert!(matches!(http.next(Stream::Upstream, 0), Out::Wait(_)));
+    down(&mut http, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 0);
+    assert_eq!(up(&mut http, b"GET /admin HTTP/1.1\r\n\r\n", 0).0, b"");
+}
+
+#[test]
 fn a_client_that_asks_and_asks_without_an_answer_waits() {
     let mut http = http(vec![]);
     let asked = request("a").repeat(MAX_PENDING + 5);

@@ -21,6 +21,8 @@ pub struct Asked<'a> {
     /// What the client calls the request.
     pub name: Option<&'a [u8]>,
     pub attempt: Option<&'a [u8]>,
+    /// The `Squall-Lane`.
+    lane: Option<&'a [u8]>,
     pub forwarded: Option<&'a [u8]>,
     pub min_seq: Option<&'a [u8]>,
     pub carried: Carried<'a>,
@@ -107,8 +109,8 @@ impl<'a> Asked<'a> {
     /// What a fault decides about; `otherwise` names a request that carries no id.
     pub fn subject(&self, otherwise: RequestId) -> Subject {
         match self.key.or(self.name) {
-            Some(id) => Subject::new(id, self.attempt),
-            None => Subject { request_id: otherwise.number(), ..Subject::new(b"", self.attempt) },
+            Some(id) => Subject::new(id, self.attempt, self.lane),
+            None => Subject { request_id: otherwise.number(), ..Subject::new(b"", self.attempt, self.lane) },
         }
     }
 
@@ -124,7 +126,7 @@ impl<'a> Asked<'a> {
         };
         let wants = Wants::of(&request).ok_or(Next::Other)?;
         let [mut length, mut authorization, mut key, mut name, mut attempt, mut forwarded] = [None; 6];
-        let [mut min_seq, mut parent, mut state] = [None; 3];
+        let [mut min_seq, mut parent, mut state, mut lane] = [None; 4];
         for h in request.headers.iter() {
             // The length decides first: most headers are none of these.
             let value = match h.name.len() {
@@ -136,6 +138,7 @@ impl<'a> Asked<'a> {
                 15 if h.name.eq_ignore_ascii_case(FORWARDED_FOR) => &mut forwarded,
                 7 if h.name.eq_ignore_ascii_case(MIN_SEQ) => &mut min_seq,
                 11 if h.name.eq_ignore_ascii_case(TRACEPARENT) => &mut parent,
+                11 if h.name.eq_ignore_ascii_case(layer::LANE_HEADER.as_str()) => &mut lane,
                 10 if h.name.eq_ignore_ascii_case(TRACESTATE) => &mut state,
                 // What changes how a message is read or what becomes of its connection.
                 6 if h.name.eq_ignore_ascii_case("expect") => return Err(Next::Other),
@@ -158,7 +161,7 @@ impl<'a> Asked<'a> {
             _ => return Err(Next::Other),
         };
         let carried = Carried { parent, state };
-        Ok(Self { wants, authorization, key, name, attempt, forwarded, min_seq, carried, used })
+        Ok(Self { wants, authorization, key, name, attempt, lane, forwarded, min_seq, carried, used })
     }
 }
 
