@@ -175,6 +175,14 @@ pub fn rfc3339(t: SystemTime) -> String {
     }
 }
 
+/// The instant so many seconds after the RFC 3339 `stamp`, in the same form; `None` when that is no instant.
+#[must_use]
+pub fn rfc3339_after(stamp: &str, seconds: f64) -> Option<String> {
+    let start: jiff::Timestamp = stamp.parse().ok()?;
+    let after = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+    Some(format!("{:.3}", start.checked_add(after).ok()?))
+}
+
 /// `t` in UTC as it appears in a run folder's name: `20261121T010203Z`.
 #[must_use]
 pub fn folder_stamp(t: SystemTime) -> String {
@@ -190,6 +198,13 @@ pub fn unix_ms(t: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_after_a_stamp_are_a_stamp() {
+        let after = |seconds| rfc3339_after("2026-11-21T23:59:59.500Z", seconds);
+        assert_eq!(after(1.25).as_deref(), Some("2026-11-22T00:00:00.750Z"));
+        assert_eq!((after(f64::NAN), rfc3339_after("yesterday", 1.0)), (None, None));
+    }
 
     #[test]
     fn a_clock_that_starts_later_reads_zero_until_then() {

@@ -34,11 +34,14 @@ impl Steady {
         };
         let window_s = experiment.window_s;
         let side = |name, range| Side { name, range, classes: vec![Cell::default(); classes], seconds: 0 };
-        let first_s = plan.faults.iter().map(|f| f.start_s).fold(load_end_s, f64::min);
+        // What is there from the beginning belongs to the steady state, and may last to the end.
+        let later = |start_s: &f64| *start_s > 0.0;
+        let first_s = plan.faults.iter().map(|f| f.start_s).filter(later).fold(load_end_s, f64::min);
         let first = first_s.max(0.0) as u32;
         // What ends with the load is no second of a steady state.
         let end = (load_end_s + EDGE_S).floor().max(0.0) as u32;
-        let last = faults.iter().map(|f| f.during.end).max().unwrap_or(first);
+        let last = faults.iter().filter(|f| !f.is_from_the_beginning()).map(|f| f.during.end).max();
+        let last = last.unwrap_or(first);
         Self {
             sides: vec![
                 side("before", first.saturating_sub(window_s)..first),

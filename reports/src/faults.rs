@@ -104,6 +104,7 @@ impl Run<'_> {
         let (name, range) = (window.spec.name.clone(), range.clone());
         self.windows
             .iter()
+            .filter(|w| !w.is_from_the_beginning())
             .filter(move |w| w.spec.name != name && w.during.start < range.end && range.start < w.during.end)
     }
 }

@@ -34,6 +34,7 @@ pub mod gates;
 mod gather;
 pub mod generator;
 pub mod html;
+pub mod journal;
 pub mod journeys;
 pub mod junit;
 pub mod markdown;

@@ -35,6 +35,14 @@ pub struct FaultWindow {
     pub after: Range<u32>,
 }
 
+impl FaultWindow {
+    /// Whether it was planned to be there from the beginning: it belongs to what others are compared with.
+    #[must_use]
+    pub fn is_from_the_beginning(&self) -> bool {
+        self.planned_start_s <= 0.0
+    }
+}
+
 /// The faults of a run whose load ended at `load_end_s`, in the order in which they began. Faults
 /// planned after that are left out: the run never came to them.
 pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> Vec<FaultWindow> {
@@ -86,7 +94,8 @@ fn covered(start_s: f64, end_s: f64) -> Range<u32> {
 /// Gives each fault the seconds before and after it: as many as it lasted, contiguous, up to the
 /// first that belongs to a warm-up, to another fault or to no load.
 fn surround(windows: &mut [FaultWindow], plan: &Plan, load_end_s: f64) {
-    let busy: Vec<Range<u32>> = windows.iter().map(|w| w.during.clone()).collect();
+    let busy: Vec<Range<u32>> =
+        windows.iter().filter(|w| !w.is_from_the_beginning()).map(|w| w.during.clone()).collect();
     let load_end = (load_end_s + EDGE_S).floor().max(0.0) as u32;
     let quiet = |second: u32| {
         let phase = plan.phases.get(plan.phase_at(f64::from(second)));

@@ -9,6 +9,7 @@ use squall_record::folder::SUMMARY;
 use crate::charts::{Dress, charts};
 use crate::error::ReportError;
 use crate::html::render_html;
+use crate::journal::chaos_journal;
 use crate::junit::render_junit;
 use crate::markdown::render_markdown;
 use crate::report::Report;
@@ -19,6 +20,8 @@ pub const HTML: &str = "report.html";
 pub const MARKDOWN: &str = "report.md";
 /// `junit.xml`
 pub const JUNIT: &str = "junit.xml";
+/// `chaos-journal.json`, of a run with faults
+pub const JOURNAL: &str = "chaos-journal.json";
 /// `charts/`
 pub const CHARTS: &str = "charts";
 
@@ -45,6 +48,9 @@ pub fn write_all(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportErro
     put(dir.join(SUMMARY), &summary)?;
     put(dir.join(MARKDOWN), &render_markdown(report))?;
     put(dir.join(JUNIT), &render_junit(report)?)?;
+    if let Some(journal) = chaos_journal(report) {
+        put(dir.join(JOURNAL), &format!("{journal:#}\n"))?;
+    }
 
     let folder = dir.join(CHARTS);
     fs::create_dir_all(&folder).map_err(|source| ReportError::Write { path: folder.clone(), source })?;

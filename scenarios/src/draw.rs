@@ -23,6 +23,8 @@ pub enum Lane {
     Retry = 5,
     /// Which row of a feeder it reads.
     Feeder = 6,
+    /// When a monkey breaks something, and what.
+    Monkey = 7,
     /// How long a virtual user thinks after a step.
     Think = 16,
 }

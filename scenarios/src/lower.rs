@@ -97,7 +97,9 @@ pub(crate) fn lower(
     let url = file.target.as_ref().and_then(|t| t.url.as_ref()).map(At::span);
     let data = data::lower(file.data.as_ref(), target.as_ref(), url, &requests, &journeys, findings);
     let places = fault::Places::lower(&file.group, &file.resource, &file.proxy, target.as_ref(), findings);
-    let faults = fault::lower(&file.fault, &timeline, &places, &requests, findings);
+    let seed = file.seed.as_deref().copied().unwrap_or(1);
+    let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
+    let faults = fault::lower(monkey, &timeline, &places, &requests, findings);
     let places = places.known;
     let experiment = experiment::lower(file.experiment.as_ref(), &file.fault, &faults, &requests, findings);
     let slos = promise::slos(&file.slo, &requests, findings);
@@ -114,7 +116,7 @@ pub(crate) fn lower(
     Some(Plan {
         name: name?,
         summary: file.summary.as_ref().map_or_else(String::new, |s| s.trim().to_owned()),
-        seed: file.seed.as_deref().copied().unwrap_or(1),
+        seed,
         target: target?,
         load: load?,
         phases: timeline.phases,

@@ -64,3 +64,52 @@ fn each_invalid_file_holds_one_mistake_unless_it_says_so() {
         assert_eq!(problems > 1, base(&source).starts_with("several"), "{}: {problems}", source.name);
     }
 }
+
+#[test]
+fn a_monkey_breaks_the_same_things_at_the_same_times_under_the_same_seed_and_not_too_many() {
+    let faults = |seed: u64, at_most: u32| {
+        let text = format!(
+            r#"
+name = "monkey"
+seed = {seed}
+[[phase]]
+name = "warm-up"
+duration = "10s"
+warmup = true
+rate = "1k/s"
+[[phase]]
+name = "hold"
+duration = "100s"
+rate = "1k/s"
+[[request]]
+name = "balance"
+path = "/v1/accounts/${{account}}/balance"
+[[fault]]
+name = "errors"
+for = "5s"
+point = "api"
+kind = "error"
+[[fault]]
+name = "crash"
+for = "3s"
+process = "target"
+kind = "kill"
+[monkey]
+faults = ["errors", "crash"]
+every = "8s"
+at_most = {at_most}
+"#
+        );
+        load(&Source { name: "monkey.toml".to_owned(), text }, &[]).unwrap_or_else(|e| panic!("{e}")).faults
+    };
+    let once = faults(7, 1);
+    assert_eq!(once, faults(7, 1));
+    assert_ne!(once, faults(8, 1));
+    assert!((4..=16).contains(&once.len()), "{once:?}");
+    assert!(once.iter().all(|f| f.start_s >= 10.0 && f.end_s <= 110.0), "{once:?}");
+    assert!(once.windows(2).all(|w| w[0].end_s <= w[1].start_s), "one at a time");
+    assert!(once.iter().any(|f| f.fault.name.starts_with("errors (")), "{once:?}");
+    assert!(once.iter().any(|f| f.fault.name.starts_with("crash (")), "{once:?}");
+    let together = faults(7, 2);
+    assert!(together.windows(2).any(|w| w[0].end_s > w[1].start_s), "two at a time");
+}

@@ -82,7 +82,9 @@ impl Acting {
     pub fn meets_request(&self, request: u64, attempt: u32) -> bool {
         let nth = self.tally.matched.fetch_add(1, Ordering::Relaxed);
         let Toxic { first, every, toxicity, .. } = &self.toxic;
-        if first.is_some_and(|first| nth >= first) || every.is_some_and(|every| (nth + 1) % every != 0) {
+        if first.is_some_and(|first| nth >= first)
+            || every.is_some_and(|every| !(nth + 1).is_multiple_of(every))
+        {
             return false;
         }
         let met = draw(self.seed, &self.fault, request, attempt) < *toxicity;

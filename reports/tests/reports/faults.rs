@@ -1,10 +1,12 @@
 //! What is measured about faults, from folders written by the real writer.
 
 use crate::common::{CALM, Script, Second, fault, quickstart, quickstart_second};
+use serde_json::json;
 use squall_record::fault::Effect;
+use squall_reports::journal::chaos_journal;
 use squall_reports::summary::{FaultSummary, JudgedBy, Recovery, Summary};
 use squall_reports::{Report, build, render_text};
-use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::{ExperimentPlan, Plan};
 
 fn report(plan: Plan, second: fn(u32) -> Second) -> Report {
     let dir = tempfile::tempdir().unwrap();
@@ -175,4 +177,41 @@ fn a_summary_from_before_these_figures_reads_as_one_without_them() {
     let old: Summary = serde_json::from_value(value).unwrap();
     assert_eq!((old.faults[0].recovery, old.faults[0].recover_s), (None, s.faults[0].recover_s));
     assert!(old.faults[0].budget_burned.is_empty());
+}
+
+#[test]
+fn the_journal_of_chaos_toolkit_says_what_was_done_when_and_whether_the_steady_state_came_back() {
+    let gate = quickstart().gates[1].clone();
+    let mut plan = quickstart();
+    plan.experiment = Some(ExperimentPlan {
+        steady_state: vec![gate],
+        abort: vec![],
+        window_s: 5,
+        blast_radius: 1.0,
+        control: 0.0,
+    });
+    let r = report(plan.clone(), quickstart_second);
+    let journal = chaos_journal(&r).unwrap();
+    assert_eq!(
+        (&journal["status"], &journal["deviated"]),
+        (&json!("completed"), &json!(false)),
+        "{journal:#}"
+    );
+    let (run, rollbacks) = (journal["run"].as_array().unwrap(), journal["rollbacks"].as_array().unwrap());
+    assert_eq!((run.len(), rollbacks.len()), (2, 2));
+    assert_eq!(run[0]["start"], "2026-11-21T01:02:28.008Z", "25.004 s after the first planned arrival");
+    assert_eq!(run[0]["end"], rollbacks[0]["start"]);
+    assert_eq!(run[1]["output"]["affected"], 7_000);
+    assert_eq!(journal["steady_states"]["before"]["probes"][0]["tolerance_met"], true);
+    // It did not come back.
+    let broken = report(plan, |s| if s < 25 { CALM } else { BROKEN });
+    let journal = chaos_journal(&broken).unwrap();
+    assert_eq!(journal["deviated"], true);
+    assert_eq!(broken.exit_code(), 99);
+    plan_without_faults_has_none();
+}
+
+fn plan_without_faults_has_none() {
+    let plan = Plan { faults: vec![], ..quickstart() };
+    assert_eq!(chaos_journal(&report(plan, |_| CALM)), None);
 }

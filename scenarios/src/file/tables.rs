@@ -52,6 +52,8 @@ pub struct Scenario {
     pub fault: Vec<At<Fault>>,
     /// What must hold around the faults, and what ends the run.
     pub experiment: Option<At<Experiment>>,
+    /// Faults at times that the seed draws.
+    pub monkey: Option<At<Monkey>>,
     /// Several places under one name, for faults.
     #[serde(default)]
     pub group: Vec<At<Group>>,
@@ -739,6 +741,21 @@ pub struct Experiment {
     pub blast_radius: Option<At<Ratio>>,
     /// The share of requests that no fault of the service or of an HTTP proxy meets, to compare with. Default: 0%.
     pub control: Option<At<Ratio>>,
+}
+
+/// Faults at times that the seed draws: which of them, when, and how many at once.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Monkey {
+    /// The names of `[[fault]]` tables that it may choose from. They come when it says, each for as long as its `for` says.
+    pub faults: At<Vec<At<String>>>,
+    /// How often one comes, on average.
+    pub every: At<DurationText>,
+    /// How many may act at once. Default: 1.
+    #[schemars(range(min = 1, max = 8))]
+    pub at_most: Option<At<u32>>,
+    /// The phase in which they come. Default: the whole run after its first warm-up phases.
+    pub phase: Option<At<String>>,
 }
 
 /// Several places under one name: a zone, a region.

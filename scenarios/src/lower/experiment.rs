@@ -50,7 +50,8 @@ pub(super) fn lower(
             u32::try_from(d.as_secs()).unwrap_or(DEFAULT_WINDOW_S).max(MIN_WINDOW_S)
         }
     };
-    let first = faults.iter().map(|f| f.start_s).fold(f64::INFINITY, f64::min);
+    // What is there from the beginning belongs to the steady state.
+    let first = faults.iter().map(|f| f.start_s).filter(|s| *s > 0.0).fold(f64::INFINITY, f64::min);
     if !steady_state.is_empty() && first < f64::from(window_s) {
         findings.add(
             typed.span(),
@@ -69,7 +70,7 @@ pub(super) fn lower(
     let blast_radius = share(&typed.blast_radius, "experiment.blast_radius", 1.0, 1.0)?;
     let control = share(&typed.control, "experiment.control", 0.0, MAX_CONTROL)?;
     for (plan, typed) in
-        faults.iter().filter_map(|f| Some((f, typed_faults.iter().find(|t| *t.name == f.fault.name)?)))
+        faults.iter().filter_map(|f| Some((f, typed_faults.iter().find(|t| is_of(&f.fault.name, &t.name))?)))
     {
         let fault = &plan.fault;
         let per_request = fault.effect.is_per_request() && fault.place.point().is_some();
@@ -87,6 +88,12 @@ pub(super) fn lower(
         }
     }
     Some(ExperimentPlan { steady_state, abort, window_s, blast_radius, control })
+}
+
+/// Whether a fault of this name comes from the table of that one: a repetition or a monkey's has a number behind it.
+fn is_of(fault: &str, table: &str) -> bool {
+    let behind = fault.strip_prefix(table).map(|rest| rest.trim_matches(|c| " ()".contains(c)));
+    behind.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// A condition on the last seconds, in the grammar of gates.

@@ -1,10 +1,12 @@
 //! `[[fault]]`: what goes wrong, on the time axis of the phases.
 //!
 //! * `place`: where, and what else a scenario names for it: groups, resources, proxies.
+//! * `monkey`: faults at times that the seed draws.
 //! * `effect`: what, each kind with its keys; `delay`: how long.
 
 mod delay;
 mod effect;
+mod monkey;
 mod place;
 
 use std::sync::LazyLock;
@@ -17,7 +19,7 @@ use super::phase::{Stretch, Timeline};
 use super::scalar::{Names, duration, duration_within, ratio, within};
 use crate::error::{did_you_mean, tick};
 use crate::file::scalar::At;
-use crate::file::tables::Fault;
+use crate::file::tables::{Fault, Monkey};
 use crate::findings::Findings;
 use crate::plan::{FaultPlan, RequestPlan};
 use crate::units::duration::format_duration;
@@ -35,7 +37,7 @@ static KINDS_OF_PLACE: LazyLock<Vec<Place>> = LazyLock::new(|| {
 const MAX_FAULT: Duration = Duration::from_secs(super::MAX_RUN_S);
 
 pub(super) fn lower(
-    file: &[At<Fault>],
+    (file, monkey, seed): (&[At<Fault>], Option<&At<Monkey>>, u64),
     timeline: &Timeline,
     places: &Places<'_>,
     requests: &[RequestPlan],
@@ -46,10 +48,16 @@ pub(super) fn lower(
     }
     let mut names = Names::new("fault");
     let mut faults = Vec::new();
+    let mut choices = Vec::new();
     for typed in file.iter().take(MAX_FAULTS) {
         names.add(&typed.name, findings);
         let what = format!("fault {}:", tick(&typed.name));
         let fault = spec(typed, places, &what, findings);
+        if monkey::chooses(monkey, typed) {
+            let lasts = monkey::lasts(typed, &what, findings);
+            choices.extend(fault.zip(lasts).map(|(fault, lasts)| monkey::Choice { fault, lasts }));
+            continue;
+        }
         let when =
             typed.when.as_ref().map(|when| condition(when, &format!("{what} when"), requests, findings));
         let windows = windows(typed, timeline, &what, findings);
@@ -62,6 +70,9 @@ pub(super) fn lower(
             let (start_s, end_s) = (start.as_secs_f64(), end.as_secs_f64());
             faults.push(FaultPlan { fault, start_s, end_s, when: when.clone().flatten() });
         }
+    }
+    if let Some(monkey) = monkey {
+        faults.extend(monkey::lower(monkey, file, &choices, timeline, seed, findings));
     }
     if faults.len() > MAX_FAULTS
         && let Some(last) = file.last()

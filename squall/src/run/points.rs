@@ -18,6 +18,9 @@ use super::admin::Admin;
 use super::outside::{BEAT, LEASE_MS};
 use super::stream::Stream;
 
+/// How much later than its fault a lease ends, when nobody ends it.
+const GRACE_S: f64 = 1.0;
+
 /// What is asked of the thread.
 #[derive(Debug, Clone, Copy)]
 pub enum Ask<'a> {
@@ -152,9 +155,9 @@ impl<'a> Points<'a> {
         if plan.end_s >= self.load_end_s { f64::INFINITY } else { plan.end_s }
     }
 
-    /// A lease that does not last beyond the fault's window.
+    /// A lease that hardly lasts beyond the fault's window: whoever is told to end it is to have it still, and say whom it has hit.
     fn request(&self, plan: &FaultPlan) -> ArmRequest {
-        let left_ms = ((self.end_s(plan) - self.clock.now_s()) * 1000.0).max(1.0);
+        let left_ms = ((self.end_s(plan) + GRACE_S - self.clock.now_s()) * 1000.0).max(1.0);
         ArmRequest { fault: plan.fault.clone(), ttl_ms: (left_ms as u64).min(LEASE_MS), seed: self.seed }
     }
 

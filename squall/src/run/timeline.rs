@@ -176,7 +176,8 @@ impl<'a> Walk<'a> {
 
     /// A fault's time has come.
     fn on(&mut self, f: &'a FaultPlan) -> io::Result<()> {
-        if !self.is_steady(f)? {
+        // What is there from the beginning belongs to the steady state.
+        if f.start_s > 0.0 && !self.is_steady(f)? {
             let why = "the steady state did not hold, so it was not begun";
             return self.outside.failed(&f.fault.name, self.outside.clock.now_s(), why.to_owned());
         }
