@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! * [`api`]: HTTP; [`server`]: on a socket.
-//! * [`one`]: one proxy; [`toxic`]: what acts on it, as it is typed and shown; [`object`]: how that is read.
+//! * [`one`]: one proxy; [`toxic`]: what acts on it, as it is typed and shown; [`attributes`]: of each kind; [`object`]: how that is read.
 //! * [`acting`]: a toxic that acts; [`shared`]: what the connections of a proxy look at.
 //! * [`partition`]: several proxies that let nothing through. [`door`]: what acts before a connection is passed on; [`connection`]: two sockets, and a [`pipe`] each way; [`stage`]: a toxic at work in one.
 //! * [`matching`]: whom a toxic can meet; [`http`]: requests and answers in what passes, for toxics that act on single ones.
@@ -15,6 +15,7 @@
 
 pub mod acting;
 pub mod api;
+pub mod attributes;
 pub mod connection;
 pub mod door;
 pub mod error;

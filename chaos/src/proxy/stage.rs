@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::acting::{Acting, Client};
-use super::toxic::{Bandwidth, Kind, Latency, Loss};
+use super::attributes::{Bandwidth, Latency, Loss};
+use super::toxic::Kind;
 use crate::decision::draw_delay;
 
 const NANOS_PER_MS: u64 = 1_000_000;
