@@ -82,7 +82,8 @@ fn accepted(plan: &Plan) {
         assert_eq!(length, Ok(body.len()), "{text:?}");
         let typed = request.headers.iter().find(|h| h.0.eq_ignore_ascii_case("content-type"));
         if request.body.is_some() && typed.is_some_and(|h| h.1 == "application/json") {
-            assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "no JSON: {body:?}");
+            // By its grammar: a number that is too large for a reader is one all the same.
+            assert!(serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok(), "no JSON: {body:?}");
         }
     }
 }

@@ -24,7 +24,7 @@ fn the_examples_together_are_a_scenario() {
     let text = blocks("toml").join("\n");
     let plan = load(&source("scenarios.md", &text), &[]).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(plan.name, "black-friday");
-    assert_eq!((plan.phases.len(), plan.requests.len(), plan.faults.len(), plan.slos.len()), (21, 4, 5, 2));
+    assert_eq!((plan.phases.len(), plan.requests.len(), plan.faults.len(), plan.slos.len()), (21, 4, 9, 2));
     assert_eq!((plan.journeys.len(), plan.journeys[0].steps.len()), (1, 2));
 }
 

@@ -83,6 +83,7 @@ duration = "100s"
 rate = "1k/s"
 [[request]]
 name = "balance"
+method = "GET"
 path = "/v1/accounts/${{account}}/balance"
 [[fault]]
 name = "errors"
