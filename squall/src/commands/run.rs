@@ -157,7 +157,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
             return Err(e.into());
         }
     };
-    if plan.gates.is_empty() {
+    let steady = plan.experiment.as_ref().is_some_and(|e| !e.steady_state.is_empty());
+    if plan.gates.is_empty() && !steady {
         remark(&format!("note: {} has no gates, so this run passes whatever happens", plan.name));
     }
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(writer)];
