@@ -37,25 +37,7 @@ pub fn http(input: &[u8]) {
     let toxic = toxic.map(|json| serde_json::from_str::<Typed>(json).map(Typed::create));
     let mut http = Http::new(CLIENT);
     http.arrange(toxic.into_iter().filter_map(|t| t.ok()?.ok()).map(acting).collect());
-    let mut passed = [Vec::new(), Vec::new()];
-    let mut sides = [(Stream::Upstream, asked.chunks(step)), (Stream::Downstream, answered.chunks(step))];
-    let mut waits = [false; 2];
-    'rounds: for now_ns in 0..ROUNDS {
-        for (nth, (stream, chunks)) in sides.iter_mut().enumerate() {
-            match http.next(*stream, now_ns * 1_000_000) {
-                Out::Piece(piece) => passed[nth].extend_from_slice(&piece.data),
-                Out::End(_) => break 'rounds,
-                Out::Wait(_) | Out::Empty if http.has_room(*stream) => match chunks.next() {
-                    Some(data) => http.put(*stream, data, now_ns * 1_000_000),
-                    None => waits[nth] = true,
-                },
-                Out::Wait(_) | Out::Empty => {}
-            }
-        }
-        if waits == [true; 2] {
-            break;
-        }
-    }
+    let passed = flow(&mut http, [asked, answered], step);
     let _ = http.is_relieved();
     // What reaches the upstream is what was sent, but for line ends before requests and requests that are answered here.
     if how >> 6 != 1 {
@@ -67,6 +49,30 @@ pub fn http(input: &[u8]) {
         let own = String::from_utf8_lossy(&passed[1]);
         assert!(own.contains("Connection: close\r\n"), "the client gets what nobody sent");
     }
+}
+
+/// What comes out in each direction when both are fed in turn, `step` bytes at a time, until neither has more or one ends.
+fn flow(http: &mut Http, [asked, answered]: [&[u8]; 2], step: usize) -> [Vec<u8>; 2] {
+    let mut passed = [Vec::new(), Vec::new()];
+    let mut sides = [(Stream::Upstream, asked.chunks(step)), (Stream::Downstream, answered.chunks(step))];
+    let mut waits = [false; 2];
+    for now_ns in (0..ROUNDS).map(|ms| ms * 1_000_000) {
+        for (nth, (stream, chunks)) in sides.iter_mut().enumerate() {
+            match http.next(*stream, now_ns) {
+                Out::Piece(piece) => passed[nth].extend_from_slice(&piece.data),
+                Out::End(_) => return passed,
+                Out::Wait(_) | Out::Empty if http.has_room(*stream) => match chunks.next() {
+                    Some(data) => http.put(*stream, data, now_ns),
+                    None => waits[nth] = true,
+                },
+                Out::Wait(_) | Out::Empty => {}
+            }
+        }
+        if waits == [true; 2] {
+            break;
+        }
+    }
+    passed
 }
 
 /// A body that is sent to the API: a toxic, a proxy, a population or a partition.

@@ -101,18 +101,7 @@ mod tests {
             blast_radius: 1.0,
             control: 0.0,
         });
-        let faults = [FaultWindow {
-            spec: plan.faults[0].fault.clone(),
-            armed: true,
-            problem: None,
-            planned_start_s: 20.0,
-            start_s: 20.0,
-            end_s: 30.0,
-            affected: None,
-            baseline: 10..20,
-            during: 20..30,
-            after: 30..40,
-        }];
+        let faults = [crate::testing::window()];
         let mut steady = Steady::new(&plan, 1, &faults, load_end_s);
         for second in 0..load_end_s as u32 {
             let mut i = Interval::new(second, 0, 0);

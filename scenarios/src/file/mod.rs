@@ -4,10 +4,12 @@
 //!
 //! * [`tables`]: the tables and their keys; the JSON Schema is generated from them.
 //! * [`shapes`]: the shapes that a phase's rate can have.
+//! * [`faults`]: what goes wrong, what it acts on, and what must hold around it.
 //! * [`journeys`]: virtual users and what they do.
 //! * [`scalar`]: values that know where they stand, and texts that hold a unit.
 //! * `read`: TOML to tables, telling several mistakes at once.
 
+pub mod faults;
 pub mod journeys;
 pub(crate) mod read;
 pub mod scalar;

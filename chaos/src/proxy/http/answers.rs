@@ -1,14 +1,14 @@
 //! From the upstream to the client: the answers, in the order of the requests, after what their toxics make of them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::body::{Framing, Next};
 use super::head::{self, AnswerHead};
+use super::inlet::Inlet;
 use super::requests::own;
-use super::{Expected, Held, Met, Pending, due_ns};
+use super::{Expected, Met, Pending, due_ns};
 use crate::decision::draw_delay;
 use crate::proxy::acting::Acting;
 use crate::proxy::stage::{End, Out};
@@ -20,11 +20,8 @@ const CHANGED_WITHIN: u64 = 64;
 /// The direction of the answers.
 #[derive(Debug, Default)]
 pub struct Answers {
-    buffer: BytesMut,
-    at_ns: u64,
-    ended: bool,
+    pub(super) inlet: Inlet,
     state: State,
-    held: VecDeque<Held>,
 }
 
 #[derive(Debug, Default)]
@@ -61,28 +58,6 @@ enum Change {
 }
 
 impl Answers {
-    /// Whether more may be received.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        !self.ended && self.held.is_empty() && self.buffer.len() <= head::MAX_HEAD_BYTES
-    }
-
-    /// Takes what was received.
-    pub fn put(&mut self, data: &[u8], now_ns: u64) {
-        self.buffer.extend_from_slice(data);
-        self.at_ns = now_ns;
-    }
-
-    /// Takes that no more will be received.
-    pub fn end(&mut self) {
-        self.ended = true;
-    }
-
-    /// Lets go what none of `toxics` holds any more.
-    pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
-        Held::let_go(&mut self.held, toxics);
-    }
-
     /// Whether what comes is HTTP no more.
     #[must_use]
     pub fn is_tunnel(&self) -> bool {
@@ -92,40 +67,33 @@ impl Answers {
     /// What is to be passed on at `now_ns`.
     pub fn next(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
         loop {
-            if let Some(out) = Held::next(&mut self.held, now_ns) {
+            if let Some(out) = self.inlet.next(now_ns) {
                 return out;
             }
             match &mut self.state {
                 State::Over(end) => return Out::End(*end),
-                State::Tunnel if self.buffer.is_empty() => return self.idle(),
-                State::Tunnel => {
-                    let all = self.buffer.split().freeze();
-                    self.held.push_back(Held::free(all, self.at_ns));
-                }
+                State::Tunnel if self.inlet.buffer.is_empty() => return self.inlet.idle(),
+                State::Tunnel => self.inlet.pass_all(),
                 State::Body(_) => {
                     if !self.body() {
-                        return self.idle();
+                        return self.inlet.idle();
                     }
                 }
                 State::Head => {
                     if !self.head(pending, now_ns) {
-                        return self.idle();
+                        return self.inlet.idle();
                     }
                 }
             }
         }
     }
 
-    /// Nothing can be done with what there is.
-    fn idle(&self) -> Out {
-        if self.ended { Out::End(End::Finished) } else { Out::Empty }
-    }
-
     /// Takes an own answer, or the head of one of the upstream's. Whether there was any.
     fn head(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
         match pending.front() {
             Some(Pending { answer: Expected::Own { answer, last }, .. }) => {
-                self.held.push_back(Held::free(answer.clone(), now_ns));
+                let answer = answer.clone();
+                self.inlet.pass_own(answer, now_ns);
                 if *last {
                     self.state = State::Over(End::Finished);
                 }
@@ -133,24 +101,24 @@ impl Answers {
                 true
             }
             // An answer that nobody has asked for would be taken for that of the next request.
-            None if !self.buffer.is_empty() => {
+            None if !self.inlet.buffer.is_empty() => {
                 self.state = State::Over(super::BROKEN);
                 true
             }
             None => false,
             Some(Pending { answer: Expected::Upstream { is_head, is_connect }, .. }) => {
                 let (is_head, is_connect) = (*is_head, *is_connect);
-                match head::answer(&self.buffer) {
+                match head::answer(&self.inlet.buffer) {
                     Ok(None) => false,
                     Ok(Some(head)) => {
-                        let bytes = self.buffer.split_to(head.length).freeze();
+                        let bytes = self.inlet.take(head.length);
                         self.answered(head, bytes, is_head, is_connect, pending);
                         true
                     }
                     Err(why) => {
                         let body = format!("of the upstream's answer: {why}\n");
                         let answer = own(502, &body, body.len(), "", true);
-                        self.held.push_back(Held::free(answer, now_ns));
+                        self.inlet.pass_own(answer, now_ns);
                         self.state = State::Over(End::Finished);
                         true
                     }
@@ -169,14 +137,14 @@ impl Answers {
     ) {
         let AnswerHead { status, framing, .. } = head;
         if status == 101 || is_connect && (200..300).contains(&status) {
-            self.held.push_back(Held::free(bytes, self.at_ns));
+            self.inlet.pass(bytes);
             self.state = State::Tunnel;
             pending.pop_front();
             return;
         }
         if status < 200 {
             // Another will follow.
-            self.held.push_back(Held::free(bytes, self.at_ns));
+            self.inlet.pass(bytes);
             return;
         }
         let framing = if is_head || matches!(status, 204 | 304) { Framing::None } else { framing };
@@ -202,7 +170,7 @@ impl Answers {
             Some(text) => [&head::with_length(&bytes, text.len()), text.as_bytes()].concat().into(),
             None => bytes,
         };
-        self.held.push_back(Held { due_ns, by, ..Held::free(first, self.at_ns) });
+        self.inlet.hold(first, due_ns, by);
         self.state = State::Body(Body { framing, change, read: 0 });
     }
 
@@ -215,14 +183,14 @@ impl Answers {
                 by.push(acting);
             }
         }
-        let due = by.iter().map(|acting| due_ns(self.at_ns, ms, acting)).min().unwrap_or(0);
+        let due = by.iter().map(|acting| due_ns(self.inlet.at_ns, ms, acting)).min().unwrap_or(0);
         (due, by.iter().map(|acting| acting.id).collect())
     }
 
     /// Takes the next of a body. Whether there was any.
     fn body(&mut self) -> bool {
         let State::Body(body) = &mut self.state else { return true };
-        let (count, is_content) = match body.framing.next(&self.buffer) {
+        let (count, is_content) = match body.framing.next(&self.inlet.buffer) {
             Ok(Next::Content(count)) => (count, true),
             Ok(Next::Between(count)) => (count, false),
             Ok(Next::More) => return false,
@@ -235,7 +203,7 @@ impl Answers {
                 return true;
             }
         };
-        let mut data = self.buffer.split_to(count);
+        let mut data = self.inlet.buffer.split_to(count);
         let before = body.read;
         body.read += if is_content { count as u64 } else { 0 };
         match &mut body.change {
@@ -255,7 +223,7 @@ impl Answers {
             _ => {}
         }
         if !data.is_empty() {
-            self.held.push_back(Held::free(data.freeze(), self.at_ns));
+            self.inlet.pass(data.freeze());
         }
         true
     }

@@ -7,13 +7,14 @@
 //! # Layout
 //!
 //! * [`head`]: the head of a message, and how long its body is.
-//! * [`body`]: where a body ends.
+//! * [`body`]: where a body ends. `inlet`: what a direction has received and holds.
 //! * [`requests`]: from client to upstream; decides what each request meets.
 //! * [`answers`]: from upstream to client, in the order of the requests.
 
 pub mod answers;
 pub mod body;
 pub mod head;
+mod inlet;
 pub mod requests;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::acting::{Acting, Client};
-use super::stage::{End, Out, Piece};
+use super::stage::{End, Out};
 use super::toxic::Stream;
 use answers::Answers;
 use requests::Requests;
@@ -82,15 +83,6 @@ pub struct Met {
     pub attempt: u32,
 }
 
-/// What is held until an instant, for a toxic.
-#[derive(Debug)]
-struct Held {
-    piece: Piece,
-    due_ns: u64,
-    /// It is let go with these.
-    by: Vec<u64>,
-}
-
 impl Http {
     /// The HTTP of the connection of `client`.
     #[must_use]
@@ -106,8 +98,8 @@ impl Http {
 
     /// Has the toxics that act on requests be these.
     pub fn arrange(&mut self, toxics: Vec<Arc<Acting>>) {
-        self.requests.let_go(&toxics);
-        self.answers.let_go(&toxics);
+        self.requests.inlet.let_go(&toxics);
+        self.answers.inlet.let_go(&toxics);
         self.toxics = toxics;
     }
 
@@ -115,8 +107,8 @@ impl Http {
     #[must_use]
     pub fn has_room(&self, stream: Stream) -> bool {
         match stream {
-            Stream::Upstream => self.requests.has_room(),
-            Stream::Downstream => self.answers.has_room(),
+            Stream::Upstream => self.requests.inlet.has_room(),
+            Stream::Downstream => self.answers.inlet.has_room(),
         }
     }
 
@@ -124,15 +116,15 @@ impl Http {
     pub fn put(&mut self, stream: Stream, data: &[u8], now_ns: u64) {
         match stream {
             Stream::Upstream => self.requests.put(data, now_ns),
-            Stream::Downstream => self.answers.put(data, now_ns),
+            Stream::Downstream => self.answers.inlet.put(data, now_ns),
         }
     }
 
     /// Takes that no more will be received in the direction of `stream`.
     pub fn end(&mut self, stream: Stream) {
         match stream {
-            Stream::Upstream => self.requests.end(),
-            Stream::Downstream => self.answers.end(),
+            Stream::Upstream => self.requests.inlet.ended = true,
+            Stream::Downstream => self.answers.inlet.ended = true,
         }
     }
 
@@ -163,32 +155,6 @@ impl Http {
         let has_room = self.crowded && self.pending.len() < MAX_PENDING;
         self.crowded &= !has_room;
         self.requests.is_relieved() || has_room
-    }
-}
-
-impl Held {
-    /// A piece that is passed on at once.
-    fn free(data: Bytes, at_ns: u64) -> Self {
-        Self { piece: Piece { data, at_ns }, due_ns: 0, by: Vec::new() }
-    }
-
-    /// What is to be done with the first of `all`.
-    fn next(all: &mut VecDeque<Held>, now_ns: u64) -> Option<Out> {
-        let first = all.front()?;
-        if now_ns < first.due_ns {
-            return Some(Out::Wait(first.due_ns));
-        }
-        let Held { piece, due_ns, .. } = all.pop_front()?;
-        Some(Out::Piece(Piece { at_ns: piece.at_ns.max(due_ns), ..piece }))
-    }
-
-    /// Lets go what none of `toxics` holds any more.
-    fn let_go(all: &mut VecDeque<Held>, toxics: &[Arc<Acting>]) {
-        for held in all {
-            if !held.by.iter().all(|id| toxics.iter().any(|toxic| toxic.id == *id)) {
-                held.due_ns = 0;
-            }
-        }
     }
 }
 

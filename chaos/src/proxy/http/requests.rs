@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::body::{Framing, Next};
 use super::head::{self, Refused, RequestHead};
-use super::{Expected, Held, Met, Pending, due_ns};
+use super::inlet::Inlet;
+use super::{Expected, Met, Pending, due_ns};
 use crate::decision::draw_delay;
 use crate::proxy::acting::{Acting, Client};
 use crate::proxy::stage::{End, Out};
@@ -24,13 +25,8 @@ const LINGER_NS: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub struct Requests {
     client: Client,
-    /// Received and not passed on.
-    buffer: BytesMut,
-    at_ns: u64,
-    ended: bool,
+    pub(super) inlet: Inlet,
     state: State,
-    /// To be passed on.
-    held: VecDeque<Held>,
     /// Requests that there have been.
     count: u64,
     relieved: bool,
@@ -66,40 +62,14 @@ impl Requests {
     /// Those of `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self {
-            client,
-            buffer: BytesMut::new(),
-            at_ns: 0,
-            ended: false,
-            state: State::Head,
-            held: VecDeque::new(),
-            count: 0,
-            relieved: false,
-        }
-    }
-
-    /// Whether more may be received.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        !self.ended && self.held.is_empty() && self.buffer.len() <= head::MAX_HEAD_BYTES
+        Self { client, inlet: Inlet::default(), state: State::Head, count: 0, relieved: false }
     }
 
     /// Takes what was received.
     pub fn put(&mut self, data: &[u8], now_ns: u64) {
         if !matches!(self.state, State::Refused(_)) {
-            self.buffer.extend_from_slice(data);
-            self.at_ns = now_ns;
+            self.inlet.put(data, now_ns);
         }
-    }
-
-    /// Takes that no more will be received.
-    pub fn end(&mut self) {
-        self.ended = true;
-    }
-
-    /// Lets go what none of `toxics` holds any more.
-    pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
-        Held::let_go(&mut self.held, toxics);
     }
 
     /// From here on nothing is HTTP any more; what has been refused stays so.
@@ -127,65 +97,57 @@ impl Requests {
     pub fn next(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
         self.relieved = false;
         loop {
-            if let Some(out) = Held::next(&mut self.held, now_ns) {
+            if let Some(out) = self.inlet.next(now_ns) {
                 return out;
             }
             match &mut self.state {
                 State::Refused(from_ns) => {
-                    self.buffer.clear();
+                    self.inlet.buffer.clear();
                     let until_ns = from_ns.saturating_add(LINGER_NS);
-                    let over = self.ended || now_ns >= until_ns;
+                    let over = self.inlet.ended || now_ns >= until_ns;
                     return if over { Out::End(End::Finished) } else { Out::Wait(until_ns) };
                 }
                 State::Reset => return Out::End(End::Reset),
-                State::Tunnel if !self.buffer.is_empty() => {
-                    let all = self.buffer.split().freeze();
-                    self.held.push_back(Held::free(all, self.at_ns));
-                }
-                State::Tunnel => return self.idle(),
+                State::Tunnel if !self.inlet.buffer.is_empty() => self.inlet.pass_all(),
+                State::Tunnel => return self.inlet.idle(),
                 State::Waits => return Out::Empty,
-                State::Body { framing, passes } => match framing.next(&self.buffer) {
+                State::Body { framing, passes } => match framing.next(&self.inlet.buffer) {
                     Ok(Next::Content(count) | Next::Between(count)) => {
-                        let data = self.buffer.split_to(count).freeze();
+                        let data = self.inlet.take(count);
                         if *passes {
-                            self.held.push_back(Held::free(data, self.at_ns));
+                            self.inlet.pass(data);
                         }
                     }
-                    Ok(Next::More) => return self.idle(),
+                    Ok(Next::More) => return self.inlet.idle(),
                     Ok(Next::Over) => self.state = State::Head,
                     // Its head has gone already: there is nothing to be said about it any more.
                     Err(_) => return Out::End(super::BROKEN),
                 },
                 State::Head => {
                     if !self.head(toxics, pending, now_ns) {
-                        return self.idle();
+                        return self.inlet.idle();
                     }
                 }
             }
         }
     }
 
-    /// Nothing can be done with what there is.
-    fn idle(&self) -> Out {
-        if self.ended { Out::End(End::Finished) } else { Out::Empty }
-    }
-
     /// Takes the head of a request. Whether it was there.
     fn head(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
         // An empty line before a request is none of it (RFC 9112, 2.2).
-        while self.buffer.starts_with(b"\r\n") {
-            let _ = self.buffer.split_to(2);
+        while self.inlet.buffer.starts_with(b"\r\n") {
+            let _ = self.inlet.take(2);
         }
         let nth = self.count;
         let client = self.client;
-        let read = head::request(&self.buffer, |head, headers| {
+        let read = head::request(&self.inlet.buffer, |head, headers| {
             Decided::new(head, headers, client, nth, toxics, now_ns)
         });
         match read {
             Ok(None) => false,
             Ok(Some((head, decided))) => {
                 self.count += 1;
-                let bytes = self.buffer.split_to(head.length).freeze();
+                let bytes = self.inlet.take(head.length);
                 self.decide(&head, bytes, decided, pending, now_ns);
                 true
             }
@@ -207,14 +169,12 @@ impl Requests {
         let Decided { met, abort, delay_ms, by } = decided;
         let passes = abort.is_none();
         self.state = State::Body { framing: head.framing.clone(), passes };
-        let due = by.iter().map(|acting| due_ns(self.at_ns, delay_ms, acting)).min().unwrap_or(0);
+        let due = by.iter().map(|acting| due_ns(self.inlet.at_ns, delay_ms, acting)).min().unwrap_or(0);
         let by: Vec<u64> = by.iter().map(|acting| acting.id).collect();
-        let held = |data| Held { due_ns: due, by, ..Held::free(data, self.at_ns) };
         let answer = match &abort {
             None => {
                 let is_connect = head.method == "CONNECT";
-                let first = held(bytes);
-                self.held.push_back(first);
+                self.inlet.hold(bytes, due, by);
                 if is_connect {
                     self.state = State::Waits;
                 }

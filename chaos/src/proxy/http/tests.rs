@@ -94,6 +94,16 @@ fn an_abort_answers_in_the_upstreams_place_and_the_connection_goes_on() {
 }
 
 #[test]
+fn an_own_answer_is_as_old_as_its_request_and_not_as_the_answer_before() {
+    let mut http = http(one(r#"{"type":"http_abort","match":{"method":"POST"}}"#));
+    up(&mut http, b"GET / HTTP/1.1\r\n\r\n", 0);
+    down(&mut http, ANSWER, 5);
+    up(&mut http, &request("a"), 700);
+    let Out::Piece(piece) = http.next(Stream::Downstream, 700) else { panic!("there is an answer") };
+    assert_eq!(piece.at_ns, 700, "what delays bytes counts from here");
+}
+
+#[test]
 fn an_abort_without_a_status_resets() {
     let mut http = http(one(r#"{"type":"http_abort","attributes":{"status":0}}"#));
     assert_eq!(up(&mut http, &request("a"), 0).2, Some(End::Reset));

@@ -6,8 +6,8 @@ use squall_record::fault::Delay;
 
 use super::super::scalar::{duration, within};
 use crate::error::tick;
+use crate::file::faults::Fault;
 use crate::file::scalar::{At, DurationText};
-use crate::file::tables::Fault;
 use crate::findings::Findings;
 use crate::units::number::scaled;
 

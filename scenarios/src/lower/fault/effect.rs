@@ -8,8 +8,8 @@ use squall_record::fault::Effect;
 use super::super::scalar::{duration, ratio, within};
 use super::delay::delay;
 use crate::error::tick;
+use crate::file::faults::{Fault, FaultKind};
 use crate::file::scalar::{At, DurationText};
-use crate::file::tables::{Fault, FaultKind};
 use crate::findings::Findings;
 use crate::units::duration::parse_duration;
 

@@ -10,8 +10,8 @@ use super::super::scalar::{duration_within, within};
 use super::{MAX_FAULT, MAX_FAULTS, stretch};
 use crate::draw::{Draw, Lane};
 use crate::error::{did_you_mean, tick};
+use crate::file::faults::{Fault, Monkey};
 use crate::file::scalar::At;
-use crate::file::tables::{Fault, Monkey};
 use crate::findings::Findings;
 use crate::plan::FaultPlan;
 

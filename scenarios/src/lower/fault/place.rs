@@ -6,8 +6,8 @@ use squall_record::fault::Place;
 
 use super::super::scalar::Names;
 use crate::error::{did_you_mean, tick};
+use crate::file::faults::{Fault, Group, ProxyFile, Resource};
 use crate::file::scalar::At;
-use crate::file::tables::{Fault, Group, ProxyFile, Resource};
 use crate::findings::Findings;
 use crate::plan::{GroupPlan, PlacesPlan, ProxyPlan, ResourcePlan, TargetPlan};
 
