@@ -1,34 +1,39 @@
 -- One payment, whole, out of one stripe and into one that nobody holds: key $1, payer $2, payee $3, amount $4, currency
 -- $5, whether to write a notice $6, what the payee's stripe may hold before $7, where the notice's spans belong $8.
 --
--- It waits for no stripe, so nobody who waits for it is waited for. Without a stripe on either side it writes nothing, and
--- says what it has seen. A row that is locked is seen as it is now, not as it was when the statement began. The number is
--- taken once both stripes are held: within a stripe numbers rise as payments are committed.
+-- It waits for no stripe, but for one moment: SKIP LOCKED waits all the same for who has locked the next version of a row
+-- whose update was committed while it looked (PostgreSQL 15: heap_lock_updated_tuple knows no wait policy). So it takes
+-- stripes in the order that those who wait for them do: of the account with the lower id first, its own row before its
+-- others: there are two texts of it, for payer and payee in either order. `(SELECT count(*) …) >= 0` says
+-- nothing but that: one is looked for when the other has been.
+-- Without a stripe on either side it writes nothing, and says what it has seen. A row that is locked is seen as it is now,
+-- not as it was when the statement began. The number is taken once both stripes are held: within a stripe numbers rise as
+-- payments are committed.
 WITH known AS MATERIALIZED (
     SELECT payer, payee, amount, currency, created_at, seq, decline FROM idempotency_keys WHERE key = $1
 ), able AS MATERIALIZED (
     SELECT FROM accounts a, accounts b
     WHERE a.id = $2 AND b.id = $3 AND a.currency = $5 AND b.currency = $5 AND NOT EXISTS (SELECT FROM known)
-), payer_main AS (
+), FIRST_main AS (
     SELECT 0::smallint AS stripe, main_balance AS balance FROM accounts
-    WHERE id = $2 AND main_balance >= $4 AND EXISTS (SELECT FROM able)
+    WHERE id = FIRST_ID AND main_balance FIRST_WILL_DO AND EXISTS (SELECT FROM able)
     FOR NO KEY UPDATE SKIP LOCKED
-), payer_stripe AS (
+), FIRST_stripe AS (
     SELECT stripe, balance FROM account_stripes
-    WHERE account = $2 AND balance >= $4 AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM payer_main)
+    WHERE account = FIRST_ID AND balance FIRST_WILL_DO AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM FIRST_main)
     ORDER BY stripe LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-), payer AS MATERIALIZED (
-    SELECT * FROM payer_main UNION ALL SELECT * FROM payer_stripe
-), payee_main AS (
+), FIRST AS MATERIALIZED (
+    SELECT * FROM FIRST_main UNION ALL SELECT * FROM FIRST_stripe
+), SECOND_main AS (
     SELECT 0::smallint AS stripe, main_balance AS balance FROM accounts
-    WHERE id = $3 AND main_balance <= $7 AND EXISTS (SELECT FROM able)
+    WHERE id = SECOND_ID AND main_balance SECOND_WILL_DO AND EXISTS (SELECT FROM able) AND (SELECT count(*) FROM FIRST) >= 0
     FOR NO KEY UPDATE SKIP LOCKED
-), payee_stripe AS (
+), SECOND_stripe AS (
     SELECT stripe, balance FROM account_stripes
-    WHERE account = $3 AND balance <= $7 AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM payee_main)
+    WHERE account = SECOND_ID AND balance SECOND_WILL_DO AND EXISTS (SELECT FROM able) AND NOT EXISTS (SELECT FROM SECOND_main)
     ORDER BY stripe LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-), payee AS MATERIALIZED (
-    SELECT * FROM payee_main UNION ALL SELECT * FROM payee_stripe
+), SECOND AS MATERIALIZED (
+    SELECT * FROM SECOND_main UNION ALL SELECT * FROM SECOND_stripe
 ), paid AS MATERIALIZED (
     SELECT nextval('payment_seqs') AS seq, payer.stripe AS payer_stripe, payer.balance - $4 AS payer_balance,
            payee.stripe AS payee_stripe, payee.balance + $4 AS payee_balance
