@@ -1,4 +1,4 @@
-//! Whether a fault hits a request, as a pure function.
+//! Whom a fault decides about, and whether it hits a request, as a pure function.
 //!
 //! A shared random generator would make the answer depend on which thread asked first. A hash
 //! of (seed, fault, request, attempt) does not: rerunning a seed reproduces every decision.
@@ -12,6 +12,32 @@ const STEP: f64 = 1.0 / (1u64 << 53) as f64;
 const DELAY_STREAM: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Likewise the draw of the error, from both.
 const ERROR_STREAM: u64 = 0xD1B5_4A32_D192_ED03;
+
+/// The header with a request's attempt, counted from 0.
+pub const ATTEMPT_HEADER: &str = "squall-attempt";
+/// The header of a request that is sent to compare with those that faults meet: with the value `control` none does.
+pub const LANE_HEADER: &str = "squall-lane";
+/// The attempt of a request that no fault meets.
+pub const SPARED: u32 = u32::MAX;
+
+/// What a fault decides about: the same for every attempt of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// The hash of the `Idempotency-Key`, else of the `Request-Id`.
+    pub request_id: u64,
+    /// From [`ATTEMPT_HEADER`]; 0 when absent or not a number. [`SPARED`] in the control lane.
+    pub attempt: u32,
+}
+
+impl Subject {
+    /// Of a request with this id, and this [`ATTEMPT_HEADER`] and [`LANE_HEADER`] if any.
+    #[must_use]
+    pub fn new(id: &[u8], attempt: Option<&[u8]>, lane: Option<&[u8]>) -> Self {
+        let attempt = attempt.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        let attempt = if lane == Some(b"control") { SPARED } else { attempt.unwrap_or(0) };
+        Self { request_id: xxh3_64(id), attempt }
+    }
+}
 
 /// A number in 0..1 for attempt `attempt` of request `request` under the fault called `fault`.
 /// The request is hit when it is below the fault's fraction.

@@ -34,29 +34,21 @@ use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use squall_record::fault::FaultPoint;
 use tower::{Layer, Service};
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::decision;
+pub use crate::decision::Subject;
 use crate::leases::Leases;
-use crate::points::{Injected, Passed, SPARED};
+use crate::points::{Injected, Passed};
 use crate::slow_body::Trickled;
 
 /// Which attempt of a request this is, counted from 0. A retry says 1, so that a fault decides
 /// about it anew.
-pub static ATTEMPT_HEADER: HeaderName = HeaderName::from_static("squall-attempt");
+pub static ATTEMPT_HEADER: HeaderName = HeaderName::from_static(decision::ATTEMPT_HEADER);
 /// The header of a request that is sent to compare with those that faults meet: with the value `control` none does.
-pub static LANE_HEADER: HeaderName = HeaderName::from_static("squall-lane");
+pub static LANE_HEADER: HeaderName = HeaderName::from_static(decision::LANE_HEADER);
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header with a request's id.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-
-/// What a fault decides about: the same for every attempt of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subject {
-    /// The hash of the `Idempotency-Key`, else of the `Request-Id`.
-    pub request_id: u64,
-    /// From [`ATTEMPT_HEADER`]; 0 when absent or not a number. [`SPARED`] in the control lane.
-    pub attempt: u32,
-}
 
 impl Subject {
     /// Reads the headers; `otherwise` names a request that carries no id.
@@ -69,14 +61,6 @@ impl Subject {
             Some(id) => Self::new(id.as_bytes(), attempt, lane),
             None => Self { request_id: otherwise(), ..Self::new(b"", attempt, lane) },
         }
-    }
-
-    /// Of a request with this id, and this [`ATTEMPT_HEADER`] and [`LANE_HEADER`] if any.
-    #[must_use]
-    pub fn new(id: &[u8], attempt: Option<&[u8]>, lane: Option<&[u8]>) -> Self {
-        let attempt = attempt.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        let attempt = if lane == Some(b"control") { SPARED } else { attempt.unwrap_or(0) };
-        Self { request_id: xxh3_64(id), attempt }
     }
 }
 
@@ -209,11 +193,13 @@ pub fn answer<R: From<String>>(injected: &Injected) -> Response<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::SPARED;
     use crate::lease::ArmRequest;
     use bytes::Bytes;
     use http_body_util::{BodyExt as _, Full};
     use squall_record::fault::{Delay, Effect, FaultSpec, Place};
     use tower::{ServiceExt, service_fn};
+    use xxhash_rust::xxh3::xxh3_64;
 
     type Body = Full<Bytes>;
 

@@ -7,12 +7,10 @@ use squall_record::fault::{Effect, FaultPoint};
 
 use crate::armed::Lease;
 use crate::brown_out::{self, Inside, room, severity};
-use crate::decision::{draw, draw_delay, draw_error};
+use crate::decision::{SPARED, draw, draw_delay, draw_error};
 use crate::leases::Leases;
 use crate::slow_body::Pace;
 
-/// The attempt of a request that no fault meets: it is sent to compare with those that they do.
-pub const SPARED: u32 = u32::MAX;
 /// What an overloaded dependency answers.
 const OVERLOADED: u16 = 503;
 

@@ -41,7 +41,8 @@ impl Steady {
         // What ends with the load is no second of a steady state.
         let end = (load_end_s + EDGE_S).floor().max(0.0) as u32;
         let last = faults.iter().filter(|f| !f.is_from_the_beginning()).map(|f| f.during.end).max();
-        let last = last.unwrap_or(first);
+        // A run that ended before its first fault has no after.
+        let last = last.unwrap_or(first).max(first);
         Self {
             sides: vec![
                 side("before", first.saturating_sub(window_s)..first),
@@ -121,6 +122,8 @@ mod tests {
         assert_eq!(results(50.0, broken(20, 45)), [gate("before", pass), gate("after", pass)]);
         assert_eq!(results(50.0, broken(20, 46)), [gate("before", pass), gate("after", fail)]);
         assert_eq!(results(50.0, broken(19, 30)), [gate("before", fail), gate("after", pass)]);
+        let ended = results(20.0, broken(20, 30));
+        assert_eq!(ended, [gate("before", pass), gate("after", GateResult::Inconclusive)]);
         let short = results(33.0, broken(20, 30));
         assert_eq!(short[1], gate("after", GateResult::Inconclusive), "three seconds are not five");
     }

@@ -39,9 +39,9 @@ use crate::run::admin::Admin;
 use crate::run::child::{ReferenceService, USERNAME, Wanted};
 use crate::run::control::Pilot;
 use crate::run::experiment::Judge;
+use crate::run::holders::HitsLog;
 use crate::run::outside::Guard;
 use crate::run::places::Places;
-use crate::run::points::HitsLog;
 use crate::run::proxies::Proxies;
 use crate::run::stack::{self, Stack};
 use crate::run::stream::Stream;
@@ -183,7 +183,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Stop> {
     let report = report?;
     print(&render_text(&report, wants_colour()))?;
     remark(&format!("report: {}", out.join("report.html").display()));
-    if interrupted {
+    let aborted = report.events.iter().any(|e| matches!(e.what, What::Aborted { .. }));
+    if interrupted && !aborted {
         remark("interrupted: the reports cover the part that was run");
     }
     Ok(report.exit_code())

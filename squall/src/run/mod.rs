@@ -10,7 +10,7 @@
 //! * [`users`]: the journeys' virtual users as a child of the run.
 //! * [`admin`]: arming and ending faults over the service's admin port.
 //! * [`places`]: what the places of a plan's faults are.
-//! * [`points`]: faults inside the service, renewed while they last; [`outside`]: the guard, in which all others act.
+//! * [`holders`]: faults inside the service, renewed while they last; [`outside`]: the guard, in which all others act.
 //! * [`proxies`]: proxies as a child of the run, and faults on them.
 //! * [`timeline`]: phases and faults, each at its time.
 //! * [`watch`]: what the target says of itself, each second.
@@ -21,10 +21,10 @@ pub mod admin;
 pub mod child;
 pub mod control;
 pub mod experiment;
+pub mod holders;
 pub mod interrupt;
 pub mod outside;
 pub mod places;
-pub mod points;
 pub mod preflight;
 pub mod proxies;
 pub mod stack;

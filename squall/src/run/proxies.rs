@@ -17,7 +17,7 @@ use squall_scenarios::plan::{Plan, ProxyPlan};
 use ureq::Agent;
 
 use super::admin::agent;
-use super::points::Holder;
+use super::holders::Holder;
 
 /// How long the child may take to listen.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,9 +14,9 @@ use squall_scenarios::plan::{FaultPlan, Plan};
 
 use super::admin::Admin;
 use super::experiment::Judge;
+use super::holders::{Ask, HitsLog, Holder, Keeper};
 use super::outside::{Guard, LEASE_MS};
 use super::places::Places;
-use super::points::{Ask, HitsLog, Holder, Points};
 use super::proxies::Proxies;
 use super::stream::Stream;
 use crate::commands::guard::heal_after_loss;
@@ -66,8 +66,8 @@ pub fn keep(
 ) -> io::Result<()> {
     thread::scope(|scope| {
         let log = &hands.log;
-        let points = Points::new(hands.admin.map(|a| a as &dyn Holder), plan, clock, stream, log);
-        let proxied = Points::new(hands.proxies.map(|p| p as &dyn Holder), plan, clock, stream, log);
+        let points = Keeper::new(hands.admin.map(|a| a as &dyn Holder), plan, clock, stream, log);
+        let proxied = Keeper::new(hands.proxies.map(|p| p as &dyn Holder), plan, clock, stream, log);
         let (ask_points, asked) = channel();
         let inside = scope.spawn(move || points.keep(&asked));
         let (ask_proxies, asked) = channel();
@@ -140,10 +140,8 @@ impl<'a> Walk<'a> {
     {
         let (clock, stream, done) = (self.outside.clock, self.outside.stream, self.outside.done);
         'acts: for (at_s, act) in acts(self.plan) {
-            // The clock reads 0 before its zero, and a lease must not begin then; but a fault that is there from the beginning is
-            // there before the first request.
-            let from_zero = matches!(act, Act::On(f) if f.start_s <= 0.0);
-            while !from_zero && (clock.now_s() < at_s || clock.until(0) > Duration::ZERO) {
+            // The clock reads 0 before its zero, and only what is there from the beginning begins then.
+            while !is_from_zero(&act) && (clock.now_s() < at_s || clock.until(0) > Duration::ZERO) {
                 if done.load(Ordering::Relaxed) {
                     break 'acts;
                 }
@@ -159,7 +157,9 @@ impl<'a> Walk<'a> {
                 }
                 Act::On(f) => self.on(f)?,
                 Act::Off(f)
-                    if f.end_s >= self.plan.duration_s() && self.holders.of(&f.fault.place).is_some() =>
+                    if f.end_s >= self.plan.duration_s()
+                        && self.holders.of(&f.fault.place).is_some()
+                        && !self.waits(f) =>
                 {
                     self.lasts = true;
                 }
@@ -222,11 +222,16 @@ impl<'a> Walk<'a> {
         ready.into_iter().try_for_each(|f| self.begin(f))
     }
 
+    /// Whether its condition has not held yet.
+    fn waits(&self, f: &FaultPlan) -> bool {
+        self.waiting.iter().any(|waiting| waiting.fault.name == f.fault.name)
+    }
+
     /// A fault's time is over.
     fn off(&mut self, f: &'a FaultPlan) -> io::Result<()> {
         let name = &f.fault.name;
-        if let Some(i) = self.waiting.iter().position(|waiting| waiting.fault.name == *name) {
-            self.waiting.remove(i);
+        if self.waits(f) {
+            self.waiting.retain(|waiting| waiting.fault.name != *name);
             let when = f.when.as_ref().map(|when| when.expression.clone()).unwrap_or_default();
             let reason = format!("its condition {when} never held while its time lasted");
             return self.outside.failed(name, self.outside.clock.now_s(), reason);
@@ -245,8 +250,15 @@ fn acts(plan: &Plan) -> Vec<(f64, Act<'_>)> {
     acts.extend(plan.phases.iter().enumerate().map(|(i, p)| (p.start_s, Act::Phase(i))));
     acts.extend(plan.faults.iter().map(|f| (f.end_s, Act::Off(f))));
     acts.extend(plan.faults.iter().map(|f| (f.start_s, Act::On(f))));
-    acts.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // What is there from the beginning is there before the first request.
+    let first = |act: &Act<'_>| !is_from_zero(act);
+    acts.sort_by(|a, b| a.0.total_cmp(&b.0).then(first(&a.1).cmp(&first(&b.1))));
     acts
+}
+
+/// Whether it begins a fault that is there from the beginning.
+fn is_from_zero(act: &Act<'_>) -> bool {
+    matches!(act, Act::On(f) if f.start_s <= 0.0)
 }
 
 /// A fault outside that was asked for.
@@ -452,5 +464,22 @@ impl<'a> Outside<'a> {
 
     fn failed(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
         self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::sample;
+
+    #[test]
+    fn what_is_there_from_the_beginning_begins_before_the_load_and_all_else_at_its_time() {
+        let mut plan = sample::quickstart();
+        let from_zero = FaultPlan { start_s: 0.0, end_s: 1e9, ..plan.faults[0].clone() };
+        plan.faults.push(from_zero);
+        let acts = acts(&plan);
+        assert!(is_from_zero(&acts[0].1) && matches!(acts[1].1, Act::Start), "{acts:?}");
+        assert!(acts.windows(2).all(|w| w[0].0 <= w[1].0), "{acts:?}");
+        assert_eq!(acts.iter().filter(|(_, act)| is_from_zero(act)).count(), 1);
     }
 }

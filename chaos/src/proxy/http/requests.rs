@@ -4,20 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::body::{Framing, Next};
 use super::head::{self, Refused, RequestHead};
 use super::inlet::Inlet;
 use super::{Expected, Met, Pending, due_ns};
-use crate::decision::draw_delay;
+use crate::decision::{ATTEMPT_HEADER, LANE_HEADER, SPARED, Subject, draw_delay};
 use crate::proxy::acting::{Acting, Client};
 use crate::proxy::stage::{End, Out};
 use crate::proxy::toxic::{Kind, Stream};
 
-/// The header of a request that is sent to compare with those that toxics meet, and what it says.
-const LANE: &str = "squall-lane";
-const CONTROL: &[u8] = b"control";
 /// How long a client that has been refused may still send, so that it reads why.
 const LINGER_NS: u64 = 1_000_000_000;
 
@@ -219,16 +215,16 @@ impl Decided {
     ) -> Self {
         let header = |name: &str| head::value(headers, name);
         let id = header("idempotency-key").or_else(|| header("request-id"));
-        // A request without an id is the so-many-th of its connection.
-        let request = match id {
-            Some(id) => xxh3_64(id),
-            None => xxh3_64(format!("{}/{nth}", client.number).as_bytes()),
+        let (attempt, lane) = (header(ATTEMPT_HEADER), header(LANE_HEADER));
+        let Subject { request_id: request, attempt } = match id {
+            Some(id) => Subject::new(id, attempt, lane),
+            // A request without an id is the so-many-th of its connection.
+            None => Subject::new(format!("{}/{nth}", client.number).as_bytes(), attempt, lane),
         };
-        let attempt = header("squall-attempt").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        let attempt: u32 = attempt.unwrap_or(0);
         let mut decided = Self { met: Vec::new(), abort: None, delay_ms: 0.0, by: Vec::new() };
-        // What is sent to compare with is met by nothing.
-        let toxics = if header(LANE) == Some(CONTROL) { &[] } else { toxics };
+        if attempt == SPARED {
+            return decided;
+        }
         for acting in toxics {
             let can = acting.is_from(client)
                 && now_ns < acting.ends_ns

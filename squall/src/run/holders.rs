@@ -94,7 +94,7 @@ impl HitsLog {
 }
 
 /// The faults of one holder.
-pub struct Points<'a> {
+pub struct Keeper<'a> {
     holder: Option<&'a dyn Holder>,
     seed: u64,
     clock: Clock,
@@ -105,7 +105,7 @@ pub struct Points<'a> {
     armed: Vec<Armed<'a>>,
 }
 
-impl<'a> Points<'a> {
+impl<'a> Keeper<'a> {
     /// None yet.
     #[must_use]
     pub fn new(
