@@ -88,6 +88,21 @@ impl Place {
         }
     }
 
+    /// What it is called among those of its kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Place::Point(point) => point.name(),
+            Place::Process(name)
+            | Place::Container(name)
+            | Place::Postgres(name)
+            | Place::Redis(name)
+            | Place::Nats(name)
+            | Place::Proxy(name)
+            | Place::Group(name) => name,
+        }
+    }
+
     /// The place of this kind and name; `None` when there is no such kind.
     #[must_use]
     pub fn named(kind: &str, name: &str) -> Option<Self> {
@@ -486,6 +501,21 @@ impl Effect {
     }
 }
 
+/// What a fault of this kind has done `count` times, in words: `hit 20 requests`, `took 512 MiB`. `kind` is an effect's name,
+/// `place` a place as it is written.
+#[must_use]
+pub fn affected(kind: &str, place: &str, count: &str) -> String {
+    match (kind, place) {
+        ("memory", _) => format!("took {count} MiB"),
+        ("cpu", _) => format!("kept {count} threads busy"),
+        ("skew", _) => format!("changed {count} readings of the clock"),
+        ("starve", _) => format!("held {count} connections"),
+        ("toxic", _) => format!("met {count} requests or connections"),
+        (_, "commit") => format!("held up {count} commits"),
+        _ => format!("hit {count} requests"),
+    }
+}
+
 /// A fault: what a scenario schedules, whoever makes it happen does, and a run records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -499,6 +529,21 @@ pub struct FaultSpec {
     pub effect: Effect,
     /// The share of requests it hits, 0..=1.
     pub fraction: f64,
+}
+
+impl FaultSpec {
+    /// The share of all requests that it is meant for, 0..=1: all, when it does not decide about each.
+    #[must_use]
+    pub fn meant_for(&self) -> f64 {
+        let share = match &self.effect {
+            Effect::Toxic { toxic } => {
+                toxic.get("toxicity").and_then(serde_json::Value::as_f64).unwrap_or(1.0)
+            }
+            effect if effect.is_per_request() && self.place.point().is_some() => self.fraction,
+            _ => 1.0,
+        };
+        share.clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,9 @@ pub(crate) fn lower(
     let seed = file.seed.as_deref().copied().unwrap_or(1);
     let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
     let faults = fault::lower(monkey, &timeline, &places, &requests, findings);
+    let typed = (file.experiment.as_ref(), file.fault.as_slice());
+    let experiment = experiment::lower(typed, &places, &faults, &requests, findings);
     let places = places.known;
-    let experiment = experiment::lower(file.experiment.as_ref(), &file.fault, &faults, &requests, findings);
     let slos = promise::slos(&file.slo, &requests, findings);
     let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);
     if closed_only {

@@ -14,7 +14,7 @@ use squall_record::latency::Latency;
 use squall_reports::generator::RunVerdict;
 use squall_scenarios::plan::Plan;
 
-use crate::live::{Live, Percentiles, SloState, Tone};
+use crate::live::{Live, Note, Percentiles, SloState, Tone};
 use crate::text::{Charset, clock, grouped, percent};
 
 /// Seconds between two lines.
@@ -34,6 +34,8 @@ pub struct Plain<W> {
     window: Window,
     bad: Vec<String>,
     more_bad: usize,
+    /// How many notes were told.
+    noted: u64,
 }
 
 /// What happened since the last line.
@@ -69,6 +71,7 @@ impl<W: Write + Send> Plain<W> {
             window: Window::default(),
             bad: Vec::new(),
             more_bad: 0,
+            noted: 0,
         }
     }
 
@@ -138,8 +141,16 @@ impl<W: Write + Send> Plain<W> {
         self.line(&text);
     }
 
-    fn note_line(&mut self) {
-        let Some(note) = self.live.view().notes.last() else { return };
+    /// What was noted since it was last asked.
+    fn note_lines(&mut self) {
+        let view = self.live.view();
+        let new = usize::try_from(view.noted - self.noted).unwrap_or(usize::MAX).min(view.notes.len());
+        let notes = view.notes[view.notes.len() - new..].to_vec();
+        self.noted = view.noted;
+        notes.iter().for_each(|note| self.note_line(note));
+    }
+
+    fn note_line(&mut self, note: &Note) {
         let glyph = match note.tone {
             Tone::Info => "·",
             Tone::Good => "✔",
@@ -216,6 +227,7 @@ impl<W: Write + Send> Sink for Plain<W> {
         if (tick.second + 1).is_multiple_of(EVERY_S) {
             self.window_line();
         }
+        self.note_lines();
         Ok(())
     }
 
@@ -236,7 +248,7 @@ impl<W: Write + Send> Sink for Plain<W> {
         if ended {
             self.window_line();
         }
-        self.note_line();
+        self.note_lines();
         if ended {
             self.repeat_failures();
         }

@@ -45,8 +45,9 @@ fn a_guard_that_is_left_alone_undoes_all_and_leaves_nothing_behind() {
     guard.begin("cpu", Effect::Cpu { cores: 0.5 }, on(&idle), 60_000).unwrap();
     guard.begin("memory", Effect::Memory { mib: 64, over_ms: 0 }, on(&idle), 60_000).unwrap();
     guard.begin("slow", Effect::SlowDisk { writers: 2 }, on(&idle), 60_000).unwrap();
-    let free_mib = free_mib(data.path());
-    let full = guard.begin("full", Effect::DiskFull { left_mib: free_mib - 32 }, on(&idle), 60_000).unwrap();
+    // Enough for what the writers beside it, and other tests, write meanwhile.
+    let left_mib = free_mib(data.path()) - 160;
+    let full = guard.begin("full", Effect::DiskFull { left_mib }, on(&idle), 60_000).unwrap();
     assert!(full.contains("MiB left"), "{full}");
     wait_for("the memory", || (resident_mib(guard.pid()) > 64).then_some(()));
     wait_for("the signal to be taken", || idle.id().is_stopped().then_some(()));

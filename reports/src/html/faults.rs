@@ -1,5 +1,7 @@
 //! The section about faults: for each a verdict and its figures, then who suffered from which.
 
+use squall_record::fault::affected;
+
 use crate::faults::told;
 use crate::format::{self, NONE};
 use crate::html::parts::{Cell, card, section, table};
@@ -40,7 +42,10 @@ fn one(f: &FaultSummary) -> String {
         escape(&f.point),
         f.start_s,
         f.end_s,
-        f.affected.map_or_else(String::new, |n| format!(" · hit {} requests", format::count(n))),
+        f.affected.map_or_else(String::new, |n| format!(
+            " · {}",
+            escape(&affected(&f.kind, &f.point, &format::count(n)))
+        )),
         f.injection_lag_s.map_or_else(String::new, |s| format!(
             " · armed {} after its time",
             format::ms(s.max(0.0) * 1000.0)

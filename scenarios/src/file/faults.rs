@@ -224,8 +224,11 @@ pub struct Experiment {
     pub abort: Vec<At<String>>,
     /// Over how long all of these are looked at. Default: 5s.
     pub window: Option<At<DurationText>>,
-    /// The greatest share of requests, or of a group's members, that a fault may be meant for. Default: 100%.
+    /// The greatest share of requests that the faults of a moment may be meant for, all together. Default: 100%.
     pub blast_radius: Option<At<Ratio>>,
+    /// The only places where faults may act, as `store`, `proxy:front` or `group:zone-b`; a group stands for its members
+    /// too. Default: anywhere.
+    pub within: Option<At<Vec<At<String>>>>,
     /// The share of requests that no fault of the service or of an HTTP proxy meets, to compare with. Default: 0%.
     pub control: Option<At<Ratio>>,
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use squall_record::fault::Place;
+
+use super::fault::Places;
 use super::promise::unknown_request;
 use super::scalar::{duration_within, ratio};
 use crate::error::tick;
@@ -23,8 +26,8 @@ const MAX_CONTROL: f64 = 0.5;
 pub const LANE: (&str, &str) = ("Squall-Lane", "control");
 
 pub(super) fn lower(
-    file: Option<&At<Experiment>>,
-    typed_faults: &[At<Fault>],
+    (file, typed_faults): (Option<&At<Experiment>>, &[At<Fault>]),
+    places: &Places<'_>,
     faults: &[FaultPlan],
     requests: &[RequestPlan],
     findings: &mut Findings,
@@ -69,25 +72,78 @@ pub(super) fn lower(
     };
     let blast_radius = share(&typed.blast_radius, "experiment.blast_radius", 1.0, 1.0)?;
     let control = share(&typed.control, "experiment.control", 0.0, MAX_CONTROL)?;
-    for (plan, typed) in
-        faults.iter().filter_map(|f| Some((f, typed_faults.iter().find(|t| is_of(&f.fault.name, &t.name))?)))
-    {
-        let fault = &plan.fault;
-        let per_request = fault.effect.is_per_request() && fault.place.point().is_some();
-        let meant_for = if per_request { fault.fraction } else { 1.0 };
-        if meant_for > blast_radius {
+    if let Some(within) = &typed.within {
+        confine(within, places, typed_faults, faults, findings);
+    }
+    for (plan, typed) in with_tables(faults, typed_faults) {
+        let together = faults.iter().filter(|f| f.start_s <= plan.start_s && plan.start_s < f.end_s);
+        let (others, meant_for) = together.fold((Vec::new(), 0.0), |(mut others, sum), f| {
+            if f.fault.name != plan.fault.name {
+                others.push(tick(&f.fault.name).to_string());
+            }
+            (others, sum + f.fault.meant_for())
+        });
+        // All are all, and tenths add up to a little more than they are.
+        if meant_for.min(1.0) > blast_radius + 1e-9 {
+            let with = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" together with {}", others.join(", "))
+            };
             findings.add(
                 typed.fraction.as_ref().map_or_else(|| typed.kind.span(), At::span),
                 format!(
-                    "fault {}: it is meant for {:.0}% of requests, and experiment.blast_radius allows {:.0}%; give it a fraction, or raise that",
+                    "fault {}: it is meant for {:.0}% of requests{with}, and experiment.blast_radius allows {:.0}%; give it a fraction or a toxicity, or raise that",
                     tick(&typed.name),
-                    meant_for * 100.0,
+                    meant_for.min(1.0) * 100.0,
                     blast_radius * 100.0
                 ),
             );
         }
     }
     Some(ExperimentPlan { steady_state, abort, window_s, blast_radius, control })
+}
+
+/// Each fault with the table that it comes from.
+fn with_tables<'a>(
+    faults: &'a [FaultPlan],
+    tables: &'a [At<Fault>],
+) -> impl Iterator<Item = (&'a FaultPlan, &'a At<Fault>)> {
+    faults.iter().filter_map(|f| Some((f, tables.iter().find(|t| is_of(&f.fault.name, &t.name))?)))
+}
+
+/// Tells of faults that act elsewhere than `within` says.
+fn confine(
+    within: &At<Vec<At<String>>>,
+    places: &Places<'_>,
+    tables: &[At<Fault>],
+    faults: &[FaultPlan],
+    findings: &mut Findings,
+) {
+    let mut allowed: Vec<Place> = Vec::new();
+    for typed in within.iter() {
+        let place =
+            findings.check(typed.span(), format_args!("experiment.within {}", tick(typed)), typed.parse());
+        let Some(place) = place else { return };
+        if places.is_there(&place, (place.name(), typed.span()), "experiment.within", findings).is_none() {
+            return;
+        }
+        let members = places.known.groups.iter().filter(|g| place == Place::Group(g.name.clone()));
+        allowed.extend(members.flat_map(|g| g.members.clone()));
+        allowed.push(place);
+    }
+    for (plan, typed) in with_tables(faults, tables).filter(|(f, _)| !allowed.contains(&f.fault.place)) {
+        let all: Vec<&str> = within.iter().map(|one| one.as_str()).collect();
+        findings.add(
+            typed.kind.span(),
+            format!(
+                "fault {}: it acts at {}, and experiment.within allows {}; move it, or add its place there",
+                tick(&typed.name),
+                plan.fault.place,
+                if all.is_empty() { "no place".to_owned() } else { all.join(", ") }
+            ),
+        );
+    }
 }
 
 /// Whether a fault of this name comes from the table of that one: a repetition or a monkey's has a number behind it.

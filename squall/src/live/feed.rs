@@ -4,6 +4,7 @@ use std::io;
 
 use squall_record::counts::Counts;
 use squall_record::event::{Event, Steered, What};
+use squall_record::fault;
 use squall_record::interval::{Sink, TargetSample, Tick};
 use squall_record::journey::{JourneySecond, JourneyTick};
 use squall_record::latency::Latency;
@@ -13,6 +14,7 @@ use squall_reports::generator::Judge;
 use squall_scenarios::plan::Plan;
 use squall_scenarios::words;
 
+use super::course::{Courses, Turn};
 use super::history::History;
 use super::slo::SloLive;
 use super::view::{
@@ -38,6 +40,7 @@ pub struct Live {
     judge: Judge,
     history: History,
     slos: Vec<SloLive>,
+    courses: Courses,
     response: Latency,
     last_seen_s: [Option<u32>; ERROR_KINDS],
     /// When the target last gave its CPU time, and what it was: `(at_s, cpu_s)`.
@@ -79,11 +82,13 @@ impl Live {
             target: TargetView::default(),
             marks_s: Vec::new(),
             notes: Vec::new(),
+            noted: 0,
         };
         Self {
             judge: Judge::new(plan),
             history: History::new(),
             slos,
+            courses: Courses::default(),
             response: Latency::new(),
             last_seen_s: [None; ERROR_KINDS],
             target_cpu: None,
@@ -119,6 +124,7 @@ impl Live {
             self.view.notes.remove(0);
         }
         self.view.notes.push(Note { at_s, text: printable(text), tone });
+        self.view.noted += 1;
     }
 
     fn mark(&mut self, at_s: f64) {
@@ -192,6 +198,36 @@ impl Live {
         };
     }
 
+    /// Tells when a fault shows in the promises, and when it is over.
+    fn follow(&mut self, second: u32) {
+        let Some(broken) = self.slos.iter().filter_map(SloLive::broken).reduce(|a, b| a || b) else { return };
+        for turn in self.courses.second(second, broken) {
+            let (tone, text) = match turn {
+                Turn::Noticed { name, after_s } => (
+                    Tone::Warning,
+                    format!("fault {name} noticed after {after_s:.1} s: a promise is not kept"),
+                ),
+                Turn::Back { name, after_s } => (
+                    Tone::Good,
+                    format!("back {after_s:.1} s after fault {name} ended: promises are kept again"),
+                ),
+            };
+            self.note(f64::from(second + 1), tone, &text);
+        }
+    }
+
+    /// What a fault has done, behind its name.
+    fn affected(&self, name: &str, n: u64) -> String {
+        let spec = self.plan.faults.iter().map(|f| &f.fault).find(|f| f.name == name);
+        let (kind, place) = spec.map_or(("", String::new()), |f| (f.effect.name(), f.place.to_string()));
+        format!(": it {}", fault::affected(kind, &place, &grouped(n)))
+    }
+
+    /// Whether a fault is there from the beginning: what others are compared with.
+    fn is_usual(&self, name: &str) -> bool {
+        self.plan.faults.iter().any(|f| f.fault.name == name && f.start_s <= 0.0)
+    }
+
     fn settle(&mut self) {
         let ended = matches!(self.view.stage, Stage::Ended { .. });
         self.view.slos = self.slos.iter().map(|s| s.row(ended)).collect();
@@ -239,6 +275,7 @@ impl Sink for Live {
         for slo in &mut self.slos {
             slo.add(tick, &self.plan);
         }
+        self.follow(tick.second);
         self.settle();
         self.publish();
         Ok(())
@@ -284,19 +321,24 @@ impl Sink for Live {
                 w.state = FaultState::On;
                 w.start_s = at_s;
                 w.end_s = w.end_s.max(at_s);
+                if !self.is_usual(&fault.name) {
+                    self.courses.begun(&fault.name, at_s);
+                }
                 self.note(at_s, Tone::Warning, &format!("fault {} on: {}", fault.name, words::fault(fault)));
             }
             What::FaultOff { name, affected } => {
                 let w = self.window(name, at_s);
                 w.state = FaultState::Off;
                 w.end_s = at_s.max(w.start_s);
-                let hit = affected.map_or(String::new(), |n| format!(": it hit {} requests", grouped(n)));
-                self.note(at_s, Tone::Good, &format!("fault {name} off{hit}"));
+                self.courses.ended(name, at_s);
+                let done = affected.map(|n| self.affected(name, n)).unwrap_or_default();
+                self.note(at_s, Tone::Good, &format!("fault {name} off{done}"));
             }
             What::FaultFailed { name, reason } => {
                 let w = self.window(name, at_s);
                 w.state = FaultState::Failed;
                 w.end_s = at_s.max(w.start_s);
+                self.courses.ended(name, at_s);
                 self.note(at_s, Tone::Bad, &format!("fault {name} failed: {reason}"));
             }
             What::Steered { steer } => {

@@ -13,10 +13,12 @@
 //! * `buckets`: the small histogram that a column keeps.
 //! * `history`: columns of the past, and resampling them onto a chart's cells.
 //! * `slo`: what has become of the promises so far.
+//! * `course`: when a fault shows in them, and when it is over.
 //! * `view`: the immutable picture and how it is shared.
 //! * `feed`: the sink that makes it.
 
 mod buckets;
+mod course;
 mod feed;
 mod history;
 mod slo;

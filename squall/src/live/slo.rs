@@ -112,6 +112,12 @@ impl SloLive {
         self.window.push_back((tick.second, second));
     }
 
+    /// Whether it was not kept in the newest second; `None` when nothing was decided in it.
+    pub(super) fn broken(&self) -> Option<bool> {
+        let (_, second) = self.window.back().filter(|(_, second)| second.decided > 0)?;
+        Some((second.good as f64) < self.plan.objective * second.decided as f64)
+    }
+
     pub(super) fn row(&self, ended: bool) -> SloRow {
         let t = self.total;
         let (of, bad, expected) = if ended {

@@ -241,6 +241,8 @@ pub struct View {
     pub marks_s: Vec<f64>,
     /// What happened, oldest first.
     pub notes: Vec<Note>,
+    /// How many there were in all.
+    pub noted: u64,
 }
 
 impl View {

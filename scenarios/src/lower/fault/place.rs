@@ -1,6 +1,7 @@
 //! Where faults act, and what a scenario names for it: groups, resources and proxies.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use squall_record::fault::Place;
 
@@ -96,7 +97,7 @@ impl<'a> Places<'a> {
         for member in typed.members.iter() {
             match member.parse::<Place>() {
                 Ok(place @ (Place::Process(_) | Place::Container(_))) if !members.contains(&place) => {
-                    self.is_there(&place, member, &what, findings)?;
+                    self.is_there(&place, (place.name(), member.span()), &what, findings)?;
                     members.push(place);
                 }
                 Ok(Place::Process(_) | Place::Container(_)) => {
@@ -142,12 +143,12 @@ impl<'a> Places<'a> {
                 return None;
             }
         };
-        self.is_there(&place, typed, what, findings)?;
+        self.is_there(&place, (typed, typed.span()), what, findings)?;
         Some(place)
     }
 
     /// Points are inside the reference service.
-    fn inside(&self, what: &str, span: std::ops::Range<usize>, findings: &mut Findings) -> Option<()> {
+    fn inside(&self, what: &str, span: Range<usize>, findings: &mut Findings) -> Option<()> {
         let why = match self.target {
             Some(TargetPlan::Url { .. }) => {
                 "which a target.url is not; name a proxy or a container, or remove the fault or the url"
@@ -161,7 +162,14 @@ impl<'a> Places<'a> {
         None
     }
 
-    fn is_there(&self, place: &Place, typed: &At<String>, what: &str, findings: &mut Findings) -> Option<()> {
+    /// That a name is one of what there is, or of what need not be described.
+    pub fn is_there(
+        &self,
+        place: &Place,
+        (name, span): (&str, Range<usize>),
+        what: &str,
+        findings: &mut Findings,
+    ) -> Option<()> {
         let stack = |kind: &str| match self.target {
             Some(TargetPlan::Compose { .. }) => {
                 STACK.iter().filter(|(k, _)| *k == kind).map(|(_, n)| *n).collect::<Vec<_>>()
@@ -170,31 +178,32 @@ impl<'a> Places<'a> {
         };
         let resources = || self.known.resources.iter().map(|r| r.name.as_str());
         let (table, known): (&str, Vec<&str>) = match place {
-            Place::Process(name) if name == "target" => {
+            Place::Process(_) if name == "target" => {
                 if matches!(self.target, Some(TargetPlan::Reference(_)) | None) {
                     return Some(());
                 }
                 findings.add(
-                    typed.span(),
+                    span,
                     format!("{what} process \"target\" is the reference service that a run starts; name a process id or a container"),
                 );
                 return None;
             }
-            Place::Process(name) if name.parse::<i32>().is_ok_and(|pid| pid > 1) => return Some(()),
+            Place::Process(_) if name.parse::<i32>().is_ok_and(|pid| pid > 1) => return Some(()),
             Place::Process(_) => {
                 findings.add(
-                    typed.span(),
-                    format!("{what} process {} is neither \"target\" nor a process id above 1", tick(typed)),
+                    span,
+                    format!("{what} process {} is neither \"target\" nor a process id above 1", tick(name)),
                 );
                 return None;
             }
-            Place::Container(name)
+            Place::Container(_)
                 if !name.is_empty() && name.len() <= 128 && !name.contains(char::is_control) =>
             {
                 return Some(());
             }
-            Place::Point(_) | Place::Container(_) => {
-                findings.add(typed.span(), format!("{what} {} is no name of a container", tick(typed)));
+            Place::Point(_) => return Some(()),
+            Place::Container(_) => {
+                findings.add(span, format!("{what} {} is no name of a container", tick(name)));
                 return None;
             }
             Place::Postgres(_) => ("resource", resources().chain(stack("postgres")).collect()),
@@ -203,16 +212,16 @@ impl<'a> Places<'a> {
             Place::Proxy(_) => ("proxy", self.known.proxies.iter().map(|p| p.name.as_str()).collect()),
             Place::Group(_) => ("group", self.known.groups.iter().map(|g| g.name.as_str()).collect()),
         };
-        if known.contains(&typed.as_str()) {
+        if known.contains(&name) {
             return Some(());
         }
-        let hint = did_you_mean(typed, known.iter().copied());
+        let hint = did_you_mean(name, known.iter().copied());
         let all = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
         findings.add(
-            typed.span(),
+            span,
             format!(
                 "{what} there is no {table} {}{hint} (known: {all}); describe it in [[{table}]]",
-                tick(typed)
+                tick(name)
             ),
         );
         None
@@ -220,7 +229,7 @@ impl<'a> Places<'a> {
 }
 
 impl Fault {
-    fn span_of_kind(&self) -> std::ops::Range<usize> {
+    fn span_of_kind(&self) -> Range<usize> {
         self.kind.span()
     }
 }
