@@ -34,8 +34,13 @@ proxies+=($!)
 proxies+=($!)
 api=http://127.0.0.1:9102
 for _ in $(seq 100); do curl -sf "$api/version" >/dev/null && break || sleep 0.1; done
-make() { curl -sf -X POST "$api/proxies" -d "{\"name\":\"$1\",\"listen\":\"127.0.0.1:$2\",\"upstream\":\"$addr\"}" >/dev/null; }
+make() {
+  curl -sf -X POST "$api/proxies" \
+    -d "{\"name\":\"$1\",\"listen\":\"127.0.0.1:$2\",\"upstream\":\"$addr\",\"protocol\":\"${3:-tcp}\"}" >/dev/null
+}
 make proxied 9101
+# One that reads each request, as toxics on single requests need it.
+make reading 9103 http
 
 # "requests/s p50-µs p99-µs" of one run: CONNECTIONS PORT
 ask() {
@@ -51,7 +56,7 @@ for count in $connections 2; do
   printf '%-6s %-10s %12s %9s %9s\n' round through requests/s 'p50 µs' 'p99 µs'
   declare -A rps=() p50=()
   for round in $(seq "$rounds"); do
-    for through in none haproxy squall toxics; do
+    for through in none haproxy squall toxics http; do
       case $through in
         none) port=9099 ;;
         haproxy) port=9100 ;;
@@ -64,6 +69,7 @@ for count in $connections 2; do
           done
           ;;
         squall) port=9101 ;;
+        http) port=9103 ;;
       esac
       read -r r half most < <(ask "$count" "$port")
       if [ "$through" = toxics ]; then
@@ -73,7 +79,7 @@ for count in $connections 2; do
       printf '%-6s %-10s %12.0f %9.0f %9.0f\n' "$round" "$through" "$r" "$half" "$most"
     done
   done
-  for through in none haproxy squall toxics; do
+  for through in none haproxy squall toxics http; do
     # shellcheck disable=SC2086
     r=$(median ${rps[$through]}) h=$(median ${rps[haproxy]}) half=$(median ${p50[$through]})
     printf '%-6s %-10s %12.0f %9.0f %9s   %.2f × haproxy\n' median "$through" "$r" "$half" '' "$(awk "BEGIN {print $r / $h}")"

@@ -485,6 +485,26 @@ impl Effect {
         }
     }
 
+    /// What it changes that is put back when it ends, where the first of two that ends would put it back for both.
+    #[must_use]
+    pub fn restores(&self) -> Option<&'static str> {
+        Some(match self {
+            // A share of the processors is had by stopping and going on.
+            Effect::Pause | Effect::CpuLimit { .. } => "whether it runs",
+            Effect::Kill
+            | Effect::Terminate
+            | Effect::Restart
+            | Effect::RollingRestart
+            | Effect::Failover { .. } => "whether it is there",
+            Effect::Descriptors { .. } => "its limit of descriptors",
+            Effect::Disconnect => "its network",
+            Effect::ReplicaLag => "whether it follows",
+            Effect::WrongPassword => "its password",
+            Effect::Down => "whether it listens",
+            _ => return None,
+        })
+    }
+
     /// Whether it decides about each request by itself, so that a fraction of them means something.
     #[must_use]
     pub fn is_per_request(&self) -> bool {

@@ -81,6 +81,7 @@ impl Run<'_> {
             recovery: course.recovery,
             watched_s: Some(course.watched_s),
             rto_s: course.rto_s,
+            relapse_s: course.relapse_s,
             blast_radius: Some(blast_radius(
                 self.classes,
                 cells,
@@ -130,6 +131,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         recovery: None,
         watched_s: None,
         rto_s: None,
+        relapse_s: None,
         judged_by: rule.name(),
         blast_radius: None,
         retry_amplification: None,

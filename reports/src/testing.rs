@@ -129,6 +129,7 @@ pub(crate) fn fault_summary() -> FaultSummary {
         recovery: Some(Recovery::Recovered),
         watched_s: Some(20.0),
         rto_s: Some(11.0),
+        relapse_s: Some(0),
         judged_by: JudgedBy::Slos,
         blast_radius: None,
         retry_amplification: None,

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::plan::{
-    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, FeederOrder, FeederPlan, Jitter, JourneyPlan,
-    LoadPlan, PhasePlan, Pick, Plan, Profile, RetryCause, RetryPlan, ServicePlan, SloPlan, TargetPlan,
-    Transport,
+    AmountLaw, Arrivals, CheckPlan, DataPlan, Expected, ExperimentPlan, FeederOrder, FeederPlan, GatePlan,
+    Jitter, JourneyPlan, LoadPlan, PhasePlan, Pick, Plan, Profile, RetryCause, RetryPlan, ServicePlan,
+    SloPlan, TargetPlan, Transport,
 };
 use crate::units::duration::format_seconds;
 use crate::units::number::{grouped, trimmed};
@@ -442,11 +442,41 @@ fn promises(out: &mut String, plan: &Plan) -> std::fmt::Result {
             writeln!(out, "  {:width$}  {}", s.name, promise(s))?;
         }
     }
+    if let Some(e) = &plan.experiment {
+        experiment(out, e)?;
+    }
     if plan.gates.is_empty() {
-        return writeln!(out, "\nno gates: the run passes whatever happens");
+        let steady = plan.experiment.as_ref().is_some_and(|e| !e.steady_state.is_empty());
+        let passes =
+            if steady { "the steady state alone decides" } else { "the run passes whatever happens" };
+        return writeln!(out, "\nno gates: {passes}");
     }
     writeln!(out, "\ngates")?;
     plan.gates.iter().try_for_each(|g| writeln!(out, "  {}", g.expression))
+}
+
+/// What must hold around the faults, and what ends the run.
+fn experiment(out: &mut String, e: &ExperimentPlan) -> std::fmt::Result {
+    writeln!(out, "\nexperiment, over {} s each time", e.window_s)?;
+    let row = |out: &mut String, what: &str, gates: &[GatePlan]| match gates {
+        [] => Ok(()),
+        gates => {
+            let all: Vec<&str> = gates.iter().map(|g| g.expression.as_str()).collect();
+            writeln!(out, "  {what:<13} {}", all.join(", "))
+        }
+    };
+    row(out, "steady state", &e.steady_state)?;
+    row(out, "ends the run", &e.abort)?;
+    writeln!(out, "  {:<13} {:.0} % of requests at most", "blast radius", e.blast_radius * 100.0)?;
+    if e.control > 0.0 {
+        writeln!(
+            out,
+            "  {:<13} {:.0} % of requests, which faults pass over",
+            "control lane",
+            e.control * 100.0
+        )?;
+    }
+    Ok(())
 }
 
 fn promise(slo: &SloPlan) -> String {

@@ -101,7 +101,7 @@ pub(crate) fn lower(
     let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
     let faults = fault::lower(monkey, &timeline, &places, &requests, findings);
     let typed = (file.experiment.as_ref(), file.fault.as_slice());
-    let experiment = experiment::lower(typed, &places, &faults, &requests, findings);
+    let experiment = experiment::lower(typed, (&timeline, &places), &faults, &requests, findings);
     let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
     let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);

@@ -21,7 +21,7 @@ use crate::outputs::exporter::CollectorUrl;
                   squall explain spike-10x         what a scenario would do\n  squall run my.toml --ui plain --set load.connections=64\n  \
                   squall report runs/<RUN>         rebuild the reports of a run\n\n\
                   Exit codes: 0 passed, 1 internal error, 99 a gate failed, 104 invalid scenario,\n\
-                  105 interrupted, 120 the generator was the limit, 122 inconclusive (108 and 121 are kept free)."
+                  105 interrupted, 120 the generator was the limit, 108 ended by an abort condition or before its faults, 122 inconclusive (121 is kept free)."
 )]
 pub struct Cli {
     /// What to do.

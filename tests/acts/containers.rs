@@ -28,13 +28,13 @@ fn docker(args: &[&str]) -> String {
 }
 
 /// A container on a network of its own, both removed when dropped.
-struct Container {
-    name: String,
+pub struct Container {
+    pub name: String,
     network: String,
 }
 
 impl Container {
-    fn start(name: &str) -> Self {
+    pub fn start(name: &str) -> Self {
         let name = format!("squall-acts-{name}-{}", std::process::id());
         let network = format!("{name}-net");
         docker(&["network", "create", &network]);
@@ -62,7 +62,7 @@ impl Container {
         docker(&["inspect", "--format", what, &self.name])
     }
 
-    fn status(&self) -> String {
+    pub fn status(&self) -> String {
         self.seen("{{.State.Status}}")
     }
 

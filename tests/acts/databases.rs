@@ -37,7 +37,7 @@ fn sessions(server: &Server) -> String {
 }
 
 /// The first row, if nobody has locked it.
-fn can_lock(server: &Server) -> bool {
+pub fn can_lock(server: &Server) -> bool {
     server.sql("SELECT id FROM till ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED").unwrap() == "1"
 }
 
@@ -203,7 +203,7 @@ fn a_slow_consumer_is_gone_with_its_guard() {
     assert!(!refused.contains("wrong"), "{refused}");
 }
 
-fn nobody_listens(url: &str) -> bool {
+pub fn nobody_listens(url: &str) -> bool {
     let (_, at) = url.rsplit_once('@').unwrap();
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();

@@ -189,7 +189,7 @@ fn journals(state: &Path) -> Vec<PathBuf> {
 }
 
 /// The soft limit of its file descriptors.
-fn open_files(victim: &Victim) -> u64 {
+pub fn open_files(victim: &Victim) -> u64 {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", victim.0.id())).unwrap();
     let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
     line.split_whitespace().nth(3).unwrap().parse().unwrap()
@@ -202,7 +202,7 @@ fn resident_mib(pid: u32) -> u64 {
 }
 
 /// The processor time that it has used, in seconds.
-fn cpu_s(victim: &Victim) -> f64 {
+pub fn cpu_s(victim: &Victim) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", victim.0.id())).unwrap();
     text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }

@@ -5,11 +5,17 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::containers::{Container, left_out};
+use crate::databases::{can_lock, nobody_listens};
 use crate::guard::Victim;
 use crate::harness::{
     Reaped, only_load, reference_scenario, scenario_file, service_pid, signal, squall, stdout, summary, told,
     wait_for,
 };
+use crate::nats::Nats;
+use crate::processes::open_files;
+use crate::redis::Redis;
+use crate::server::Server;
 
 fn events(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("events.jsonl")).unwrap();
@@ -124,6 +130,128 @@ fn a_run_that_is_killed_or_interrupted_leaves_no_process_stopped_and_no_journal(
             at_s(&events(&run), "fault_off", "stop");
         }
     }
+}
+
+/// A fault of each family outside the service at once, in a run that is killed.
+const FAMILIES: &str = r#"
+[[resource]]
+name = "ledger"
+url_env = "TEST_POSTGRES"
+
+[[resource]]
+name = "cache"
+url_env = "TEST_REDIS"
+
+[[resource]]
+name = "queue"
+url_env = "TEST_NATS"
+
+[[fault]]
+name = "stopped"
+at = "500ms"
+for = "50s"
+process = "IDLE"
+kind = "pause"
+
+[[fault]]
+name = "few files"
+at = "500ms"
+for = "50s"
+process = "BUSY"
+kind = "descriptors"
+left = 3
+
+[[fault]]
+name = "busy disk"
+at = "500ms"
+for = "50s"
+process = "target"
+kind = "slow_disk"
+
+[[fault]]
+name = "frozen"
+at = "500ms"
+for = "50s"
+container = "CONTAINER"
+kind = "pause"
+
+[[fault]]
+name = "locked"
+at = "500ms"
+for = "50s"
+postgres = "ledger"
+kind = "row_lock"
+table = "till"
+rows = 3
+
+[[fault]]
+name = "refused"
+at = "500ms"
+for = "50s"
+redis = "cache"
+kind = "wrong_password"
+
+[[fault]]
+name = "flooded"
+at = "500ms"
+for = "50s"
+nats = "queue"
+kind = "slow_consumer"
+"#;
+
+/// SIGKILL of squall: whatever its faults have changed elsewhere is as it was within a lease and a second. What is inside the
+/// service and the proxies of a run end with their process, as the lease of a toxic does (`tests/proxy`).
+#[test]
+fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
+    if left_out() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let (idle, busy) = (Victim::idle(), Victim::busy());
+    let container = Container::start("killed");
+    let [ledger, cache, queue] = ["postgres", "redis", "nats"].map(|name| {
+        let own = folder.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        own
+    });
+    let (ledger, cache, queue) = (Server::start(&ledger), Redis::start(&cache), Nats::start(&queue));
+    ledger.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
+    ledger.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
+    let (nats, files) = (queue.url(), open_files(&busy));
+    let whole = || {
+        let broken = [
+            ("the process", idle.id().is_stopped()),
+            ("its descriptors", open_files(&busy) != files),
+            ("the container", container.status() != "running"),
+            ("the row", !can_lock(&ledger)),
+            ("the password", cache.ask(&["PING"]).as_deref() != Some("PONG")),
+            ("the subscription", !nobody_listens(&nats)),
+        ];
+        broken.into_iter().filter(|(_, broken)| *broken).map(|(what, _)| what).collect::<Vec<_>>()
+    };
+    assert_eq!(whole(), Vec::<&str>::new());
+    let text = FAMILIES
+        .replace("IDLE", &idle.0.id().to_string())
+        .replace("BUSY", &busy.0.id().to_string())
+        .replace("CONTAINER", &container.name);
+    let scenario = scenario_file(folder.path(), &(reference_scenario(20, 60) + &text));
+    let _alone = only_load();
+    let log = folder.path().join("log");
+    let mut command = squall();
+    command.env("SQUALL_STATE_DIR", &state).stderr(std::fs::File::create(&log).unwrap());
+    command.env("TEST_POSTGRES", ledger.url()).env("TEST_REDIS", cache.url()).env("TEST_NATS", &nats);
+    command.args(["run", "--ui", "plain", "--out"]).arg(folder.path().join("run")).arg(&scenario);
+    let mut squall = Reaped(command.spawn().unwrap());
+    service_pid(&log);
+    let told = || std::fs::read_to_string(&log).unwrap();
+    wait_for("all of them", || (whole().len() == 6 && told().contains("fault busy disk on")).then_some(()));
+    signal(squall.0.id(), Signal::KILL);
+    let clock = squall_record::clock::Clock::start();
+    wait_for("all to be as it was", || whole().is_empty().then_some(()));
+    assert!(clock.now_s() < 6.0, "{}", clock.now_s());
+    wait_for("the journal to go", || (state.join("faults").read_dir().unwrap().count() == 0).then_some(()));
+    squall.0.wait().unwrap();
 }
 
 /// The run undoes at once what a guard has left that was killed, and says that it was lost.

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::journal;
 use super::undo::Undone;
 use super::who::ProcessId;
+
+/// How long a guard that lives may take to write its name.
+const NAMELESS: Duration = Duration::from_secs(60);
 
 /// What became of one journal, or of one thing in it.
 #[derive(Debug)]
@@ -78,7 +82,13 @@ async fn one(path: &Path, dry: bool, all: &mut Vec<Healed>) {
             return all.push(Healed::Lives { guard, open: left.entries.len() });
         }
         // A guard that has not written its name yet has done nothing, and may still live.
-        None if left.entries.is_empty() && left.strange.is_empty() => return,
+        None if left.entries.is_empty() && left.strange.is_empty() => {
+            let made = std::fs::symlink_metadata(path).and_then(|about| about.modified());
+            if !dry && made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > NAMELESS)) {
+                let _ = std::fs::remove_file(path);
+            }
+            return;
+        }
         _ => {}
     }
     let mut clean = left.strange.is_empty();
@@ -142,5 +152,22 @@ mod tests {
         assert!(matches!(&healed(state.path(), true)[..], [Healed::Would(what)] if what == "x"));
         assert!(matches!(healed(state.path(), false)[..], [Healed::Undone { undone: Undone::Before, .. }]));
         assert!(healed(state.path(), false).is_empty(), "twice is harmless");
+    }
+
+    #[test]
+    fn an_empty_journal_goes_once_its_guard_has_had_time_to_write_its_name() {
+        let state = tempfile::tempdir().unwrap();
+        drop(Journal::create(state.path(), ProcessId::this().unwrap()).unwrap());
+        let folder = state.path().join("faults");
+        let path = folder.join("1-1.jsonl");
+        let file = std::fs::File::create(&path).unwrap();
+        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        healed(state.path(), false);
+        assert!(path.exists(), "it may have been made just now");
+        file.set_modified(std::time::SystemTime::now() - 2 * NAMELESS).unwrap();
+        healed(state.path(), true);
+        assert!(path.exists(), "a dry run removes nothing");
+        healed(state.path(), false);
+        assert!(!path.exists());
     }
 }

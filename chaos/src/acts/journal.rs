@@ -165,9 +165,9 @@ pub fn journals(state: &Path) -> io::Result<Vec<PathBuf>> {
         Err(e) => return Err(e),
     };
     let mut paths = Vec::new();
-    for entry in listed.take(MAX_JOURNALS) {
+    for entry in listed {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "jsonl") {
+        if paths.len() < MAX_JOURNALS && path.extension().is_some_and(|e| e == "jsonl") {
             paths.push(path);
         }
     }

@@ -70,6 +70,13 @@ impl Match {
     /// Whether a request can be met: of this method and target, `header` gives what its headers say.
     #[must_use]
     pub fn is_of<'a>(&self, method: &str, target: &str, header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
+        // A target may name the host, as a client of a proxy writes it (RFC 9112, 3.2.2).
+        let target = match target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains('/') => {
+                rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+            }
+            _ => target,
+        };
         let path = target.split('?').next().unwrap_or_default();
         self.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && self.path.as_ref().is_none_or(|wanted| is_like(path.as_bytes(), wanted.as_bytes()))

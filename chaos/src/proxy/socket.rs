@@ -29,6 +29,8 @@ impl<'a> Address<'a> {
         if let Some(path) = typed.strip_prefix(UNIX) {
             return if path.is_empty() {
                 Err("missing path in address")
+            } else if path.contains('\0') {
+                Err("a path holds no zero byte")
             } else {
                 Ok(Address::Unix(Path::new(path)))
             };
@@ -314,6 +316,7 @@ mod tests {
             ("localhost:http", "invalid port"),
             ("localhost:65536", "invalid port"),
             ("unix:", "missing path in address"),
+            ("unix:/tmp/x\0y", "a path holds no zero byte"),
         ] {
             assert_eq!(Address::parse(typed), Err(why), "{typed}");
             assert!(check(typed).unwrap_err().contains(typed));

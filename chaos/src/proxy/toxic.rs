@@ -12,6 +12,8 @@ use super::error::ApiError;
 use super::matching::Match;
 use crate::lease::{MAX_NAME_BYTES, MAX_TTL_MS, check_delay};
 
+/// The most bytes of a body that `http_body` makes others of.
+pub const MAX_CORRUPT: u64 = 4096;
 /// The longest time that a toxic holds anything, in milliseconds: a day.
 pub const MAX_WAIT_MS: u64 = 86_400_000;
 
@@ -267,7 +269,9 @@ impl Kind {
             Kind::HttpBody(b) => {
                 let typed = [b.truncate.is_some(), b.corrupt.is_some(), b.replace.is_some()];
                 match typed.into_iter().filter(|typed| *typed).count() {
-                    1 if b.corrupt == Some(0) => Err("corrupt 0 changes nothing; at least 1".to_owned()),
+                    1 if b.corrupt.is_some_and(|n| !(1..=MAX_CORRUPT).contains(&n)) => {
+                        Err(format!("corrupt {} is outside 1..={MAX_CORRUPT}", b.corrupt.unwrap_or(0)))
+                    }
                     1 => Ok(()),
                     _ => Err("http_body needs exactly one of truncate, corrupt and replace".to_owned()),
                 }

@@ -55,6 +55,7 @@ pub(crate) struct Course {
     pub mitigate_s: Option<f64>,
     pub recover_s: Option<f64>,
     pub rto_s: Option<f64>,
+    pub relapse_s: Option<u32>,
     pub recovery: Option<Recovery>,
     pub watched_s: f64,
     /// The seconds after the fault in which it was looked for.
@@ -82,6 +83,9 @@ impl Course {
         let effect = during.start..after.back.unwrap_or(until);
         let last_bad =
             in_range(seconds, &effect).filter(|s| rule.bad(s) == Some(true)).last().map(|s| s.second);
+        let bad_again = |back: u32| {
+            in_range(seconds, &(back..until)).filter(|s| rule.bad(s) == Some(true)).count() as u32
+        };
         // As everywhere: a second is known when it is over, and good from its beginning.
         let from_start = |second: u32| (f64::from(second) - window.start_s).max(0.0);
         let back = |from: Option<u32>, end| Search::of(&(from?..end), rule, seconds).back;
@@ -90,6 +94,7 @@ impl Course {
             mitigate_s: back(detected, during.end).map(from_start),
             recover_s: after.back.map(|second| (f64::from(second) - window.end_s).max(0.0)),
             rto_s: back(last_bad, until).map(from_start),
+            relapse_s: after.back.filter(|_| broke.is_some()).map(bad_again),
             recovery: judged.then(|| recovery(broke.is_some(), &after)),
             watched_s: (f64::from(until) - window.end_s).max(0.0),
             effect,
@@ -157,6 +162,15 @@ mod tests {
         let c = course(|s| if (30..34).contains(&s) { 50 } else { 0 });
         assert_eq!((c.detect_s, c.recovery), (None, Some(Recovery::Recovered)));
         assert_eq!((c.recover_s, c.rto_s, c.mitigate_s), (Some(4.0), Some(14.0), None));
+    }
+
+    #[test]
+    fn what_is_bad_again_after_it_had_recovered_is_told() {
+        let c = course(|s| if (22..31).contains(&s) || s >= 36 { 50 } else { 0 });
+        assert_eq!((c.recovery, c.recover_s, c.relapse_s), (Some(Recovery::Recovered), Some(1.0), Some(14)));
+        assert_eq!(course(|s| if s == 25 { 50 } else { 0 }).relapse_s, Some(0));
+        assert_eq!(course(|s| u64::from(s >= 22) * 50).relapse_s, None);
+        assert_eq!(course(|s| u64::from(s >= 40) * 50).relapse_s, None, "nothing to recover from");
     }
 
     #[test]

@@ -51,8 +51,10 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
     }
     if !f.overlaps.is_empty() {
         let names: Vec<String> = f.overlaps.iter().map(|n| format!("`{n}`")).collect();
-        clauses
-            .push(format!("{} acted at the same time: its doing is in these figures too", names.join(", ")));
+        clauses.push(format!(
+            "{} acted at the same time: what that did is in these figures too",
+            names.join(", ")
+        ));
     }
     clauses.join("; ")
 }
@@ -66,10 +68,19 @@ fn recovery(f: &FaultSummary) -> Option<String> {
         }
         None => "nothing was asked while it acted or after it".to_owned(),
         Some(Recovery::NotNeeded) => return None,
-        Some(Recovery::Recovered) => match f.recover_s {
-            Some(s) if s > 0.0 => format!("recovered {} after it ended", format::seconds(s)),
-            _ => "recovered as soon as it ended".to_owned(),
-        },
+        Some(Recovery::Recovered) => {
+            let recovered = match f.recover_s {
+                Some(s) if s > 0.0 => format!("recovered {} after it ended", format::seconds(s)),
+                _ => "recovered as soon as it ended".to_owned(),
+            };
+            match f.relapse_s {
+                Some(bad) if bad > 0 => format!(
+                    "{recovered}; bad again for {bad} of the {} watched after it ended",
+                    format::seconds(watched_s)
+                ),
+                _ => recovered,
+            }
+        }
         Some(Recovery::Never) => {
             format!(
                 "never recovered within the {} that were watched after it ended",

@@ -56,6 +56,10 @@ pub struct FaultSummary {
     /// it still acted or not: sustained service. Null when nothing broke or nothing came back.
     #[serde(default)]
     pub rto_s: Option<f64>,
+    /// How many of the seconds that were watched after it had recovered were bad again, whatever the reason; null when it
+    /// had not recovered.
+    #[serde(default)]
+    pub relapse_s: Option<u32>,
     /// How a second was judged for `detect_s`, `mitigate_s`, `recover_s` and `rto_s`.
     pub judged_by: JudgedBy,
     /// Who else suffered; null when it was not armed.

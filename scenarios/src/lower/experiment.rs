@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use squall_record::fault::Place;
 
-use super::fault::Places;
+use super::fault::{Places, table_of};
+use super::phase::Timeline;
 use super::promise::unknown_request;
 use super::scalar::{duration_within, ratio};
 use crate::error::tick;
@@ -27,7 +28,7 @@ pub const LANE: (&str, &str) = ("Squall-Lane", "control");
 
 pub(super) fn lower(
     (file, typed_faults): (Option<&At<Experiment>>, &[At<Fault>]),
-    places: &Places<'_>,
+    (timeline, places): (&Timeline, &Places<'_>),
     faults: &[FaultPlan],
     requests: &[RequestPlan],
     findings: &mut Findings,
@@ -55,10 +56,14 @@ pub(super) fn lower(
     };
     // What is there from the beginning belongs to the steady state.
     let first = faults.iter().map(|f| f.start_s).filter(|s| *s > 0.0).fold(f64::INFINITY, f64::min);
-    if !steady_state.is_empty() && first < f64::from(window_s) {
+    // Warm-up is not measured, so it is no steady state.
+    let measured = timeline.stretches.iter().filter(|s| !s.warmup);
+    let before_s: f64 =
+        measured.map(|s| (s.end.as_secs_f64().min(first) - s.start.as_secs_f64()).max(0.0)).sum();
+    if !steady_state.is_empty() && first.is_finite() && before_s < f64::from(window_s) {
         findings.add(
             typed.span(),
-            format!("experiment.steady_state is looked at over the {window_s} s before the first fault, which begins at {first} s; let the load run longer before it"),
+            format!("experiment.steady_state is looked at over the {window_s} s before the first fault, which begins at {first} s with {before_s} s of load behind the warm-up; let the load run longer before it"),
         );
     }
     let mut share = |typed: &Option<At<crate::file::scalar::Ratio>>, what: &str, default: f64, most: f64| {
@@ -109,7 +114,7 @@ fn with_tables<'a>(
     faults: &'a [FaultPlan],
     tables: &'a [At<Fault>],
 ) -> impl Iterator<Item = (&'a FaultPlan, &'a At<Fault>)> {
-    faults.iter().filter_map(|f| Some((f, tables.iter().find(|t| is_of(&f.fault.name, &t.name))?)))
+    faults.iter().filter_map(|f| Some((f, table_of(&f.fault.name, tables)?)))
 }
 
 /// Tells of faults that act elsewhere than `within` says.
@@ -144,12 +149,6 @@ fn confine(
             ),
         );
     }
-}
-
-/// Whether a fault of this name comes from the table of that one: a repetition or a monkey's has a number behind it.
-fn is_of(fault: &str, table: &str) -> bool {
-    let behind = fault.strip_prefix(table).map(|rest| rest.trim_matches(|c| " ()".contains(c)));
-    behind.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// A condition on the last seconds, in the grammar of gates.

@@ -79,7 +79,56 @@ pub(super) fn lower(
     {
         findings.add(last.span(), format!("with all repetitions there are more than {MAX_FAULTS} faults"));
     }
+    tell_clashes(&faults, file, places, findings);
     faults
+}
+
+/// Tells of faults of one name once repetitions and a monkey's have their numbers, and of those that would put back what another
+/// still changes.
+fn tell_clashes(faults: &[FaultPlan], tables: &[At<Fault>], places: &Places<'_>, findings: &mut Findings) {
+    let mut tell = |of: &FaultPlan, message: String| {
+        if let Some(table) = table_of(&of.fault.name, tables) {
+            findings.add(table.name.span(), format!("fault {}: {message}", tick(&of.fault.name)));
+        }
+    };
+    for (nth, one) in faults.iter().enumerate() {
+        for other in &faults[..nth] {
+            if one.fault.name == other.fault.name {
+                tell(
+                    one,
+                    "another that is repeated, or a monkey's, has this name too; give it another".to_owned(),
+                );
+                continue;
+            }
+            let together = one.start_s < other.end_s && other.start_s < one.end_s;
+            let what = one
+                .fault
+                .effect
+                .restores()
+                .filter(|_| one.fault.effect.restores() == other.fault.effect.restores());
+            if let Some(what) = what.filter(|_| together)
+                && let Some(place) = places.shared(&one.fault.place, &other.fault.place)
+            {
+                let other = tick(&other.fault.name);
+                tell(
+                    one,
+                    format!(
+                        "{other} changes of {place} {what} as well, at the same time, and the first that ends would end both; have one begin when the other is over"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// The table that a fault comes from: a repetition or a monkey's has a number behind its name.
+pub(super) fn table_of<'a>(fault: &str, tables: &'a [At<Fault>]) -> Option<&'a At<Fault>> {
+    let is_of = |table: &&At<Fault>| {
+        let behind =
+            fault.strip_prefix(table.name.as_str()).map(|rest| rest.trim_matches(|c| " ()".contains(c)));
+        behind.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()))
+    };
+    tables.iter().filter(is_of).max_by_key(|table| table.name.len())
 }
 
 /// What goes wrong, wherever it does.

@@ -15,6 +15,7 @@ use squall_scenarios::{explain as explanation, library};
 
 use super::Stop;
 use crate::cli::ScenarioArgs;
+use crate::run::proxies;
 use crate::stdout::{print, remark};
 use crate::text::grouped;
 
@@ -30,7 +31,9 @@ pub fn plan(args: &ScenarioArgs) -> Result<Plan, Stop> {
     if let Some(url) = &args.target {
         overrides.push(Override::new("target.url", format!("{url:?}")));
     }
-    Ok(load(&resolve(&args.scenario)?, &overrides)?)
+    let plan = load(&resolve(&args.scenario)?, &overrides)?;
+    proxies::check(&plan).map_err(Stop::asked)?;
+    Ok(plan)
 }
 
 /// `squall check`.
@@ -49,7 +52,7 @@ pub fn check(args: &ScenarioArgs) -> Result<u8, Stop> {
             ));
         }
     }
-    if plan.gates.is_empty() {
+    if plan.gates.is_empty() && plan.experiment.as_ref().is_none_or(|e| e.steady_state.is_empty()) {
         remark(&format!(
             "note: without gates a run of {} passes whatever happens; add e.g. gates = [\"p(99)<50ms\"]",
             plan.name

@@ -72,7 +72,7 @@ impl Places<'_> {
             Place::Postgres(name) => Target::Postgres { url_env: self.url_env(name, plan) },
             Place::Redis(name) => Target::Redis { url_env: self.url_env(name, plan) },
             Place::Nats(name) => Target::Nats { url_env: self.url_env(name, plan) },
-            Place::Proxy(name) => bail!("proxy {name}: faults on proxies cannot be carried out yet"),
+            Place::Proxy(name) => bail!("proxy {name} is no place of the guard's"),
             Place::Point(point) => bail!("{} is a point of the service", point.name()),
             Place::Group(name) => bail!("group {name} is in a group"),
         })

@@ -12,8 +12,10 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use squall_chaos::lease::ArmRequest;
+use squall_chaos::proxy::socket;
+use squall_chaos::proxy::toxic::Typed;
 use squall_record::fault::{Effect, Place};
-use squall_scenarios::plan::{Plan, ProxyPlan};
+use squall_scenarios::plan::{FaultPlan, Plan, ProxyPlan};
 use ureq::Agent;
 
 use super::admin::agent;
@@ -135,17 +137,17 @@ impl Holder for Proxies {
         let fault = &request.fault;
         let Place::Proxy(proxy) = &fault.place else { bail!("{} is no proxy", fault.place) };
         if let Some((proxy, toxic)) = self.held().get(&fault.name).cloned() {
-            if let Some(toxic) = toxic {
-                let renewed = json!({ "ttl": request.ttl_ms });
-                self.call("PATCH", &format!("/proxies/{proxy}/toxics/{toxic}"), Some(&renewed))?;
+            let Some(toxic) = toxic else { return Ok(None) };
+            let renewed = json!({ "ttl": request.ttl_ms });
+            if self.call("PATCH", &format!("/proxies/{proxy}/toxics/{toxic}"), Some(&renewed)).is_ok() {
+                return Ok(None);
             }
-            return Ok(None);
+            // Its lease has run out while squall stood still: it is made again.
         }
         let toxic = match &fault.effect {
             Effect::Toxic { toxic } => {
                 let mut asked = toxic.clone();
-                // What no path of the API could hold.
-                let name = fault.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+                let name = toxic_name(&fault.name);
                 let fields = asked.as_object_mut().context("read the toxic, which is no table")?;
                 fields.insert("name".to_owned(), Value::from(name.clone()));
                 fields.insert("ttl".to_owned(), Value::from(request.ttl_ms));
@@ -163,9 +165,14 @@ impl Holder for Proxies {
     }
 
     fn end(&self, name: &str) -> anyhow::Result<Option<u64>> {
-        let Some((proxy, toxic)) = self.held().remove(name) else { bail!("no fault {name} is on a proxy") };
+        let Some((proxy, toxic)) = self.held().get(name).cloned() else {
+            bail!("no fault {name} is on a proxy")
+        };
         let Some(toxic) = toxic else {
-            self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": true })))?;
+            // Nobody else would: being down has no lease of its own.
+            let up = || self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": true })));
+            up().or_else(|_| up())?;
+            self.held().remove(name);
             return Ok(None);
         };
         let path = format!("/proxies/{proxy}/toxics/{toxic}");
@@ -173,6 +180,7 @@ impl Holder for Proxies {
         // Toxics on bytes do not count whom they meet.
         let met = met.and_then(|hits| hits["met"].as_u64()).filter(|met| *met > 0);
         self.call("DELETE", &path, None)?;
+        self.held().remove(name);
         Ok(met)
     }
 
@@ -190,6 +198,46 @@ impl Drop for Proxies {
     }
 }
 
+/// What a fault's toxic is called: its name, with `_` and two digits for each byte that no path of the API could hold.
+fn toxic_name(fault: &str) -> String {
+    let kept = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    fault.bytes().map(|b| if kept(b) { char::from(b).to_string() } else { format!("_{b:02x}") }).collect()
+}
+
+/// Whether the proxies of `plan` and the toxics on them are what `squall chaos proxy` takes.
+///
+/// # Errors
+/// What is wrong with the first that is not.
+pub fn check(plan: &Plan) -> anyhow::Result<()> {
+    let mut listens = BTreeMap::new();
+    for one in &plan.places.proxies {
+        let what = || format!("make sense of proxy {}", one.name);
+        for typed in one.listen.iter().chain(&one.upstream) {
+            socket::check(typed).map_err(anyhow::Error::msg).with_context(what)?;
+        }
+        let fixed = one.listen.as_deref().filter(|l| !l.ends_with(":0"));
+        if let Some(other) = fixed.and_then(|listen| listens.insert(listen, &one.name)) {
+            bail!("make sense of proxy {}: proxy {other} listens there as well", one.name);
+        }
+    }
+    for FaultPlan { fault, .. } in &plan.faults {
+        let (Effect::Toxic { toxic }, Place::Proxy(proxy)) = (&fault.effect, &fault.place) else { continue };
+        let what = || format!("make sense of the toxic of fault {}", fault.name);
+        let fields = toxic.as_object().context("it is no table").with_context(what)?;
+        if let Some(own) = ["name", "ttl"].into_iter().find(|own| fields.contains_key(*own)) {
+            return Err(anyhow::anyhow!("{own} is the fault's, remove it")).with_context(what);
+        }
+        let typed: Typed = serde_json::from_value(toxic.clone()).with_context(what)?;
+        let made = typed.create().map_err(|e| anyhow::anyhow!("{e}")).with_context(what)?;
+        let understands = plan.places.proxies.iter().any(|p| p.name == *proxy && p.http);
+        if made.kind.is_http() && !understands {
+            return Err(anyhow::anyhow!("proxy {proxy} does not understand HTTP; give it http = true"))
+                .with_context(what);
+        }
+    }
+    Ok(())
+}
+
 /// Waits for the line that says where the API listens.
 fn announcement(child: &mut Child) -> anyhow::Result<Announcement> {
     let stdout = child.stdout.take().context("read what the proxies print")?;
@@ -203,4 +251,49 @@ fn announcement(child: &mut Child) -> anyhow::Result<Announcement> {
     let line =
         rx.recv_timeout(READY_TIMEOUT).context("wait for the proxies, which have ended or do not listen")?;
     serde_json::from_str(&line).with_context(|| format!("understand their announcement `{line}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use squall_record::fault::FaultSpec;
+
+    use super::*;
+    use crate::live::sample;
+
+    /// What is wrong with a run of one proxy and a toxic on it.
+    fn wrong(listen: Option<&str>, http: bool, toxic: Value) -> Option<String> {
+        let mut plan = sample::quickstart();
+        let upstream = Some("127.0.0.1:1".to_owned());
+        let listen = listen.map(str::to_owned);
+        plan.places.proxies = vec![ProxyPlan { name: "front".to_owned(), listen, upstream, http }];
+        let place = Place::Proxy("front".to_owned());
+        let fault =
+            FaultSpec { name: "slow".to_owned(), place, effect: Effect::Toxic { toxic }, fraction: 1.0 };
+        plan.faults = vec![FaultPlan { fault, start_s: 1.0, end_s: 2.0, when: None }];
+        check(&plan).err().map(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn what_a_proxy_would_refuse_is_told_before_the_run() {
+        let latency = json!({"type": "latency", "attributes": {"latency": 5}});
+        assert_eq!(wrong(None, false, latency.clone()), None);
+        for (listen, http, toxic, told) in [
+            (None, true, json!({"type": "nope"}), "toxic type"),
+            (None, true, json!({"type": "latency", "attributes": {"latency": -5}}), "latency"),
+            (None, true, json!({"type": "latency", "toxicity": 2}), "toxicity"),
+            (None, true, json!({"type": "latency", "ttl": 5}), "ttl is the fault's"),
+            (None, false, json!({"type": "http_abort"}), "does not understand HTTP"),
+            (Some("x"), false, latency, "address x"),
+        ] {
+            let wrong = wrong(listen, http, toxic.clone()).unwrap_or_else(|| panic!("{toxic} is fine"));
+            assert!(wrong.contains(told), "{toxic}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn no_two_faults_have_toxics_of_one_name() {
+        assert_eq!(toxic_name("api-errors"), "api-errors");
+        assert_ne!(toxic_name("a b"), toxic_name("a_b"));
+        assert_ne!(toxic_name("a_20b"), toxic_name("a b"));
+    }
 }

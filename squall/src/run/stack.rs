@@ -165,12 +165,20 @@ impl Drop for Stack {
         let ended = self.compose.command(&down).and_then(|mut c| Ok(c.status()?));
         if !ended.is_ok_and(|status| status.success()) {
             remark(&format!(
-                "the stack could not be taken down (see {}); end it with `{} -p {PROJECT} down --volumes`",
+                "the stack could not be taken down (see {}); end it with `{}`",
                 self.compose.log.display(),
-                self.compose.tool.join(" ")
+                by_hand()
             ));
         }
     }
+}
+
+/// What ends a stack without the secrets that were drawn for it, which compose asks for.
+fn by_hand() -> String {
+    format!(
+        "own=label=com.docker.compose.project={PROJECT}; docker ps -aq --filter $own | xargs -r docker rm -f -v; \
+         docker volume ls -q --filter $own | xargs -r docker volume rm"
+    )
 }
 
 impl Compose {
@@ -232,8 +240,8 @@ impl Compose {
         if !listed.stdout.trim_ascii().is_empty() {
             bail!(
                 "start the stack: one called {PROJECT} is up, of another run or left behind by one that was killed; \
-                 wait for it, or end it with `{} -p {PROJECT} down --volumes`",
-                self.tool.join(" ")
+                 wait for it, or end it with `{}`",
+                by_hand()
             );
         }
         Ok(())

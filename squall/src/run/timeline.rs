@@ -446,6 +446,13 @@ impl<'a> Outside<'a> {
             self.hear(scope)?;
             thread::sleep(NAP);
         }
+        for acting in std::mem::take(&mut self.acting) {
+            let reason = format!(
+                "the guard has not said in {END_TIMEOUT_S} s that it {}; see `squall chaos heal --dry-run`",
+                if acting.begun { "has ended, so it may still act" } else { "has begun or ended" }
+            );
+            self.failed(&acting.plan.fault.name, self.clock.now_s(), reason)?;
+        }
         Ok(())
     }
 

@@ -22,6 +22,7 @@ const CHANGED_WITHIN: u64 = 64;
 pub struct Answers {
     pub(super) inlet: Inlet,
     state: State,
+    refused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +63,12 @@ impl Answers {
     #[must_use]
     pub fn is_tunnel(&self) -> bool {
         matches!(self.state, State::Tunnel)
+    }
+
+    /// Whether an answer was none that could be passed on: the client was told that the connection ends.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// What is to be passed on at `now_ns`.
@@ -120,6 +127,7 @@ impl Answers {
                         let answer = own(502, &body, body.len(), "", true);
                         self.inlet.pass_own(answer, now_ns);
                         self.state = State::Over(End::Finished);
+                        self.refused = true;
                         true
                     }
                 }
@@ -231,7 +239,8 @@ impl Answers {
 
 /// Which bytes of a body are changed: `count` of its first ones.
 fn places(acting: &Acting, request: u64, attempt: u32, count: u64, length: u64) -> VecDeque<u64> {
-    let within = length.min(CHANGED_WITHIN.max(count.min(length)));
+    // `count` has a limit of its own; whatever the upstream's length says, no more is drawn.
+    let within = length.min(CHANGED_WITHIN.max(count));
     let mut places: Vec<u64> = (0..count.min(within))
         .map(|nth| {
             let fault = format!("{}/{nth}", acting.fault);

@@ -20,6 +20,8 @@ pub struct RequestHead {
     pub framing: Framing,
     /// Whether the client waits for a `100 Continue` before it sends the body.
     pub expects: bool,
+    /// Whether the client wants the connection to end with the answer: it says so, or is older than HTTP/1.1.
+    pub closes: bool,
 }
 
 /// What the head of an answer says that matters here.
@@ -92,7 +94,12 @@ pub fn request<T>(
         None => Framing::None,
     };
     let expects = read.headers.iter().any(|h| h.name.eq_ignore_ascii_case("expect"));
-    let head = RequestHead { length, method: method.to_owned(), target: target.to_owned(), framing, expects };
+    let says_close =
+        |value: &[u8]| value.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"close"));
+    let mut connection = read.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("connection"));
+    let closes = version == 0 || connection.any(|h| says_close(h.value));
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let head = RequestHead { length, method, target, framing, expects, closes };
     let wanted = then(&head, read.headers);
     Ok(Some((head, wanted)))
 }

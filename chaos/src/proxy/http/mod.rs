@@ -142,6 +142,8 @@ impl Http {
                 let out = self.answers.next(&mut self.pending, now_ns);
                 if self.answers.is_tunnel() {
                     self.requests.become_tunnel();
+                } else if self.answers.is_refused() {
+                    self.requests.stop(now_ns);
                 } else if self.pending.is_empty() {
                     self.requests.go_on();
                 }

@@ -76,6 +76,14 @@ impl Requests {
         }
     }
 
+    /// The client was told that the connection ends: whatever it still sends reaches nobody.
+    pub fn stop(&mut self, now_ns: u64) {
+        if !matches!(self.state, State::Refused(_) | State::Reset) {
+            self.state = State::Refused(now_ns);
+            self.relieved = true;
+        }
+    }
+
     /// The answer that it waited for did not change anything.
     pub fn go_on(&mut self) {
         if matches!(self.state, State::Waits) {
@@ -183,7 +191,7 @@ impl Requests {
                     return;
                 }
                 // Whether the body of one that waits to be asked for it comes is not known.
-                let last = head.expects;
+                let last = head.expects || head.closes;
                 if last {
                     self.state = State::Refused(now_ns);
                 }
@@ -225,11 +233,20 @@ impl Decided {
         if attempt == SPARED {
             return decided;
         }
-        for acting in toxics {
-            let can = acting.is_from(client)
+        let matches = |acting: &&Arc<Acting>| {
+            acting.is_from(client)
                 && now_ns < acting.ends_ns
-                && acting.toxic.r#match.as_ref().is_none_or(|m| m.is_of(&head.method, &head.target, header));
-            if !can || !acting.meets_request(request, attempt) {
+                && acting.toxic.r#match.as_ref().is_none_or(|m| m.is_of(&head.method, &head.target, header))
+        };
+        let aborts = |acting: &Acting| matches!(acting.toxic.kind, Kind::HttpAbort(_));
+        // One that is answered here meets nothing else, and nothing else counts it.
+        let mut aborting = toxics.iter().filter(matches).filter(|acting| aborts(acting));
+        decided.abort = aborting.find(|acting| acting.meets_request(request, attempt)).cloned();
+        if decided.abort.is_some() {
+            return decided;
+        }
+        for acting in toxics.iter().filter(matches).filter(|acting| !aborts(acting)) {
+            if !acting.meets_request(request, attempt) {
                 continue;
             }
             match &acting.toxic.kind {
@@ -237,7 +254,6 @@ impl Decided {
                     decided.delay_ms += delay.at_ms(draw_delay(acting.seed, &acting.fault, request, attempt));
                     decided.by.push(Arc::clone(acting));
                 }
-                Kind::HttpAbort(_) if decided.abort.is_none() => decided.abort = Some(Arc::clone(acting)),
                 Kind::HttpDelay(_) | Kind::HttpBody(_) => {
                     decided.met.push(Met { acting: Arc::clone(acting), request, attempt });
                 }

@@ -272,3 +272,53 @@ fn a_client_that_asks_and_asks_without_an_answer_waits() {
     assert!(http.is_relieved());
     assert!(!drain(&mut http, Stream::Upstream, 0).0.is_empty());
 }
+
+#[test]
+fn one_that_is_answered_here_meets_nothing_else_and_nothing_else_counts_it() {
+    let delay = acting(
+        1,
+        r#"{"name": "d", "type": "http_delay", "stream": "upstream", "first": 1, "attributes": {"shape": "fixed", "ms": 5}}"#,
+    );
+    let body = acting(2, r#"{"name": "b", "type": "http_body", "attributes": {"truncate": 1}}"#);
+    let abort =
+        acting(3, r#"{"name": "a", "type": "http_abort", "first": 1, "attributes": {"status": 503}}"#);
+    let mut http = http(vec![Arc::clone(&delay), Arc::clone(&body), Arc::clone(&abort)]);
+    assert_eq!(up(&mut http, &request("one"), 0).0, b"");
+    assert!(down(&mut http, b"", 0).0.starts_with(b"HTTP/1.1 503"));
+    assert_eq!([&delay, &body, &abort].map(|acting| acting.met()), [0, 0, 1]);
+    // The first that the delay could have met is the second.
+    assert_eq!(up(&mut http, &request("two"), 0).1, 5 * MS);
+    assert_eq!([&delay, &body, &abort].map(|acting| acting.met()), [1, 1, 1]);
+}
+
+#[test]
+fn a_client_that_wants_the_end_with_its_answer_gets_it() {
+    for head in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n"] {
+        let mut http = http(one(r#"{"type": "http_abort", "attributes": {"status": 304}}"#));
+        up(&mut http, head.as_bytes(), 0);
+        let (answer, _, end) = down(&mut http, b"", 0);
+        assert!(answer.starts_with(b"HTTP/1.1 304") && end == Some(End::Finished), "{head}: {end:?}");
+    }
+    let mut http = http(one(r#"{"type": "http_abort", "attributes": {"status": 503}}"#));
+    up(&mut http, b"GET / HTTP/1.1\r\n\r\n", 0);
+    assert_eq!(down(&mut http, b"", 0).2, None);
+}
+
+#[test]
+fn nothing_reaches_the_upstream_behind_an_answer_that_was_refused() {
+    let mut http = http(Vec::new());
+    assert_ne!(up(&mut http, &request("one"), 0).0, b"");
+    let (answer, _, end) = down(&mut http, b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 0);
+    assert!(answer.starts_with(b"HTTP/1.1 502") && end == Some(End::Finished), "{end:?}");
+    assert_eq!(up(&mut http, &request("two"), 0).0, b"");
+}
+
+#[test]
+fn no_length_that_an_upstream_says_costs_more_than_the_toxic_allows() {
+    let many = r#"{"type": "http_body", "attributes": {"corrupt": 4097}}"#;
+    assert!(serde_json::from_str::<Typed>(many).unwrap().create().is_err());
+    let mut http = http(one(r#"{"type": "http_body", "attributes": {"corrupt": 4096}}"#));
+    up(&mut http, &request("one"), 0);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000000\r\n\r\nhello";
+    assert_eq!(down(&mut http, answer, 0).0.len(), answer.len());
+}

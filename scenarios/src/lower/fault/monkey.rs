@@ -15,6 +15,10 @@ use crate::file::scalar::At;
 use crate::findings::Findings;
 use crate::plan::FaultPlan;
 
+/// The shortest time between two, on average, and how many are drawn at most.
+const MIN_EVERY: Duration = Duration::from_millis(1);
+const MAX_DRAWS: usize = 100_000;
+
 /// A fault that it may choose.
 pub(super) struct Choice {
     pub fault: FaultSpec,
@@ -82,10 +86,21 @@ pub(super) fn lower(
     if choices.is_empty() {
         return Vec::new();
     }
+    if every < MIN_EVERY {
+        findings.add(monkey.every.span(), "monkey.every is below 1ms, the shortest that makes sense");
+        return Vec::new();
+    }
+    if let Some(long) = choices.iter().find(|c| from + c.lasts > until) {
+        findings.add(
+            monkey.faults.span(),
+            format!("monkey.faults: {} lasts longer than the time in which it could come, so it never would; shorten its for", tick(&long.fault.name)),
+        );
+        return Vec::new();
+    }
     let mut draw = Draw::new(seed, Lane::Monkey, 0);
     let mut faults: Vec<FaultPlan> = Vec::new();
     let mut at_s = from.as_secs_f64();
-    loop {
+    for _ in 0..MAX_DRAWS {
         // Gaps of a Poisson process: whatever came when, the next is as likely at any time.
         at_s += draw.exponential() * every.as_secs_f64();
         let nth = draw.below(choices.len() as u64) as usize;
@@ -102,7 +117,12 @@ pub(super) fn lower(
         let Choice { fault, lasts } = &choices[nth];
         let end_s = at_s + lasts.as_secs_f64();
         let acting = || faults.iter().filter(|f| f.end_s > at_s);
-        let is_on = acting().any(|f| f.fault.place == fault.place && f.fault.effect == fault.effect);
+        let is_on = acting().any(|f| {
+            let both = [&f.fault.effect, &fault.effect];
+            f.fault.place == fault.place
+                && (both[0] == both[1]
+                    || both[0].restores().is_some() && both[0].restores() == both[1].restores())
+        });
         // One that would be too many, or would outlast the time, does not come.
         if acting().count() >= at_most as usize || is_on || end_s > until.as_secs_f64() {
             continue;
@@ -115,4 +135,9 @@ pub(super) fn lower(
             when: None,
         });
     }
+    findings.add(
+        monkey.every.span(),
+        format!("monkey.every: of {MAX_DRAWS} that it draws hardly one can come; make it longer"),
+    );
+    Vec::new()
 }

@@ -59,12 +59,21 @@ impl<'a> Places<'a> {
             })
             .collect();
         let mut names = Names::new("proxy");
+        let mut front = None;
         let proxies = proxies
             .iter()
             .take(MAX_PLACES)
             .map(|typed| {
                 names.add_tag(&typed.name, findings);
                 let upstream = typed.upstream.as_ref().map(|u| u.to_string()).filter(|u| u != "target");
+                if upstream.is_none()
+                    && let Some(front) = front.replace(typed.name.to_string())
+                {
+                    findings.add(
+                        typed.name.span(),
+                        format!("proxy {}: {} is in front of the target already, and the load goes through one; name its upstream", tick(&typed.name), tick(&front)),
+                    );
+                }
                 ProxyPlan {
                     name: typed.name.to_string(),
                     listen: typed.listen.as_ref().map(|l| l.to_string()),
@@ -110,6 +119,17 @@ impl<'a> Places<'a> {
             }
         }
         Some(GroupPlan { name: typed.name.to_string(), members })
+    }
+
+    /// The place that faults at `one` and at `other` both act at, members of groups included.
+    pub fn shared(&self, one: &Place, other: &Place) -> Option<Place> {
+        let all =
+            |place: &Place| match self.known.groups.iter().find(|g| *place == Place::Group(g.name.clone())) {
+                Some(group) => group.members.clone(),
+                None => vec![place.clone()],
+            };
+        let others = all(other);
+        all(one).into_iter().find(|place| others.contains(place))
     }
 
     /// Where a fault acts: one of the keys, naming something that there is.
