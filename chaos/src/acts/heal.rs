@@ -164,7 +164,7 @@ mod tests {
         rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
         healed(state.path(), false);
         assert!(path.exists(), "it may have been made just now");
-        file.set_modified(std::time::SystemTime::now() - 2 * NAMELESS).unwrap();
+        file.set_modified(squall_record::clock::wall_now() - 2 * NAMELESS).unwrap();
         healed(state.path(), true);
         assert!(path.exists(), "a dry run removes nothing");
         healed(state.path(), false);
