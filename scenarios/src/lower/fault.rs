@@ -101,11 +101,7 @@ fn tell_clashes(faults: &[FaultPlan], tables: &[At<Fault>], places: &Places<'_>,
                 continue;
             }
             let together = one.start_s < other.end_s && other.start_s < one.end_s;
-            let what = one
-                .fault
-                .effect
-                .restores()
-                .filter(|_| one.fault.effect.restores() == other.fault.effect.restores());
+            let what = one.fault.effect.undoes(&other.fault.effect);
             if let Some(what) = what.filter(|_| together)
                 && let Some(place) = places.shared(&one.fault.place, &other.fault.place)
             {

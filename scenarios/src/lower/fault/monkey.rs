@@ -118,10 +118,8 @@ pub(super) fn lower(
         let end_s = at_s + lasts.as_secs_f64();
         let acting = || faults.iter().filter(|f| f.end_s > at_s);
         let is_on = acting().any(|f| {
-            let both = [&f.fault.effect, &fault.effect];
-            f.fault.place == fault.place
-                && (both[0] == both[1]
-                    || both[0].restores().is_some() && both[0].restores() == both[1].restores())
+            let (one, other) = (&f.fault.effect, &fault.effect);
+            f.fault.place == fault.place && (one == other || one.undoes(other).is_some())
         });
         // One that would be too many, or would outlast the time, does not come.
         if acting().count() >= at_most as usize || is_on || end_s > until.as_secs_f64() {
