@@ -36,6 +36,8 @@ pub(super) struct Courses {
 
 impl Courses {
     pub fn begun(&mut self, name: &str, at_s: f64) {
+        // As in the report: what comes after the next fault's beginning is not the doing of those that are over.
+        self.followed.retain(|f| f.end_s.is_none());
         if self.followed.len() == MAX_FOLLOWED {
             self.followed.remove(0);
         }
@@ -108,6 +110,16 @@ mod tests {
         };
         assert!((after_s - 0.996).abs() < 1e-9 && (back_s - 4.98).abs() < 1e-9, "{told:?}");
         assert!(courses.followed.is_empty());
+    }
+
+    #[test]
+    fn the_next_fault_ends_the_watch() {
+        let mut courses = Courses::default();
+        courses.begun("first", 1.0);
+        assert_eq!(courses.second(1, true).len(), 1);
+        courses.ended("first", 2.0);
+        courses.begun("next", 2.0);
+        assert!((2..9).all(|second| courses.second(second, false).is_empty()));
     }
 
     #[test]
