@@ -41,6 +41,17 @@ impl FaultSpec {
         };
         share.clamp(0.0, 1.0)
     }
+
+    /// Whether what is counted of it is requests that it met: not MiB, connections or commits.
+    #[must_use]
+    pub fn counts_requests(&self) -> bool {
+        match &self.effect {
+            Effect::Toxic { toxic } => {
+                toxic.get("type").and_then(serde_json::Value::as_str).is_some_and(|t| t.starts_with("http_"))
+            }
+            effect => effect.is_per_request() && self.place != Place::Point(FaultPoint::Commit),
+        }
+    }
 }
 
 /// What a fault of this kind has done `count` times, in words: `hit 20 requests`, `took 512 MiB`. `kind` is an effect's name,

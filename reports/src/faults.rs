@@ -21,7 +21,7 @@ use crate::summary::{FaultSummary, Recovery, WindowSummary};
 use crate::windows::FaultWindow;
 
 use course::Course;
-pub use course::RECOVERED_AFTER_GOOD_S;
+pub use course::{RECOVERED_AFTER_GOOD_S, Streak};
 use hysteresis::hysteresis;
 pub use hysteresis::{BACK_AT, SAME_LOAD, WATCHED_AT_LEAST_S};
 use impact::{Usual, amplification, blast_radius, budget_burned, dip};
@@ -42,7 +42,8 @@ pub(crate) fn faults(
         .map(|(window, cells)| {
             let rule = Rule::choose(plan, &cells[0], &gathered.seconds);
             let bare = bare(window, cells, &rule);
-            if window.armed { run.measured(bare, window, cells, &rule) } else { bare }
+            // What was always there is compared with nothing.
+            if window.armed && !bare.throughout { run.measured(bare, window, cells, &rule) } else { bare }
         })
         .collect()
 }
@@ -85,7 +86,7 @@ impl Run<'_> {
             blast_radius: Some(blast_radius(
                 self.classes,
                 cells,
-                window.affected,
+                window.affected.filter(|_| window.spec.counts_requests()),
                 usual,
                 &course.effect,
                 seconds,
@@ -119,6 +120,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         point: window.spec.place.to_string(),
         fraction: window.spec.fraction,
         armed: window.armed,
+        throughout: window.is_throughout(),
         problem: window.problem.clone(),
         start_s: window.start_s,
         end_s: window.end_s,

@@ -96,6 +96,7 @@ pub(crate) fn window() -> FaultWindow {
         baseline: 10..20,
         during: 20..30,
         after: 30..40,
+        to_the_end: false,
     }
 }
 
@@ -117,6 +118,7 @@ pub(crate) fn fault_summary() -> FaultSummary {
         point: "store".into(),
         fraction: 1.0,
         armed: true,
+        throughout: false,
         problem: None,
         start_s: 20.0,
         end_s: 30.0,

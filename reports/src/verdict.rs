@@ -98,22 +98,26 @@ impl Grounds<'_> {
         let audit = AuditVerdict::None;
         let (interrupted, aborted) = (self.ending == Ending::Interrupted, self.ending == Ending::Aborted);
         let mut exit_code = exit::code(interrupted, aborted, run, gates, audit);
-        if exit_code == exit::PASSED && self.ending != Ending::Complete {
+        if exit_code == exit::PASSED && !self.is_whole() {
             exit_code = exit::INCONCLUSIVE;
         }
         Verdict { run, gates, audit, exit_code, reasons: self.reasons() }
+    }
+
+    /// Whether it went to its end, with all that was to go wrong.
+    fn is_whole(&self) -> bool {
+        self.ending == Ending::Complete && self.faults.iter().all(acted)
     }
 
     /// A gate that failed on part of a run has failed; one that held on part of a run, or beside
     /// a fault that never came, shows nothing.
     fn gates_verdict(&self) -> GatesVerdict {
         let any = |result| self.gates.iter().any(|g| g.result == result);
-        let whole = self.ending == Ending::Complete && self.faults.iter().all(acted);
         if self.gates.is_empty() {
             GatesVerdict::None
         } else if any(GateResult::Fail) {
             GatesVerdict::Fail
-        } else if any(GateResult::Inconclusive) || !whole {
+        } else if any(GateResult::Inconclusive) || !self.is_whole() {
             GatesVerdict::Inconclusive
         } else {
             GatesVerdict::Pass

@@ -33,6 +33,8 @@ pub struct FaultWindow {
     pub during: Range<u32>,
     /// The seconds after it; may be empty.
     pub after: Range<u32>,
+    /// Whether it was planned to last as long as the load.
+    pub to_the_end: bool,
 }
 
 impl FaultWindow {
@@ -40,6 +42,12 @@ impl FaultWindow {
     #[must_use]
     pub fn is_from_the_beginning(&self) -> bool {
         self.planned_start_s <= 0.0
+    }
+
+    /// Whether there was never to be a second without it.
+    #[must_use]
+    pub fn is_throughout(&self) -> bool {
+        self.is_from_the_beginning() && self.to_the_end
     }
 }
 
@@ -75,6 +83,7 @@ pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> V
                 baseline: 0..0,
                 during,
                 after: 0..0,
+                to_the_end: p.end_s >= plan.duration_s(),
             })
         })
         .collect();

@@ -304,6 +304,43 @@ fn a_disabled_proxy_refuses_and_comes_back_where_it_was() {
 }
 
 #[test]
+fn a_proxy_that_is_off_for_a_time_listens_again_by_itself_and_not_when_it_was_told_otherwise() {
+    let proxy = Proxy::start(&[]);
+    let at = proxy.make("p", server(echo));
+    let off = |ttl: u64| proxy.call("PATCH", "/proxies/p", &json!({"enabled": false, "ttl": ttl}));
+    let is_refused = || TcpStream::connect(at).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    let shown = || proxy.call("GET", "/proxies/p", &Value::Null).1;
+    // A second one renews it.
+    off(60_000);
+    let (status, answer) = off(700);
+    let left = answer["ttl"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+    assert!(status == 200 && (1..=700).contains(&left), "{answer}");
+    let clock = Clock::start();
+    assert!(is_refused());
+    wait_for("the proxy", || (!is_refused()).then_some(()));
+    assert!(clock.now_ns() >= left.saturating_sub(100) * 1_000_000, "it came back too early");
+    assert_eq!(ask(at).unwrap(), b"ping");
+    assert_eq!((&shown()["enabled"], shown().get("ttl")), (&json!(true), None));
+    // Whoever says so last is obeyed: it stays off, and a removed one does not come back.
+    off(300);
+    assert_eq!(proxy.call("PATCH", "/proxies/p", &json!({"enabled": false})).1.get("ttl"), None);
+    proxy.call("POST", "/proxies", &json!({"name": "q", "upstream": at}));
+    proxy.call("PATCH", "/proxies/q", &json!({"enabled": false, "ttl": 300}));
+    let gone = proxy.call("GET", "/proxies/q", &Value::Null).1["listen"].as_str().unwrap().to_owned();
+    proxy.call("DELETE", "/proxies/q", &Value::Null);
+    thread::sleep(Duration::from_millis(600));
+    assert!(is_refused() && TcpStream::connect(gone).is_err());
+    // While somebody else listens there it waits.
+    let other = TcpListener::bind(at).unwrap();
+    off(1);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(shown()["enabled"], json!(false));
+    drop(other);
+    wait_for("the proxy", || (shown()["enabled"] == json!(true)).then_some(()));
+    assert_eq!(ask(at).unwrap(), b"ping");
+}
+
+#[test]
 fn an_upstream_that_is_away_or_swallows_connections_holds_up_nobody_else() {
     let proxy = Proxy::start(&[]);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -397,6 +434,22 @@ fn what_makes_no_sense_is_answered_in_toxiproxys_codes() {
         ("POST", "/proxies/p/toxics", json!({"type": "nope"}), 400, "invalid toxic type"),
         ("PATCH", "/proxies/p/toxics/q", json!({}), 404, "toxic not found"),
         ("DELETE", "/proxies/p/toxics/q", Value::Null, 404, "toxic not found"),
+        ("PATCH", "/proxies/p", json!({"ttl": 5}), 400, "a ttl is for a proxy that is switched off"),
+        (
+            "PATCH",
+            "/proxies/p",
+            json!({"enabled": true, "ttl": 5}),
+            400,
+            "a ttl is for a proxy that is switched off",
+        ),
+        ("PATCH", "/proxies/p", json!({"enabled": false, "ttl": 0}), 400, "ttl of 0 ms is outside"),
+        (
+            "POST",
+            "/proxies",
+            json!({"name": "q", "upstream": up, "enabled": false, "ttl": 5}),
+            400,
+            "a ttl is for a proxy that is switched off",
+        ),
         (
             "PATCH",
             "/proxies/p/toxics/noop_downstream",

@@ -60,8 +60,10 @@ pub struct Hits {
     /// How many it has met.
     pub met: u64,
     /// The hash of each request's id (its `Idempotency-Key` or `Request-Id`) and which attempt it was; of a connection its number.
-    /// In order; those beyond [`MAX_HITS`] are not named.
+    /// In order.
     pub hits: Vec<(u64, u32)>,
+    /// How many more there were: beyond [`MAX_HITS`] none is named.
+    pub left_out: u64,
 }
 
 impl Acting {
@@ -114,6 +116,8 @@ impl Acting {
     pub fn hits(&self) -> Hits {
         let mut hits = lock(&self.tally.hits).clone();
         hits.sort_unstable();
-        Hits { fault: self.fault.clone(), seed: self.seed, met: self.met(), hits }
+        let met = self.met();
+        let left_out = met.saturating_sub(hits.len() as u64);
+        Hits { fault: self.fault.clone(), seed: self.seed, met, hits, left_out }
     }
 }

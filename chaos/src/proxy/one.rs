@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use squall_record::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::acting::{Acting, Hits};
 use super::door::Door;
@@ -15,10 +16,13 @@ use super::error::ApiError;
 use super::object::Object;
 use super::shared::{MAX_TOXICS, Shared, lock};
 use super::socket::{self, ListenError, Listener};
-use super::toxic::{Stream, Toxic, Typed as TypedToxic, name_is_wrong};
+use super::toxic::{Stream, Toxic, Typed as TypedToxic, check_ttl, name_is_wrong};
 
 /// Connections of all proxies together; further ones are closed at once.
 pub const MAX_CONNECTIONS: usize = 65_536;
+/// How often a proxy that is to listen again tries to, where somebody else listens.
+const RELISTEN: Duration = Duration::from_millis(100);
+const ONLY_OFF: &str = "a ttl is for a proxy that is switched off: change it with \"enabled\": false";
 
 /// What all proxies share.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub struct Typed {
     pub upstream: Option<String>,
     /// Whether it listens at all.
     pub enabled: Option<bool>,
+    /// With `"enabled": false` in a change: after so many milliseconds it listens again by itself.
+    pub ttl: Option<u64>,
     /// What acts from the first connection on.
     pub toxics: Option<Vec<Object<TypedToxic>>>,
     /// What is spoken through it: `tcp`, or `http`, of which toxics can meet single requests.
@@ -87,6 +93,9 @@ pub struct Shown {
     pub upstream: String,
     /// Whether it listens.
     pub enabled: bool,
+    /// After how many milliseconds it listens again by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
     /// What acts on its connections.
     pub toxics: Vec<Toxic>,
     /// What is spoken through it; not shown for `tcp`, which is all that Toxiproxy knows.
@@ -105,6 +114,16 @@ struct Place {
     listen: String,
     upstream: String,
     enabled: bool,
+    /// When it listens again by itself.
+    back_ns: Option<u64>,
+}
+
+/// What has a proxy listen.
+#[derive(Debug, Default)]
+struct Accepting {
+    task: Option<JoinHandle<()>>,
+    /// Waits to have it listen again.
+    back: Option<AbortHandle>,
 }
 
 /// A proxy.
@@ -120,7 +139,7 @@ pub struct Proxy {
     /// As it is shown: read by whoever asks, also while it is being changed.
     place: Mutex<Place>,
     /// Held while it is started or stopped.
-    accepting: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    accepting: tokio::sync::Mutex<Accepting>,
 }
 
 impl Proxy {
@@ -138,6 +157,9 @@ impl Proxy {
         if let Some(why) = name_is_wrong(&name) {
             return Err(ApiError::bad_body(format_args!("proxy {name:?}: {why}")));
         }
+        if typed.ttl.is_some() {
+            return Err(ApiError::bad_body(ONLY_OFF));
+        }
         let listen = typed.listen.unwrap_or_default();
         if !listen.is_empty() {
             socket::check(&listen).map_err(|why| ApiError::bad_body(format_args!("listen: {why}")))?;
@@ -151,7 +173,7 @@ impl Proxy {
             house: Arc::clone(house),
             shared: Arc::default(),
             numbers: Arc::default(),
-            place: Mutex::new(Place { listen, upstream, enabled: false }),
+            place: Mutex::new(Place { listen, upstream, enabled: false, back_ns: None }),
             accepting: tokio::sync::Mutex::default(),
         };
         proxy.replace(typed.toxics.unwrap_or_default())?;
@@ -173,12 +195,14 @@ impl Proxy {
     /// As it is shown.
     #[must_use]
     pub fn shown(&self) -> Shown {
-        let Place { listen, upstream, enabled } = lock(&self.place).clone();
+        let Place { listen, upstream, enabled, back_ns } = lock(&self.place).clone();
+        let now_ns = self.house.clock.now_ns();
         Shown {
             name: self.name.clone(),
             listen,
             upstream,
             enabled,
+            ttl: back_ns.map(|back_ns| left_ms(now_ns, back_ns)),
             toxics: self.toxics(),
             protocol: self.protocol,
             from: self.from.clone(),
@@ -210,8 +234,13 @@ impl Proxy {
     /// 500 when it cannot.
     pub async fn start(&self) -> Result<(), ApiError> {
         let mut accepting = self.accepting.lock().await;
-        if accepting.is_none() {
-            *accepting = Some(self.listen().await?);
+        self.stay(&mut accepting);
+        self.begin(&mut accepting).await
+    }
+
+    async fn begin(&self, accepting: &mut Accepting) -> Result<(), ApiError> {
+        if accepting.task.is_none() {
+            accepting.task = Some(self.listen().await?);
         }
         Ok(())
     }
@@ -219,16 +248,53 @@ impl Proxy {
     /// Has it listen no longer, and closes its connections.
     pub async fn stop(&self) {
         let mut accepting = self.accepting.lock().await;
+        self.stay(&mut accepting);
         self.end(&mut accepting).await;
+    }
+
+    /// Whether it listens changes no more by itself.
+    fn stay(&self, accepting: &mut Accepting) {
+        lock(&self.place).back_ns = None;
+        if let Some(back) = accepting.back.take() {
+            back.abort();
+        }
+    }
+
+    /// Has it listen again in `ttl_ms`, wherever it is then supposed to.
+    fn come_back(self: &Arc<Self>, accepting: &mut Accepting, ttl_ms: u64) {
+        let back_ns = ends_ns(self.house.clock.now_ns(), Some(ttl_ms));
+        lock(&self.place).back_ns = Some(back_ns);
+        let proxy = Arc::clone(self);
+        let waiting = self.house.worker(0).spawn(async move {
+            tokio::time::sleep(proxy.house.clock.until(back_ns)).await;
+            loop {
+                // Whoever has this changes its mind before or after, never meanwhile.
+                let mut accepting = proxy.accepting.lock().await;
+                if proxy.begin(&mut accepting).await.is_ok() {
+                    lock(&proxy.place).back_ns = None;
+                    accepting.back = None;
+                    return;
+                }
+                drop(accepting);
+                // Somebody else listens there.
+                tokio::time::sleep(RELISTEN).await;
+            }
+        });
+        accepting.back = Some(waiting.abort_handle());
     }
 
     /// Changes what is typed; its name stays.
     ///
     /// # Errors
     /// 400 when it makes no sense, 500 when it cannot listen there.
-    pub async fn update(&self, typed: Typed) -> Result<(), ApiError> {
+    pub async fn update(self: &Arc<Self>, typed: Typed) -> Result<(), ApiError> {
         if typed.protocol.is_some_and(|protocol| protocol != self.protocol) {
             return Err(ApiError::bad_body("the protocol of a proxy stays: delete it and make another"));
+        }
+        match typed.ttl {
+            Some(_) if typed.enabled != Some(false) => return Err(ApiError::bad_body(ONLY_OFF)),
+            Some(ttl) => check_ttl(ttl).map_err(ApiError::bad_body)?,
+            None => {}
         }
         let mut accepting = self.accepting.lock().await;
         let before = lock(&self.place).clone();
@@ -236,6 +302,7 @@ impl Proxy {
             listen: typed.listen.unwrap_or_else(|| before.listen.clone()),
             upstream: typed.upstream.unwrap_or_else(|| before.upstream.clone()),
             enabled: typed.enabled.unwrap_or(before.enabled),
+            back_ns: before.back_ns,
         };
         for (field, typed) in [("listen", &after.listen), ("upstream", &after.upstream)] {
             if !typed.is_empty() || field == "upstream" {
@@ -250,17 +317,22 @@ impl Proxy {
             let mut place = lock(&self.place);
             (place.listen, place.upstream) = (after.listen, after.upstream);
         }
-        if !after.enabled {
-            self.end(&mut accepting).await;
-        } else if accepting.is_none() {
-            *accepting = Some(self.listen().await?);
+        if typed.enabled.is_some() {
+            self.stay(&mut accepting);
+        }
+        if after.enabled {
+            return self.begin(&mut accepting).await;
+        }
+        self.end(&mut accepting).await;
+        if let Some(ttl) = typed.ttl {
+            self.come_back(&mut accepting, ttl);
         }
         Ok(())
     }
 
-    async fn end(&self, accepting: &mut Option<JoinHandle<()>>) {
+    async fn end(&self, accepting: &mut Accepting) {
         lock(&self.place).enabled = false;
-        if let Some(task) = accepting.take() {
+        if let Some(task) = accepting.task.take() {
             task.abort();
             // Once it is over nobody listens there any more.
             let _ = task.await;
@@ -427,6 +499,11 @@ impl Proxy {
     }
 }
 
+/// Until then so many milliseconds, of which a part counts as one.
+fn left_ms(now_ns: u64, until_ns: u64) -> u64 {
+    until_ns.saturating_sub(now_ns).div_ceil(1_000_000)
+}
+
 fn ends_ns(now_ns: u64, ttl_ms: Option<u64>) -> u64 {
     ttl_ms.map_or(u64::MAX, |ttl_ms| now_ns.saturating_add(ttl_ms.saturating_mul(1_000_000)))
 }
@@ -434,7 +511,7 @@ fn ends_ns(now_ns: u64, ttl_ms: Option<u64>) -> u64 {
 impl Acting {
     /// As it is shown at `now_ns`.
     fn shown(&self, now_ns: u64) -> Toxic {
-        let left = |_| self.ends_ns.saturating_sub(now_ns).div_ceil(1_000_000);
+        let left = |_| left_ms(now_ns, self.ends_ns);
         Toxic { ttl: self.toxic.ttl.map(left), ..self.toxic.clone() }
     }
 }

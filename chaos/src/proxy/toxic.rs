@@ -324,12 +324,18 @@ impl Toxic {
         {
             return bad("it acts on answers, so its stream is downstream".to_owned());
         }
-        match self.ttl {
-            Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => {
-                bad(format!("ttl of {ttl} ms is outside 1..={MAX_TTL_MS}"))
-            }
-            _ => self.kind.check().or_else(bad),
-        }
+        self.ttl.map_or(Ok(()), check_ttl).and_then(|()| self.kind.check()).or_else(bad)
+    }
+}
+
+/// Whether something may last so long.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_ttl(ttl_ms: u64) -> Result<(), String> {
+    match (1..=MAX_TTL_MS).contains(&ttl_ms) {
+        true => Ok(()),
+        false => Err(format!("ttl of {ttl_ms} ms is outside 1..={MAX_TTL_MS}")),
     }
 }
 

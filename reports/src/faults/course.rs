@@ -10,6 +10,28 @@ use crate::windows::FaultWindow;
 /// A service is back when this many seconds in a row are good.
 pub const RECOVERED_AFTER_GOOD_S: usize = 3;
 
+/// Good seconds in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Streak {
+    good: usize,
+    since: u32,
+}
+
+impl Streak {
+    /// Of another second; a `bad` one ends it. Once there are [`RECOVERED_AFTER_GOOD_S`] of them, the first.
+    pub fn second(&mut self, second: u32, bad: bool) -> Option<u32> {
+        if bad {
+            *self = Self::default();
+            return None;
+        }
+        if self.good == 0 {
+            self.since = second;
+        }
+        self.good += 1;
+        (self.good >= RECOVERED_AFTER_GOOD_S).then_some(self.since)
+    }
+}
+
 /// A search for the first [`RECOVERED_AFTER_GOOD_S`] good seconds in a row. Seconds without load are
 /// passed over.
 #[derive(Debug, Default)]
@@ -20,26 +42,21 @@ struct Search {
     first_bad: Option<u32>,
     /// How many seconds could be judged.
     judged: usize,
-    /// How many good ones in a row the search ended with.
-    good_at_end: usize,
+    /// The good ones in a row that the search ended with.
+    streak: Streak,
 }
 
 impl Search {
     fn of(range: &Range<u32>, rule: &Rule, seconds: &[Second]) -> Self {
         let mut search = Self::default();
-        let mut since = None;
         for s in in_range(seconds, range) {
             let Some(bad) = rule.bad(s) else { continue };
             search.judged += 1;
             if bad {
                 search.first_bad.get_or_insert(s.second);
-                (since, search.good_at_end) = (None, 0);
-                continue;
             }
-            since.get_or_insert(s.second);
-            search.good_at_end += 1;
-            if search.good_at_end == RECOVERED_AFTER_GOOD_S {
-                search.back = since;
+            search.back = search.streak.second(s.second, bad);
+            if search.back.is_some() {
                 break;
             }
         }
@@ -109,7 +126,7 @@ fn recovery(broke: bool, after: &Search) -> Recovery {
         Recovery::NotNeeded
     } else if after.back.is_some() {
         Recovery::Recovered
-    } else if after.judged >= RECOVERED_AFTER_GOOD_S && after.good_at_end == 0 {
+    } else if after.judged >= RECOVERED_AFTER_GOOD_S && after.streak.good == 0 {
         Recovery::Never
     } else {
         Recovery::Unseen

@@ -12,6 +12,7 @@ pub(crate) fn acted(f: &FaultSummary) -> bool {
 pub(crate) fn word(f: &FaultSummary) -> (&'static str, &'static str) {
     match f.recovery {
         _ if !acted(f) => ("inconclusive", "! DID NOT ACT"),
+        _ if f.throughout => ("none", "· THROUGHOUT"),
         _ if f.metastable == Some(true) => ("fail", "✗ METASTABLE"),
         Some(Recovery::Recovered) => ("pass", "✔ RECOVERED"),
         Some(Recovery::NotNeeded) => ("pass", "✔ HELD"),
@@ -25,6 +26,12 @@ pub(crate) fn word(f: &FaultSummary) -> (&'static str, &'static str) {
 pub(crate) fn verdict(f: &FaultSummary) -> String {
     if !f.armed {
         return format!("it did not act: {}", f.problem.as_deref().unwrap_or("it was never armed"));
+    }
+    if f.throughout {
+        let met = if acted(f) { "" } else { "; it hit no request" };
+        return format!(
+            "it was there from the first request to the last, before, during and after all else{met}"
+        );
     }
     let mut clauses = Vec::new();
     match (f.recovery, f.detect_s) {
@@ -98,6 +105,7 @@ fn recovery(f: &FaultSummary) -> Option<String> {
 /// `after 1.5 s`, `never`, `not needed`, `not seen`.
 pub(crate) fn recovered(f: &FaultSummary) -> String {
     match (f.recovery, f.recover_s) {
+        _ if f.throughout => NONE.to_owned(),
         (Some(Recovery::NotNeeded), _) => "not needed".to_owned(),
         (_, Some(s)) => format!("after {}", format::seconds(s)),
         (Some(Recovery::Never), _) => "never".to_owned(),
@@ -107,7 +115,11 @@ pub(crate) fn recovered(f: &FaultSummary) -> String {
 
 /// `after 1.5 s`, `never`.
 pub(crate) fn detected(f: &FaultSummary) -> String {
-    f.detect_s.map_or_else(|| "never".to_owned(), |s| format!("after {}", format::seconds(s)))
+    match f.detect_s {
+        _ if f.throughout => NONE.to_owned(),
+        Some(s) => format!("after {}", format::seconds(s)),
+        None => "never".to_owned(),
+    }
 }
 
 /// `after 1.5 s`, `no`.
@@ -206,6 +218,24 @@ mod tests {
         f.watched_s = Some(0.0);
         assert!(verdict(&f).ends_with("nothing was watched after it ended"));
         assert_eq!((recovered(&f).as_str(), word(&f).1), ("not seen", "! RECOVERY NOT SEEN"));
+    }
+
+    #[test]
+    fn what_was_always_there_is_neither_noticed_nor_recovered_from() {
+        let mut f = FaultSummary {
+            throughout: true,
+            detect_s: None,
+            recover_s: None,
+            recovery: None,
+            ..fault_summary()
+        };
+        assert_eq!(
+            (word(&f), detected(&f).as_str(), recovered(&f).as_str()),
+            (("none", "· THROUGHOUT"), NONE, NONE)
+        );
+        assert!(verdict(&f).ends_with("after all else"), "{}", verdict(&f));
+        f.affected = Some(0);
+        assert_eq!(word(&f).1, "! DID NOT ACT");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn one(f: &FaultSummary) -> String {
         )),
         prose(&told::sentence(&told::verdict(f))),
     );
-    if f.armed {
+    if f.armed && !f.throughout {
         out.push_str(&format!("<div class=\"cards\">\n{}</div>\n", cards(f).concat()));
     }
     out

@@ -20,6 +20,10 @@ pub struct FaultSummary {
     pub fraction: f64,
     /// Whether it was armed. When not, the run says nothing about it.
     pub armed: bool,
+    /// Whether it was to be there from the first request to the last: a part of the service as it was loaded, with
+    /// nothing to detect or to recover from.
+    #[serde(default)]
+    pub throughout: bool,
     /// What went wrong with arming or ending it; null when nothing did.
     pub problem: Option<String>,
     /// When it began.

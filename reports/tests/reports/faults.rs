@@ -2,7 +2,7 @@
 
 use crate::common::{CALM, Script, Second, fault, quickstart, quickstart_second};
 use serde_json::json;
-use squall_record::fault::Effect;
+use squall_record::fault::{Delay, Effect, FaultPoint, Place};
 use squall_reports::journal::chaos_journal;
 use squall_reports::summary::{FaultSummary, JudgedBy, Recovery, Summary};
 use squall_reports::{Report, build, render_text};
@@ -104,6 +104,47 @@ fn a_fault_until_the_end_of_the_run_leaves_nothing_to_see_of_recovery() {
     assert_eq!(f.goodput_dip.unwrap().seconds, 10);
     assert_eq!(f.retry_amplification.unwrap().after, None);
     assert!(told(&r).contains("recovery not seen: nothing was watched after it ended"), "{}", told(&r));
+}
+
+#[test]
+fn a_fault_that_is_always_there_is_part_of_what_is_measured_and_gets_no_verdict() {
+    let plan = with(&[("small store", 0.0, 60.0), ("failing", 20.0, 30.0)]);
+    let r = report(plan, |s| if (20..30).contains(&s) { BROKEN } else { CALM });
+    let [always, failing] = &r.summary.faults[..] else { panic!("two faults") };
+    assert_eq!((always.throughout, always.recovery, always.watched_s), (true, None, None));
+    assert!(always.blast_radius.is_none() && always.budget_burned.is_empty());
+    assert_eq!((failing.throughout, failing.recovery), (false, Some(Recovery::Recovered)));
+    assert!(failing.overlaps.is_empty(), "{:?}", failing.overlaps);
+    assert!(told(&r).contains("THROUGHOUT: it was there from the first request to the last"), "{}", told(&r));
+    // One that ends before the load does is one that a service can recover from.
+    let r = report(with(&[("failing", 0.0, 30.0)]), |s| if s < 30 { BROKEN } else { CALM });
+    assert_eq!(
+        (r.summary.faults[0].throughout, r.summary.faults[0].recovery),
+        (false, Some(Recovery::Recovered))
+    );
+}
+
+#[test]
+fn hits_are_taken_off_what_went_bad_only_where_they_are_requests() {
+    let beyond = |effect: Effect, place: Place| {
+        let mut plan = with(&[("f", 20.0, 30.0)]);
+        (plan.faults[0].fault.effect, plan.faults[0].fault.place) = (effect, place);
+        let r = report(plan, |s| if (20..30).contains(&s) { BROKEN } else { CALM });
+        r.summary.faults[0].blast_radius.as_ref().unwrap().beyond_hits
+    };
+    let toxic = |name: &str| Effect::Toxic { toxic: json!({ "type": name }) };
+    let store = || Place::Point(FaultPoint::Store);
+    let front = || Place::Proxy("front".into());
+    assert!(beyond(Effect::Error { status: 503 }, store()).is_some());
+    assert!(beyond(toxic("http_abort"), front()).is_some());
+    assert_eq!(beyond(toxic("refuse"), front()), None, "connections");
+    let slow = Effect::Latency { delay: Delay::Fixed { ms: 5.0 } };
+    assert_eq!(beyond(slow, Place::Point(FaultPoint::Commit)), None, "whole batches");
+    assert_eq!(
+        beyond(Effect::Memory { mib: 512, over_ms: 0 }, Place::Point(FaultPoint::Service)),
+        None,
+        "MiB"
+    );
 }
 
 #[test]

@@ -279,6 +279,13 @@ fn a_fault_that_never_acted_makes_passing_gates_inconclusive() {
     assert!(s.gates.iter().all(|g| g.result == GateResult::Pass));
     assert!(s.verdict.reasons.iter().any(|r| r.contains("slow-store") && r.contains("refused")));
     assert!(s.faults.iter().all(|f| !f.armed && f.during.is_none()));
+    assert_eq!(s.verdict.exit_code, exit::INCONCLUSIVE);
+    // Without a gate there is nothing else that could say so.
+    script.plan.gates.clear();
+    let s = judged(&script);
+    assert_eq!((s.verdict.gates, s.verdict.exit_code), (GatesVerdict::None, exit::INCONCLUSIVE));
+    script.faults_fail = false;
+    assert_eq!(judged(&script).verdict.exit_code, exit::PASSED);
 }
 
 #[test]

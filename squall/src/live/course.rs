@@ -1,7 +1,7 @@
 //! How the service goes around the faults of a run that goes on: when one shows, and when it is over. By the promises,
 //! second by second, as the report judges them too; it alone knows what was usual before, for a run without any.
 
-use squall_reports::faults::RECOVERED_AFTER_GOOD_S;
+use squall_reports::faults::Streak;
 use squall_reports::windows::EDGE_S;
 
 /// The most faults that are followed; the oldest goes first.
@@ -23,9 +23,8 @@ struct Followed {
     start_s: f64,
     end_s: Option<f64>,
     noticed: bool,
-    /// The good seconds in a row after its end, and the first of them.
-    good: usize,
-    since: u32,
+    /// The good seconds in a row after its end.
+    streak: Streak,
 }
 
 /// The faults that act, and those that are over and that the service is not back from.
@@ -42,7 +41,13 @@ impl Courses {
             self.followed.remove(0);
         }
         let name = name.to_owned();
-        self.followed.push(Followed { name, start_s: at_s, end_s: None, noticed: false, good: 0, since: 0 });
+        self.followed.push(Followed {
+            name,
+            start_s: at_s,
+            end_s: None,
+            noticed: false,
+            streak: Streak::default(),
+        });
     }
 
     pub fn ended(&mut self, name: &str, at_s: f64) {
@@ -65,21 +70,16 @@ impl Courses {
                     let after_s = (over_s - f.start_s).max(0.0);
                     turns.push(Turn::Noticed { name: f.name.clone(), after_s });
                 }
-                (f.noticed, f.good) = (true, 0);
+                f.noticed = true;
+                f.streak.second(second, true);
                 return true;
             }
             let Some(end_s) = f.end_s.filter(|end_s| f64::from(second) + EDGE_S >= *end_s) else {
                 return true;
             };
-            if f.good == 0 {
-                f.since = second;
-            }
-            f.good += 1;
-            if f.good < RECOVERED_AFTER_GOOD_S {
-                return true;
-            }
+            let Some(since) = f.streak.second(second, false) else { return true };
             if f.noticed {
-                let after_s = (f64::from(f.since) - end_s).max(0.0);
+                let after_s = (f64::from(since) - end_s).max(0.0);
                 turns.push(Turn::Back { name: f.name.clone(), after_s });
             }
             false

@@ -214,8 +214,11 @@ impl<'a> Keeper<'a> {
         // A proxy forgets a toxic that has ended; a service tells of those that have, whole.
         let before = if armed.plan.fault.place.point().is_none() { hits() } else { None };
         let affected = self.holder.and_then(|h| h.end(&name).ok()).flatten().map(|hit| armed.total(hit));
-        if let Some(hits) = before.or_else(hits) {
-            self.log.keep(&hits)?;
+        if let Some(hits) = before.or_else(hits)
+            && let Err(e) = self.log.keep(&hits)
+        {
+            // The fault is over all the same, and those that follow it are to come.
+            self.failed(armed.plan, format!("keep in hits.jsonl which requests it hit: {e}"))?;
         }
         self.stream.event(self.clock.now_s(), What::FaultOff { name, affected })
     }

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,15 +19,16 @@ use crate::stdout::remark;
 pub const LEASE_MS: u64 = 5000;
 /// See [`LEASE_MS`].
 pub const BEAT: Duration = Duration::from_secs(1);
-/// How many answers wait to be heard.
+/// How many answers wait to be heard, and orders to be taken.
 const MAX_WAITING: usize = 256;
 /// How long the guard may take to end everything, and how often it is looked whether it has.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const END_POLL: Duration = Duration::from_millis(10);
 
-/// What is written to the guard.
+/// What the guard is asked.
 struct Line {
-    input: Option<ChildStdin>,
+    /// To the thread that writes to it: a guard that stands still holds up nobody else. Dropped, its input closes.
+    orders: Option<SyncSender<Order>>,
     /// The faults whose leases are renewed.
     held: Vec<String>,
 }
@@ -53,8 +54,11 @@ impl Guard {
             .spawn()
             .context("start the guard")?;
         let output = child.stdout.take().context("read what the guard says")?;
-        let line = Arc::new(Mutex::new(Line { input: child.stdin.take(), held: Vec::new() }));
+        let input = child.stdin.take().context("write to the guard")?;
+        let (orders, asked) = sync_channel(MAX_WAITING);
+        let line = Arc::new(Mutex::new(Line { orders: Some(orders), held: Vec::new() }));
         let guard = Self { child, line };
+        thread::Builder::new().name("guard-asked".into()).spawn(move || write(input, &asked))?;
         let (said, answers) = sync_channel(MAX_WAITING);
         // It ends with the guard's standard output.
         thread::Builder::new().name("guard-says".into()).spawn(move || {
@@ -68,10 +72,10 @@ impl Guard {
         let line = Arc::downgrade(&guard.line);
         thread::Builder::new().name("guard-beat".into()).spawn(move || {
             while let Some(line) = line.upgrade() {
-                let mut line = locked(&line);
+                let line = locked(&line);
                 for name in line.held.clone() {
-                    // A guard that is gone is noticed by what it says.
-                    let _ = line.write(&Order::Renew { name, ttl_ms: LEASE_MS });
+                    // A guard that is gone is noticed by what it says, and one that stands still by what it does not.
+                    let _ = line.ask(Order::Renew { name, ttl_ms: LEASE_MS });
                 }
                 drop(line);
                 thread::sleep(BEAT);
@@ -87,7 +91,7 @@ impl Guard {
     pub fn begin(&self, begin: Begin) -> io::Result<()> {
         let mut line = locked(&self.line);
         let name = begin.fault.name.clone();
-        line.write(&Order::Begin(begin))?;
+        line.ask(Order::Begin(begin))?;
         line.held.push(name);
         Ok(())
     }
@@ -99,7 +103,7 @@ impl Guard {
     pub fn end(&self, name: &str) -> io::Result<()> {
         let mut line = locked(&self.line);
         line.held.retain(|held| held != name);
-        line.write(&Order::End { name: name.to_owned() })
+        line.ask(Order::End { name: name.to_owned() })
     }
 
     /// Renews it no more: it has ended.
@@ -109,22 +113,36 @@ impl Guard {
 }
 
 impl Line {
-    fn write(&mut self, order: &Order) -> io::Result<()> {
-        let mut text = serde_json::to_vec(order)?;
+    fn ask(&self, order: Order) -> io::Result<()> {
+        let orders = self.orders.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        orders.try_send(order).map_err(|e| match e {
+            TrySendError::Full(_) => {
+                io::Error::other("the guard has taken nothing for a while: it stands still")
+            }
+            TrySendError::Disconnected(_) => io::ErrorKind::BrokenPipe.into(),
+        })
+    }
+}
+
+/// Writes each order to the guard, until nobody has more or the guard is gone.
+fn write(mut input: ChildStdin, asked: &Receiver<Order>) {
+    for order in asked {
+        let Ok(mut text) = serde_json::to_vec(&order) else { continue };
         text.push(b'\n');
-        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        input.write_all(&text).and_then(|()| input.flush())
+        if input.write_all(&text).and_then(|()| input.flush()).is_err() {
+            return;
+        }
     }
 }
 
 fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    // A line is written whole, or the guard is gone.
+    // Nothing is half done after a panic.
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(locked(&self.line).input.take());
+        drop(locked(&self.line).orders.take());
         let mut waited = Duration::ZERO;
         while waited < END_TIMEOUT {
             match self.child.try_wait() {

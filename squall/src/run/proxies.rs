@@ -45,8 +45,18 @@ pub struct Proxies {
     listens: BTreeMap<String, String>,
     /// Where the load goes instead of the target, when a proxy is in front of that.
     pub front: Option<SocketAddr>,
-    /// The proxy and the toxic of each fault.
-    held: Mutex<BTreeMap<String, (String, Option<String>)>>,
+    /// Where each fault acts.
+    held: Mutex<BTreeMap<String, Held>>,
+}
+
+/// A fault that acts on a proxy.
+#[derive(Debug, Clone)]
+struct Held {
+    proxy: String,
+    /// None for one that is down.
+    toxic: Option<String>,
+    /// Whether it counts whom it meets: toxics on bytes do not.
+    counts: bool,
 }
 
 impl Proxies {
@@ -126,7 +136,7 @@ impl Proxies {
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, Option<String>)>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Held>> {
         // One entry at a time: nothing is half done after a panic.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,58 +146,58 @@ impl Holder for Proxies {
     fn arm(&self, request: &ArmRequest) -> anyhow::Result<Option<u64>> {
         let fault = &request.fault;
         let Place::Proxy(proxy) = &fault.place else { bail!("{} is no proxy", fault.place) };
-        if let Some((proxy, toxic)) = self.held().get(&fault.name).cloned() {
-            let Some(toxic) = toxic else { return Ok(None) };
+        if let Some(Held { proxy, toxic: Some(toxic), .. }) = self.held().get(&fault.name).cloned() {
             let renewed = json!({ "ttl": request.ttl_ms });
             if self.call("PATCH", &format!("/proxies/{proxy}/toxics/{toxic}"), Some(&renewed)).is_ok() {
                 return Ok(None);
             }
             // Its lease has run out while squall stood still: it is made again.
         }
-        let toxic = match &fault.effect {
+        let (toxic, counts) = match &fault.effect {
             Effect::Toxic { toxic } => {
                 let mut asked = toxic.clone();
                 let name = toxic_name(&fault.name);
                 let fields = asked.as_object_mut().context("read the toxic, which is no table")?;
                 fields.insert("name".to_owned(), Value::from(name.clone()));
                 fields.insert("ttl".to_owned(), Value::from(request.ttl_ms));
+                let typed: Typed = serde_json::from_value(asked.clone()).context("read the toxic")?;
+                let kind = typed.create().map_err(|e| anyhow::anyhow!("{e}"))?.kind;
                 self.call("POST", &format!("/proxies/{proxy}/toxics"), Some(&asked))?;
-                Some(name)
+                (Some(name), kind.is_http() || kind.is_at_the_door())
             }
             Effect::Down => {
-                self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": false })))?;
-                None
+                let down = json!({ "enabled": false, "ttl": request.ttl_ms });
+                self.call("PATCH", &format!("/proxies/{proxy}"), Some(&down))?;
+                (None, false)
             }
             other => bail!("{} is nothing that can be done on a proxy", other.name()),
         };
-        self.held().insert(fault.name.clone(), (proxy.clone(), toxic));
+        self.held().insert(fault.name.clone(), Held { proxy: proxy.clone(), toxic, counts });
         Ok(None)
     }
 
     fn end(&self, name: &str) -> anyhow::Result<Option<u64>> {
-        let Some((proxy, toxic)) = self.held().get(name).cloned() else {
+        let Some(Held { proxy, toxic, counts }) = self.held().get(name).cloned() else {
             bail!("no fault {name} is on a proxy")
         };
         let Some(toxic) = toxic else {
-            // Nobody else would: being down has no lease of its own.
-            let up = || self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": true })));
-            up().or_else(|_| up())?;
+            self.call("PATCH", &format!("/proxies/{proxy}"), Some(&json!({ "enabled": true })))?;
             self.held().remove(name);
             return Ok(None);
         };
         let path = format!("/proxies/{proxy}/toxics/{toxic}");
-        let met = self.call("GET", &format!("{path}/hits"), None).ok();
-        // Toxics on bytes do not count whom they meet.
-        let met = met.and_then(|hits| hits["met"].as_u64()).filter(|met| *met > 0);
+        let met = self.call("GET", &format!("{path}/hits"), None).ok().filter(|_| counts);
+        let met = met.and_then(|hits| hits["met"].as_u64());
         self.call("DELETE", &path, None)?;
         self.held().remove(name);
         Ok(met)
     }
 
     fn hits(&self, name: &str) -> anyhow::Result<Option<String>> {
-        let Some((proxy, Some(toxic))) = self.held().get(name).cloned() else { return Ok(None) };
+        let held = self.held().get(name).cloned();
+        let Some(Held { proxy, toxic: Some(toxic), counts: true }) = held else { return Ok(None) };
         let hits = self.call("GET", &format!("/proxies/{proxy}/toxics/{toxic}/hits"), None)?;
-        Ok(hits["met"].as_u64().filter(|met| *met > 0).map(|_| hits.to_string()))
+        Ok(Some(hits.to_string()))
     }
 }
 
