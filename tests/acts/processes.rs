@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use squall_chaos::acts::guard::MAX_FAULTS;
 use squall_chaos::acts::order::{Answer, Order, Why};
 use squall_record::clock::Clock;
 use squall_record::fault::Effect;
@@ -98,6 +99,13 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_leaves_no_trace() {
     guard.begin("f", Effect::Pause, on(), 60_000).unwrap();
     let twice = guard.begin("f", Effect::Pause, on(), 60_000).unwrap_err();
     assert!(twice.contains("already"), "{twice}");
+    let on_enough = |n: usize| (1..n).map(|n| format!("f{n}")).collect::<Vec<_>>();
+    for name in on_enough(MAX_FAULTS) {
+        guard.begin(&name, Effect::Descriptors { left: 9 }, on(), 60_000).unwrap();
+    }
+    let more = guard.begin("more", Effect::Pause, on(), 60_000).unwrap_err();
+    assert!(more.contains("end one first"), "{more}");
+    on_enough(MAX_FAULTS).iter().for_each(|name| drop(guard.end(name)));
     guard.end("f");
     guard.begin("f", Effect::Kill, on(), 60_000).unwrap();
     wait_for("its end", || (!victim.is_alive()).then_some(()));

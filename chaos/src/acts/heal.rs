@@ -149,9 +149,31 @@ mod tests {
         let journal = Journal::create(state.path(), gone).unwrap();
         // The id is this very process's, and the start another's.
         journal.write("x", &Undo::Continue { process: gone }).unwrap();
-        assert!(matches!(&healed(state.path(), true)[..], [Healed::Would(what)] if what == "x"));
-        assert!(matches!(healed(state.path(), false)[..], [Healed::Undone { undone: Undone::Before, .. }]));
+        journal.write("y", &Undo::Continue { process: gone }).unwrap();
+        let would = healed(state.path(), true);
+        assert!(
+            matches!(&would[..], [Healed::Would(y), Healed::Would(x)] if x == "x" && y == "y"),
+            "{would:?}"
+        );
+        let done = healed(state.path(), false);
+        let [Healed::Undone { what, undone: Undone::Before }, Healed::Undone { .. }] = &done[..] else {
+            panic!("{done:?}")
+        };
+        assert_eq!(what, "y", "the last first");
         assert!(healed(state.path(), false).is_empty(), "twice is harmless");
+    }
+
+    #[test]
+    fn what_cannot_be_undone_now_stays_for_the_next_time() {
+        let state = tempfile::tempdir().unwrap();
+        let gone = ProcessId { start: 0, ..ProcessId::this().unwrap() };
+        let journal = Journal::create(state.path(), gone).unwrap();
+        journal.write("x", &Undo::ResumeReplay { url_env: "SQUALL_NO_SUCH_URL".to_owned() }).unwrap();
+        for _ in 0..2 {
+            let failed = healed(state.path(), false);
+            assert!(matches!(&failed[..], [Healed::Failed { what, .. }] if what == "x"), "{failed:?}");
+            assert!(failed[0].is_failure());
+        }
     }
 
     #[test]

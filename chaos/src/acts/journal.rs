@@ -305,6 +305,10 @@ mod tests {
         let left = parse((hostile.join("\n") + "\n").as_bytes());
         assert_eq!(left.entries, []);
         assert_eq!(left.strange, [1, 2, 3, 4, 5, 6, 7, 8]);
+        // Whose it is is said once.
+        let guard = r#"{"guard":{"pid":7,"start":1,"boot":2}}"#;
+        let left = parse(format!("{guard}\n{}\n", guard.replace('7', "8")).as_bytes());
+        assert_eq!((left.guard.map(|g| g.pid), left.strange), (Some(7), vec![2]));
     }
 
     #[test]
@@ -321,5 +325,9 @@ mod tests {
         symlink(&path, &link).unwrap();
         assert!(matches!(read(&link), Err(NoJournal::Io(_))));
         assert!(matches!(read(folder.path()), Err(NoJournal::Strange)));
+        // Who may give files away can be given one.
+        if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
+            assert!(matches!(read(&path), Err(NoJournal::Strange)));
+        }
     }
 }

@@ -141,3 +141,24 @@ impl Drop for Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acts::who::ProcessId;
+
+    #[test]
+    fn what_was_done_last_is_undone_first() {
+        let state = tempfile::tempdir().unwrap();
+        let this = ProcessId::this().unwrap();
+        let gone = ProcessId { start: 0, ..this };
+        let mut running = Running::new(Arc::new(Journal::create(state.path(), this).unwrap()));
+        for what in ["first", "then"] {
+            running.promise(what, Undo::Continue { process: gone }).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let End { undone, failed } = runtime.block_on(running.end());
+        assert!(undone[0].starts_with("then") && undone[1].starts_with("first"), "{undone:?}");
+        assert_eq!(failed, [""; 0]);
+    }
+}

@@ -1,14 +1,15 @@
 //! From the upstream to the client: the answers, in the order of the requests, after what their toxics make of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::body::{Framing, Next};
 use super::head::{self, AnswerHead};
-use super::inlet::Inlet;
+use super::inlet::{Delay, Inlet};
 use super::requests::own;
-use super::{Expected, Met, Pending, due_ns};
+use super::{Expected, Met, Pending};
 use crate::decision::draw_delay;
 use crate::proxy::acting::Acting;
 use crate::proxy::stage::{End, Out};
@@ -72,7 +73,7 @@ impl Answers {
     }
 
     /// What is to be passed on at `now_ns`.
-    pub fn next(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
+    pub fn next(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> Out {
         loop {
             if let Some(out) = self.inlet.next(now_ns) {
                 return out;
@@ -87,7 +88,7 @@ impl Answers {
                     }
                 }
                 State::Head => {
-                    if !self.head(pending, now_ns) {
+                    if !self.head(toxics, pending, now_ns) {
                         return self.inlet.idle();
                     }
                 }
@@ -96,7 +97,7 @@ impl Answers {
     }
 
     /// Takes an own answer, or the head of one of the upstream's. Whether there was any.
-    fn head(&mut self, pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
+    fn head(&mut self, toxics: &[Arc<Acting>], pending: &mut VecDeque<Pending>, now_ns: u64) -> bool {
         match pending.front() {
             Some(Pending { answer: Expected::Own { answer, last }, .. }) => {
                 let answer = answer.clone();
@@ -119,7 +120,7 @@ impl Answers {
                     Ok(None) => false,
                     Ok(Some(head)) => {
                         let bytes = self.inlet.take(head.length);
-                        self.answered(head, bytes, is_head, is_connect, pending);
+                        self.answered(head, bytes, [is_head, is_connect], toxics, pending);
                         true
                     }
                     Err(why) => {
@@ -139,8 +140,8 @@ impl Answers {
         &mut self,
         head: AnswerHead,
         bytes: Bytes,
-        is_head: bool,
-        is_connect: bool,
+        [is_head, is_connect]: [bool; 2],
+        toxics: &[Arc<Acting>],
         pending: &mut VecDeque<Pending>,
     ) {
         let AnswerHead { status, framing, .. } = head;
@@ -156,8 +157,7 @@ impl Answers {
             return;
         }
         let framing = if is_head || matches!(status, 204 | 304) { Framing::None } else { framing };
-        let met = pending.pop_front().map(|pending| pending.met).unwrap_or_default();
-        let (due_ns, by) = self.delayed(&met);
+        let met = pending.pop_front().map(|pending| still(pending.met, toxics)).unwrap_or_default();
         let mut change = Change::None;
         let mut replaced = None;
         for Met { acting, request, attempt } in &met {
@@ -178,21 +178,8 @@ impl Answers {
             Some(text) => [&head::with_length(&bytes, text.len()), text.as_bytes()].concat().into(),
             None => bytes,
         };
-        self.inlet.hold(first, due_ns, by);
+        self.inlet.hold(first, delays(&met));
         self.state = State::Body(Body { framing, change, read: 0 });
-    }
-
-    /// Until when an answer is held that has met these, and by which.
-    fn delayed(&self, met: &[Met]) -> (u64, Vec<u64>) {
-        let (mut ms, mut by) = (0.0, Vec::new());
-        for Met { acting, request, attempt } in met {
-            if let Kind::HttpDelay(delay) = &acting.toxic.kind {
-                ms += delay.at_ms(draw_delay(acting.seed, &acting.fault, *request, *attempt));
-                by.push(acting);
-            }
-        }
-        let due = by.iter().map(|acting| due_ns(self.inlet.at_ns, ms, acting)).min().unwrap_or(0);
-        (due, by.iter().map(|acting| acting.id).collect())
     }
 
     /// Takes the next of a body. Whether there was any.
@@ -235,6 +222,26 @@ impl Answers {
         }
         true
     }
+}
+
+/// Those of `met` that still act, as they are now: one that is over meanwhile leaves the answer alone.
+fn still(met: Vec<Met>, toxics: &[Arc<Acting>]) -> Vec<Met> {
+    let now = |met: Met| {
+        let acting = toxics.iter().find(|toxic| toxic.id == met.acting.id)?;
+        Some(Met { acting: Arc::clone(acting), ..met })
+    };
+    met.into_iter().filter_map(now).collect()
+}
+
+/// For how long an answer is held that has met these.
+fn delays(met: &[Met]) -> Vec<Delay> {
+    let held = |Met { acting, request, attempt }: &Met| match &acting.toxic.kind {
+        Kind::HttpDelay(delay) => {
+            Some(Delay::new(delay.at_ms(draw_delay(acting.seed, &acting.fault, *request, *attempt)), acting))
+        }
+        _ => None,
+    };
+    met.iter().filter_map(held).collect()
 }
 
 /// Which bytes of a body are changed: `count` of its first ones.

@@ -22,13 +22,34 @@ pub(super) struct Inlet {
     held: VecDeque<Held>,
 }
 
-/// What is held until an instant, for toxics.
+/// What is held, for toxics.
 #[derive(Debug)]
 struct Held {
     piece: Piece,
-    due_ns: u64,
-    /// It is let go with any of these.
-    by: Vec<u64>,
+    delays: Vec<Delay>,
+}
+
+/// For how long a toxic holds something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delay {
+    toxic: u64,
+    ns: u64,
+    /// When the toxic ends.
+    ends_ns: u64,
+}
+
+impl Delay {
+    /// `ms` by `acting`.
+    pub fn new(ms: f64, acting: &Acting) -> Self {
+        Self { toxic: acting.id, ns: (ms.max(0.0) * 1e6) as u64, ends_ns: acting.ends_ns }
+    }
+}
+
+impl Held {
+    /// One delay after another, none longer than its toxic acts.
+    fn due_ns(&self) -> u64 {
+        self.delays.iter().fold(self.piece.at_ns, |at, d| at.saturating_add(d.ns).min(d.ends_ns.max(at)))
+    }
 }
 
 impl Inlet {
@@ -50,12 +71,12 @@ impl Inlet {
 
     /// Passes `data` on, next.
     pub fn pass(&mut self, data: Bytes) {
-        self.hold(data, 0, Vec::new());
+        self.hold(data, Vec::new());
     }
 
     /// Passes on what nobody has sent: it is made at `now_ns`.
     pub fn pass_own(&mut self, data: Bytes, now_ns: u64) {
-        self.held.push_back(Held { piece: Piece { data, at_ns: now_ns }, due_ns: 0, by: Vec::new() });
+        self.held.push_back(Held { piece: Piece { data, at_ns: now_ns }, delays: Vec::new() });
     }
 
     /// Passes everything on that there is.
@@ -65,18 +86,19 @@ impl Inlet {
     }
 
     /// Passes `data` on, not before `due_ns` while the toxics `by` are all there.
-    pub fn hold(&mut self, data: Bytes, due_ns: u64, by: Vec<u64>) {
-        self.held.push_back(Held { piece: Piece { data, at_ns: self.at_ns }, due_ns, by });
+    pub fn hold(&mut self, data: Bytes, delays: Vec<Delay>) {
+        self.held.push_back(Held { piece: Piece { data, at_ns: self.at_ns }, delays });
     }
 
     /// What is to be done with what is passed on; `None` when that is nothing.
     pub fn next(&mut self, now_ns: u64) -> Option<Out> {
         let first = self.held.front()?;
-        if now_ns < first.due_ns {
-            return Some(Out::Wait(first.due_ns));
+        let due_ns = first.due_ns();
+        if now_ns < due_ns {
+            return Some(Out::Wait(due_ns));
         }
-        let Held { piece, due_ns, .. } = self.held.pop_front()?;
-        Some(Out::Piece(Piece { at_ns: piece.at_ns.max(due_ns), ..piece }))
+        let Held { piece, .. } = self.held.pop_front()?;
+        Some(Out::Piece(Piece { at_ns: due_ns, ..piece }))
     }
 
     /// Nothing can be done with what there is.
@@ -87,9 +109,12 @@ impl Inlet {
     /// Lets go what not all of its toxics hold any more.
     pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
         for held in &mut self.held {
-            if !held.by.iter().all(|id| toxics.iter().any(|toxic| toxic.id == *id)) {
-                held.due_ns = 0;
-            }
+            held.delays.retain_mut(|delay| {
+                let found = toxics.iter().find(|toxic| toxic.id == delay.toxic);
+                // It may have been given longer to live.
+                delay.ends_ns = found.map_or(0, |toxic| toxic.ends_ns);
+                found.is_some()
+            });
         }
     }
 }

@@ -139,7 +139,7 @@ impl Http {
                 }
             }
             Stream::Downstream => {
-                let out = self.answers.next(&mut self.pending, now_ns);
+                let out = self.answers.next(&self.toxics, &mut self.pending, now_ns);
                 if self.answers.is_tunnel() {
                     self.requests.become_tunnel();
                 } else if self.answers.is_refused() {
@@ -158,11 +158,6 @@ impl Http {
         self.crowded &= !has_room;
         self.requests.is_relieved() || has_room
     }
-}
-
-/// What is held for so many milliseconds from `at_ns` on, at the longest until its toxic ends.
-fn due_ns(at_ns: u64, ms: f64, acting: &Acting) -> u64 {
-    at_ns.saturating_add((ms.max(0.0) * 1e6) as u64).min(acting.ends_ns)
 }
 
 /// How both directions end when the upstream's bytes make no sense or stop too early.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::body::{Framing, Next};
 use super::head::{self, Refused, RequestHead};
-use super::inlet::Inlet;
-use super::{Expected, Met, Pending, due_ns};
+use super::inlet::{Delay, Inlet};
+use super::{Expected, Met, Pending};
 use crate::decision::{ATTEMPT_HEADER, LANE_HEADER, SPARED, Subject, draw_delay};
 use crate::proxy::acting::{Acting, Client};
 use crate::proxy::stage::{End, Out};
@@ -49,9 +49,8 @@ struct Decided {
     met: Vec<Met>,
     /// The toxic that answers in the upstream's place.
     abort: Option<Arc<Acting>>,
-    /// By how much it is held, and by whom.
-    delay_ms: f64,
-    by: Vec<Arc<Acting>>,
+    /// For how long it is held, and by whom.
+    delays: Vec<Delay>,
 }
 
 impl Requests {
@@ -170,15 +169,13 @@ impl Requests {
         pending: &mut VecDeque<Pending>,
         now_ns: u64,
     ) {
-        let Decided { met, abort, delay_ms, by } = decided;
+        let Decided { met, abort, delays } = decided;
         let passes = abort.is_none();
         self.state = State::Body { framing: head.framing.clone(), passes };
-        let due = by.iter().map(|acting| due_ns(self.inlet.at_ns, delay_ms, acting)).min().unwrap_or(0);
-        let by: Vec<u64> = by.iter().map(|acting| acting.id).collect();
         let answer = match &abort {
             None => {
                 let is_connect = head.method == "CONNECT";
-                self.inlet.hold(bytes, due, by);
+                self.inlet.hold(bytes, delays);
                 if is_connect {
                     self.state = State::Waits;
                 }
@@ -229,7 +226,7 @@ impl Decided {
             // A request without an id is the so-many-th of its connection.
             None => Subject::new(format!("{}/{nth}", client.number).as_bytes(), attempt, lane),
         };
-        let mut decided = Self { met: Vec::new(), abort: None, delay_ms: 0.0, by: Vec::new() };
+        let mut decided = Self { met: Vec::new(), abort: None, delays: Vec::new() };
         if attempt == SPARED {
             return decided;
         }
@@ -251,8 +248,8 @@ impl Decided {
             }
             match &acting.toxic.kind {
                 Kind::HttpDelay(delay) if acting.toxic.stream == Stream::Upstream => {
-                    decided.delay_ms += delay.at_ms(draw_delay(acting.seed, &acting.fault, request, attempt));
-                    decided.by.push(Arc::clone(acting));
+                    let ms = delay.at_ms(draw_delay(acting.seed, &acting.fault, request, attempt));
+                    decided.delays.push(Delay::new(ms, acting));
                 }
                 Kind::HttpDelay(_) | Kind::HttpBody(_) => {
                     decided.met.push(Met { acting: Arc::clone(acting), request, attempt });

@@ -145,6 +145,85 @@ fn a_delay_holds_the_request_or_its_answer_and_lets_go_when_it_is_removed_or_ove
 }
 
 #[test]
+fn delays_add_up_and_each_ends_by_itself_or_goes_on_when_its_toxic_is_renewed() {
+    let slow = |id: u64, ttl: u64| {
+        acting(
+            id,
+            &format!(
+                r#"{{"name":"{id}","type":"http_delay","stream":"upstream","ttl":{ttl},"attributes":{{"shape":"fixed","ms":100}}}}"#
+            ),
+        )
+    };
+    let held = || {
+        let mut held = http(vec![slow(1, 90_000), slow(2, 150)]);
+        held.put(Stream::Upstream, &request("a"), 0);
+        assert_eq!(held.next(Stream::Upstream, 0), Out::Wait(150 * MS), "the second ends then");
+        held
+    };
+    let due = |toxics: Vec<Arc<Acting>>| {
+        let mut held = held();
+        held.arrange(toxics);
+        held.next(Stream::Upstream, 20 * MS)
+    };
+    assert_eq!(due(vec![slow(1, 90_000), slow(2, 90_000)]), Out::Wait(200 * MS), "renewed");
+    assert_eq!(due(vec![slow(1, 90_000)]), Out::Wait(100 * MS), "the other goes on");
+    assert!(matches!(due(vec![]), Out::Piece(_)));
+}
+
+#[test]
+fn an_answer_that_comes_when_its_toxic_is_over_is_left_alone() {
+    for toxic in [
+        r#"{"type":"http_body","attributes":{"truncate":1}}"#,
+        r#"{"type":"http_delay","attributes":{"shape":"fixed","ms":100}}"#,
+    ] {
+        let mut http = http(one(toxic));
+        up(&mut http, &request("a"), 0);
+        http.arrange(vec![]);
+        assert_eq!(down(&mut http, ANSWER, 5 * MS), (ANSWER.to_vec(), 5 * MS, None), "{toxic}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_has_none_whatever_its_length_says() {
+    let mut http = http(vec![]);
+    up(&mut http, b"HEAD / HTTP/1.1\r\n\r\n", 0);
+    up(&mut http, b"GET / HTTP/1.1\r\nIf-None-Match: x\r\n\r\n", 0);
+    up(&mut http, b"GET / HTTP/1.1\r\n\r\n", 0);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n".as_slice();
+    let unchanged = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 90\r\n\r\n".as_slice();
+    let answered = [head, unchanged, ANSWER].concat();
+    assert_eq!(down(&mut http, &answered, 0), (answered.clone(), 0, None));
+    assert!(http.pending.is_empty(), "each is an answer of its own");
+}
+
+#[test]
+fn which_requests_a_share_meets_hangs_on_the_attempt_too() {
+    let met = |attempt: u32| {
+        let toxic = acting(1, r#"{"type":"http_abort","toxicity":0.5}"#);
+        let met: Vec<bool> = (0..100).map(|request| toxic.meets_request(request, attempt)).collect();
+        met
+    };
+    assert_eq!(met(1), met(1));
+    assert_ne!(met(0), met(1), "a second attempt has a chance of its own");
+}
+
+#[test]
+fn a_toxic_on_connections_meets_those_of_its_source() {
+    let toxic = acting(1, r#"{"type":"latency","match":{"source":"10.0.0.0/8"}}"#);
+    let from = |source: &str| toxic.meets(Client { number: 1, source: source.parse().ok() });
+    assert_eq!(["10.1.2.3", "11.1.2.3", ""].map(from), [true, false, false]);
+}
+
+#[test]
+fn hits_beyond_those_that_can_be_named_are_counted() {
+    let toxic = acting(1, r#"{"type":"http_abort"}"#);
+    let most = crate::proxy::acting::MAX_HITS as u64;
+    (0..most + 3).for_each(|request| toxic.count(request, 0));
+    let hits = toxic.hits();
+    assert_eq!((hits.met, hits.hits.len() as u64, hits.left_out), (most + 3, most, 3));
+}
+
+#[test]
 fn which_requests_a_share_meets_hangs_on_their_keys_and_not_on_the_connection() {
     let met = |number| {
         let toxics = one(r#"{"type":"http_abort","toxicity":0.3}"#);
@@ -213,6 +292,11 @@ fn bodies_are_cut_changed_and_replaced() {
     let (changed, end) = through(r#"{"corrupt":1}"#, ANSWER);
     assert!(changed != text(ANSWER) && changed.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"));
     assert_eq!(end, None);
+    // All of them, also in one piece.
+    let long = [b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n".as_slice(), &[b'a'; 64]].concat();
+    let (changed, _) = through(r#"{"corrupt":8}"#, &long);
+    let differ = changed.chars().filter(|c| *c == '\u{FFFD}').count();
+    assert!((4..=8).contains(&differ), "{differ} of 8, of which some may be the same: {changed}");
     let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
     assert_eq!(through(r#"{"replace":"x"}"#, empty), (text(empty), None));
 }
