@@ -101,7 +101,7 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_leaves_no_trace() {
     assert!(twice.contains("already"), "{twice}");
     let on_enough = |n: usize| (1..n).map(|n| format!("f{n}")).collect::<Vec<_>>();
     for name in on_enough(MAX_FAULTS) {
-        guard.begin(&name, Effect::Descriptors { left: 9 }, on(), 60_000).unwrap();
+        guard.begin(&name, Effect::Memory { mib: 1, over_ms: 0 }, on(), 60_000).unwrap();
     }
     let more = guard.begin("more", Effect::Pause, on(), 60_000).unwrap_err();
     assert!(more.contains("end one first"), "{more}");
