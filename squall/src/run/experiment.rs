@@ -218,4 +218,15 @@ mod tests {
         second(&mut judge, 0, 0);
         assert_eq!(judge.abort(), None, "a window that is not full");
     }
+
+    #[test]
+    fn seconds_of_warm_up_are_no_seconds_of_a_steady_state() {
+        let judge = judge("rate(failed)<1%", "rate(failed)>50%");
+        let mut plan = Plan::clone(&judge.plan);
+        plan.phases[0].warmup = true;
+        let mut judge = Judge::new(&plan);
+        (0..10).for_each(|s| second(&mut judge, s, 900));
+        assert_eq!(judge.abort(), None);
+        assert!(judge.steady(10.0, Clock::start()).unwrap_err().contains("nothing was measured"));
+    }
 }

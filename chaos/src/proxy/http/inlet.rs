@@ -109,12 +109,11 @@ impl Inlet {
     /// Lets go what not all of its toxics hold any more.
     pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
         for held in &mut self.held {
-            held.delays.retain_mut(|delay| {
+            for delay in &mut held.delays {
+                // One that is gone has ended; another may have been given longer to live.
                 let found = toxics.iter().find(|toxic| toxic.id == delay.toxic);
-                // It may have been given longer to live.
                 delay.ends_ns = found.map_or(0, |toxic| toxic.ends_ns);
-                found.is_some()
-            });
+            }
         }
     }
 }
