@@ -106,7 +106,7 @@ impl Inlet {
         if self.ended { Out::End(End::Finished) } else { Out::Empty }
     }
 
-    /// Lets go what not all of its toxics hold any more.
+    /// Takes notice of toxics that have ended or been given longer to live.
     pub fn let_go(&mut self, toxics: &[Arc<Acting>]) {
         for held in &mut self.held {
             for delay in &mut held.delays {
