@@ -10,18 +10,20 @@
 //!   n ≥ 10 ÷ (1 − q). With fewer it still fails if the highest percentile that n does support is
 //!   above the bound already;
 //! * a percentile past the histograms' range is a lower bound, and judges only as far as that goes;
-//! * nothing measured judges nothing.
+//! * nothing measured judges nothing;
+//! * a service that was not back when nobody watched any more was away for at least so long.
 
 use squall_record::counts::Counts;
 use squall_record::interval::Interval;
 use squall_record::latency::{Latency, Quantile};
 use squall_scenarios::plan::{ClockKind, GatePlan, Metric, Op, Plan, Tally};
 
+use crate::faults::told::acted;
 use crate::format;
 use crate::gather::Gathered;
 use crate::journeys;
 use crate::stats::{Cell, arrivals_to_show};
-use crate::summary::{GateResult, GateSummary, Unit};
+use crate::summary::{FaultSummary, GateResult, GateSummary, Recovery, Unit};
 
 /// Samples that must lie beyond a percentile, on average, for it to be judged.
 pub const BEYOND: f64 = 10.0;
@@ -45,11 +47,12 @@ pub(crate) fn class_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
     gate.request.as_ref().and_then(|name| plan.requests.iter().position(|r| r.name == *name))
 }
 
-/// Every gate of `plan`. `phase_s` is how long each phase lasted, `measured_s` how long all
+/// Every gate of `plan`, whose `faults` are told of already. `phase_s` is how long each phase lasted, `measured_s` how long all
 /// measured ones did, `end_s` when the run ended.
 pub(crate) fn gates(
     plan: &Plan,
     gathered: &Gathered,
+    faults: &[FaultSummary],
     phase_s: &[f64],
     measured_s: f64,
     end_s: f64,
@@ -58,6 +61,9 @@ pub(crate) fn gates(
     plan.gates
         .iter()
         .map(|gate| {
+            if gate.metric.is_of_faults() {
+                return conclude(gate, around_faults(gate, faults));
+            }
             if let Some(name) = &gate.journey {
                 let cell = journeys::cell(plan, &gathered.journeys, name, gate.step.as_deref());
                 let journey = plan.journeys.iter().find(|j| j.name == *name);
@@ -138,7 +144,10 @@ impl Measured {
 }
 
 fn judge(gate: &GatePlan, scope: &Scope<'_>) -> GateSummary {
-    let m = measure(gate, scope);
+    conclude(gate, measure(gate, scope))
+}
+
+fn conclude(gate: &GatePlan, m: Measured) -> GateSummary {
     let (result, reason) = match m.actual {
         None => (GateResult::Inconclusive, Some("nothing was measured".to_owned())),
         Some(q) => match (holds(gate.op, q, gate.bound), m.doubt) {
@@ -198,10 +207,54 @@ fn measure(gate: &GatePlan, scope: &Scope<'_>) -> Measured {
             let counted = (counts.planned > 0).then(|| tally(of, counts) as f64);
             Measured::exact(counted, Unit::Count, counts.planned)
         }
+        // They are of no seconds.
+        Metric::Recover | Metric::Rto => Measured::exact(None, Unit::Ms, 0),
         Metric::Throughput => {
             let rps = (scope.seconds > 0.0).then(|| counts.completed() as f64 / scope.seconds);
             Measured::exact(rps, Unit::Rps, counts.completed())
         }
+    }
+}
+
+/// How long the service was away for the one of `faults` that it was away longest for.
+fn around_faults(gate: &GatePlan, faults: &[FaultSummary]) -> Measured {
+    let mut m = Measured::exact(None, Unit::Ms, 0);
+    for f in faults.iter().filter(|f| !f.throughout && gate.is_of_fault(&f.name)) {
+        m.n += 1;
+        let doubt = match away_s(gate.metric, f) {
+            Ok((s, lower_bound)) => {
+                let worst = m.actual.unwrap_or(Quantity { value: 0.0, lower_bound: false });
+                m.actual = Some(Quantity {
+                    value: worst.value.max(s * 1e3),
+                    lower_bound: worst.lower_bound || lower_bound,
+                });
+                lower_bound
+                    .then(|| format!("it was not back for the {} that were watched", format::seconds(s)))
+            }
+            Err(why) => Some(why.to_owned()),
+        };
+        m.doubt = m.doubt.or(doubt.map(|why| format!("fault `{}`: {why}", f.name)));
+    }
+    let upper = matches!(gate.op, Op::Lt | Op::Le);
+    m.fails_anyway = upper && m.actual.is_some_and(|q| !gate.op.holds(q.value, gate.bound));
+    m
+}
+
+/// For how many seconds it was away, and whether that is only how long it was watched.
+fn away_s(metric: Metric, f: &FaultSummary) -> Result<(f64, bool), &'static str> {
+    if !acted(f) {
+        return Err("it did not act");
+    }
+    let (back_s, watched_s) = match metric {
+        Metric::Rto => (f.rto_s, f.end_s - f.start_s + f.watched_s.unwrap_or(0.0)),
+        _ => (f.recover_s, f.watched_s.unwrap_or(0.0)),
+    };
+    match (f.recovery, back_s) {
+        (Some(Recovery::NotNeeded), _) => Ok((0.0, false)),
+        (Some(Recovery::Recovered), Some(s)) => Ok((s, false)),
+        (Some(Recovery::Never), _) => Ok((watched_s, true)),
+        (Some(Recovery::Unseen), _) => Err("too little was watched after it to see whether it was back"),
+        (None | Some(Recovery::Recovered), _) => Err("there is nothing to judge it by"),
     }
 }
 
@@ -304,6 +357,7 @@ mod tests {
             request: None,
             journey: None,
             step: None,
+            fault: None,
             op,
             bound,
         }
@@ -322,6 +376,55 @@ mod tests {
     fn result(g: &GatePlan, cell: &Cell) -> (GateResult, Option<String>) {
         let s = judge(g, &Scope { cell, seconds: 10.0 });
         (s.result, s.reason)
+    }
+
+    #[test]
+    fn a_gate_of_faults_looks_at_the_one_that_it_was_away_longest_for() {
+        let fault = |name: &str, recovery, recover_s| FaultSummary {
+            name: name.into(),
+            recovery: Some(recovery),
+            recover_s,
+            rto_s: recover_s.map(|s: f64| s + 10.0),
+            watched_s: Some(20.0),
+            ..crate::testing::fault_summary()
+        };
+        let (quick, slow) =
+            (fault("quick", Recovery::Recovered, Some(1.0)), fault("slow", Recovery::Recovered, Some(8.0)));
+        let never = fault("never", Recovery::Never, None);
+        let unseen = fault("unseen", Recovery::Unseen, None);
+        let held = fault("held", Recovery::NotNeeded, None);
+        let seen = |text: &str, faults: &[&FaultSummary]| {
+            let gate = squall_scenarios::gate::parse_gate(text).unwrap();
+            let faults: Vec<FaultSummary> = faults.iter().copied().cloned().collect();
+            let g = conclude(&gate, around_faults(&gate, &faults));
+            (g.result, g.actual, g.clipped)
+        };
+        let (pass, fail, open) = (GateResult::Pass, GateResult::Fail, GateResult::Inconclusive);
+        assert_eq!(seen("recover<10s", &[&quick, &slow, &held]), (pass, Some(8000.0), false));
+        assert_eq!(seen("recover<5s", &[&quick, &slow]), (fail, Some(8000.0), false));
+        assert_eq!(seen("recover{fault:quick}<5s", &[&quick, &slow]), (pass, Some(1000.0), false));
+        assert_eq!(seen("rto<18s", &[&quick, &slow]), (fail, Some(18_000.0), false));
+        assert_eq!(seen("recover<1ms", &[&held]), (pass, Some(0.0), false));
+        // Nobody knows how long it would have taken, only that it is longer.
+        assert_eq!(seen("recover<20s", &[&quick, &never]), (fail, Some(20_000.0), true));
+        assert_eq!(seen("recover<21s", &[&never]), (open, Some(20_000.0), true));
+        assert_eq!(seen("rto<30s", &[&never]), (fail, Some(30_000.0), true));
+        assert_eq!(seen("recover<10s", &[&quick, &unseen]), (open, Some(1000.0), false));
+        assert_eq!(seen("recover<500ms", &[&quick, &unseen]), (fail, Some(1000.0), false));
+        let harmless = FaultSummary { affected: Some(0), ..quick.clone() };
+        assert_eq!(seen("recover<10s", &[&harmless]), (open, None, false));
+        let always = FaultSummary { throughout: true, ..slow };
+        assert_eq!(seen("recover<5s", &[&quick, &always]), (pass, Some(1000.0), false));
+        assert_eq!(seen("recover<5s", &[]).0, open);
+        // Repetitions are of the fault that they repeat.
+        let [second, third] =
+            ["quick 2", "quick (3)"].map(|name| fault(name, Recovery::Recovered, Some(6.0)));
+        assert_eq!(seen("recover{fault:quick}<5s", &[&quick, &second]).0, fail);
+        assert_eq!(seen("recover{fault:quick}<5s", &[&quick, &third]).0, fail);
+        assert_eq!(
+            seen("recover{fault:quick}<5s", &[&quick, &fault("quicker", Recovery::Never, None)]).0,
+            pass
+        );
     }
 
     fn planned(planned: u64, ok: u64) -> Counts {

@@ -136,9 +136,9 @@ fn summarise(
     let measured_s: f64 =
         plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
     let slos = slos(plan, gathered);
-    let mut gates = gates(plan, gathered, &phase_s, measured_s, load_end_s);
-    gates.extend(gathered.steady.gates(plan));
     let faults = faults(plan, &manifest.classes, windows, gathered);
+    let mut gates = gates(plan, gathered, &faults, &phase_s, measured_s, load_end_s);
+    gates.extend(gathered.steady.gates(plan));
     let grounds = Grounds {
         plan,
         ending,

@@ -49,7 +49,7 @@ fn can_judge(gate: &GatePlan) -> bool {
         Metric::Percentile { clock, .. } | Metric::Mean { clock } | Metric::Max { clock } => Some(clock),
         _ => None,
     };
-    gate.phase.is_none() && clock.is_none_or(|c| c == ClockKind::Service)
+    gate.phase.is_none() && !gate.metric.is_of_faults() && clock.is_none_or(|c| c == ClockKind::Service)
 }
 
 #[cfg(test)]

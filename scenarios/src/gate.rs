@@ -3,17 +3,18 @@
 //! ```text
 //! gate     = metric [ "{" selector *( "," selector ) "}" ] op bound
 //! metric   = "p(" 0..100 ")" | "avg" | "mean" | "med" | "max"
-//!          | "rate(" tally ")" | "count(" tally ")" | "availability" | "throughput"
+//!          | "rate(" tally ")" | "count(" tally ")" | "availability" | "throughput" | "recover" | "rto"
 //! tally    = "planned" | "sent" | "completed" | "ok" | "declined" | "shed" | "failed" | "dropped" | "late"
 //!          | "retried"
 //! selector = "phase:" name | "request:" name | "clock:" ( "response" | "service" | "schedule_lag" )
-//!          | "journey:" name | "step:" name
+//!          | "journey:" name | "step:" name | "fault:" name
 //! op       = "<" | "<=" | ">" | ">=" | "==" | "!="
 //! bound    = a duration or milliseconds | a share | a count | a rate or requests per second
 //! ```
 //!
 //! A gate of a journey looks at closed-loop service times and at requests sent; it has no phase,
-//! no request class and no other clock, and nothing of it is planned.
+//! no request class and no other clock, and nothing of it is planned. `recover` and `rto` look at
+//! faults: at all of them, or at one by its name.
 //!
 //! The bound's form follows from the metric. Spaces between the parts do not matter. After
 //! <https://grafana.com/docs/k6/latest/using-k6/thresholds/>, but that k6 writes `p(95)<500` and
@@ -35,13 +36,15 @@ pub const MAX_GATE_LEN: usize = 256;
 pub struct GateError(String);
 
 /// `Metric`s that are written as a plain word. The clock is the default one.
-const WORDS: [(&str, Metric); 6] = [
+const WORDS: [(&str, Metric); 8] = [
     ("avg", Metric::Mean { clock: ClockKind::Response }),
     ("mean", Metric::Mean { clock: ClockKind::Response }),
     ("med", Metric::Percentile { q: 0.5, clock: ClockKind::Response }),
     ("max", Metric::Max { clock: ClockKind::Response }),
     ("availability", Metric::Availability),
     ("throughput", Metric::Throughput),
+    ("recover", Metric::Recover),
+    ("rto", Metric::Rto),
 ];
 
 const TALLIES: [(&str, Tally); 10] = [
@@ -92,6 +95,7 @@ pub fn parse_gate(expression: &str) -> Result<GatePlan, GateError> {
         request: None,
         journey: None,
         step: None,
+        fault: None,
         op,
         bound: 0.0,
     };
@@ -101,6 +105,7 @@ pub fn parse_gate(expression: &str) -> Result<GatePlan, GateError> {
         select(&mut gate, selector)?;
     }
     closed_loop(&mut gate, clock)?;
+    around_a_fault(&gate)?;
     gate.bound = parse_bound(gate.metric, bound.trim())?;
     Ok(gate)
 }
@@ -213,19 +218,34 @@ fn closed_loop(gate: &mut GatePlan, chooses_clock: bool) -> Result<(), GateError
     }
 }
 
+/// A gate of a fault asks for what is known of one.
+fn around_a_fault(gate: &GatePlan) -> Result<(), GateError> {
+    let narrowed = gate.phase.is_some() || gate.request.is_some() || gate.journey.is_some();
+    match (gate.metric.is_of_faults(), gate.fault.is_some()) {
+        (true, _) if narrowed => Err(GateError(
+            "is of a fault and the whole service, so it selects no phase, request or journey".to_owned(),
+        )),
+        (false, true) => Err(GateError(
+            "selects a fault, of which recover and rto are known; write recover{fault:crash}<10s".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn select(gate: &mut GatePlan, selector: &str) -> Result<(), GateError> {
-    let known = ["phase", "request", "clock", "journey", "step"];
+    let known = ["phase", "request", "clock", "journey", "step", "fault"];
     let (key, value) = selector
         .split_once(':')
         .ok_or_else(|| GateError(format!("selects {}; write it like phase:hold", tick(selector.trim()))))?;
     let (key, value) = (key.trim(), value.trim());
     let twice = || GateError(format!("selects {key} twice"));
     match key {
-        "phase" | "request" | "journey" | "step" => {
+        "phase" | "request" | "journey" | "step" | "fault" => {
             let slot = match key {
                 "phase" => &mut gate.phase,
                 "request" => &mut gate.request,
                 "journey" => &mut gate.journey,
+                "fault" => &mut gate.fault,
                 _ => &mut gate.step,
             };
             if slot.replace(value.to_owned()).is_some() { Err(twice()) } else { Ok(()) }
@@ -262,7 +282,11 @@ fn parse_bound(metric: Metric, text: &str) -> Result<f64, GateError> {
     let number = scaled(text, 0);
     let wrong = |e: String| GateError(format!("has a bound that does not fit: {e}"));
     match metric {
-        Metric::Percentile { .. } | Metric::Mean { .. } | Metric::Max { .. } => match number {
+        Metric::Percentile { .. }
+        | Metric::Mean { .. }
+        | Metric::Max { .. }
+        | Metric::Recover
+        | Metric::Rto => match number {
             Some(ms) => Ok(ms),
             None => parse_duration(text).map(|d| d.as_secs_f64() * 1e3).map_err(|e| wrong(e.to_string())),
         },
@@ -309,6 +333,8 @@ mod tests {
             ("availability>=99.9%", Metric::Availability, Op::Ge, 0.999),
             ("throughput>9.5k/s", Metric::Throughput, Op::Gt, 9500.0),
             ("throughput>=9500", Metric::Throughput, Op::Ge, 9500.0),
+            ("recover<10s", Metric::Recover, Op::Lt, 10_000.0),
+            ("rto <= 30s", Metric::Rto, Op::Le, 30_000.0),
         ] {
             let g = gate(text);
             assert_eq!((g.metric, g.op, g.bound), (metric, op, bound), "{text}");
@@ -322,6 +348,22 @@ mod tests {
         assert_eq!(g.phase.as_deref(), Some("stairs 1/10"));
         assert_eq!(g.request.as_deref(), Some("pay"));
         assert_eq!(g.metric, Metric::Percentile { q: 0.99, clock: ClockKind::Service });
+    }
+
+    #[test]
+    fn a_gate_of_a_fault_selects_nothing_else() {
+        assert_eq!(gate("recover{fault:zone down}<10s").fault.as_deref(), Some("zone down"));
+        for (text, why) in [
+            ("p(99){fault:crash}<1s", "recover and rto"),
+            ("recover{phase:hold}<1s", "no phase"),
+            ("rto{fault:crash,request:pay}<1s", "no phase"),
+            ("rto{clock:service}<1s", "measures no time"),
+            ("recover{fault:a,fault:b}<1s", "fault twice"),
+            ("recover<99%", "a bound that does not fit"),
+        ] {
+            let told = parse_gate(text).unwrap_err().to_string();
+            assert!(told.contains(why), "{text}: {told}");
+        }
     }
 
     #[test]

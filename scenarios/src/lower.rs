@@ -104,7 +104,7 @@ pub(crate) fn lower(
     let experiment = experiment::lower(typed, (&timeline, &places), &faults, &requests, findings);
     let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
-    let gates = promise::gates(&file.gates, &timeline, &requests, &file.journey, findings);
+    let gates = promise::gates(&file.gates, &timeline, (&requests, &faults), &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
     }

@@ -99,6 +99,7 @@ pub fn gate(expression: &str, metric: Metric, op: Op, bound: f64) -> GatePlan {
         request: None,
         journey: None,
         step: None,
+        fault: None,
         op,
         bound,
     }

@@ -166,6 +166,13 @@ pub(super) fn condition(
         );
         return None;
     }
+    if gate.metric.is_of_faults() {
+        findings.add(
+            typed.span(),
+            format!("{what} {}: it is known when a fault is over; make it one of the gates", tick(typed)),
+        );
+        return None;
+    }
     if let Some(message) = gate.request.as_ref().and_then(|r| unknown_request(r, requests)) {
         findings.add(typed.span(), format!("{what} {}: {message}", tick(typed)));
         return None;

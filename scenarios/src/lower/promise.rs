@@ -10,7 +10,7 @@ use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{GatePlan, RequestPlan, SloPlan};
+use crate::plan::{FaultPlan, GatePlan, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -66,7 +66,7 @@ fn objective(typed: &Slo, what: &str, findings: &mut Findings) -> Option<f64> {
 pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
-    requests: &[RequestPlan],
+    (requests, faults): (&[RequestPlan], &[FaultPlan]),
     journeys: &[At<Journey>],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
@@ -81,7 +81,8 @@ pub(super) fn gates(
             let trouble = gate.phase.as_ref().and_then(|p| unmeasured_phase(p, timeline));
             let request = gate.request.as_ref().and_then(|r| unknown_request(r, requests));
             let journey = gate.journey.as_ref().map(|j| unknown_journey(j, gate.step.as_deref(), journeys));
-            for message in trouble.into_iter().chain(request).chain(journey.flatten()) {
+            let fault = unknown_fault(&gate, faults).filter(|_| findings.is_empty());
+            for message in trouble.into_iter().chain(request).chain(journey.flatten()).chain(fault) {
                 findings.add(typed.span(), format!("{what}: {message}"));
             }
             Some(gate)
@@ -128,6 +129,17 @@ pub(super) fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<St
     let hint = did_you_mean(name, known());
     let all = known().take(20).collect::<Vec<_>>().join(", ");
     Some(format!("there is no request {}{hint} (known: {all})", tick(name)))
+}
+
+/// Why there is no fault for a gate that looks at one.
+fn unknown_fault(gate: &GatePlan, faults: &[FaultPlan]) -> Option<String> {
+    let known = || faults.iter().map(|f| f.fault.name.as_str());
+    if !gate.metric.is_of_faults() || known().any(|name| gate.is_of_fault(name)) {
+        return None;
+    }
+    let Some(name) = &gate.fault else { return Some("there is no fault to recover from".to_owned()) };
+    let all = known().take(20).collect::<Vec<_>>().join(", ");
+    Some(format!("there is no fault {}{} (known: {all})", tick(name), did_you_mean(name, known())))
 }
 
 /// Of the journeys as typed: one with a mistake in it is there, and the mistake is told already.

@@ -31,11 +31,27 @@ pub struct GatePlan {
     /// Only this step of it, when given.
     #[serde(default)]
     pub step: Option<String>,
+    /// Only this fault, when given; else the one that the service was away longest for.
+    #[serde(default)]
+    pub fault: Option<String>,
     /// How the measured value is compared.
     pub op: Op,
     /// With what: milliseconds for times, a ratio 0..=1 for rates and availability, requests per
     /// second for throughput, a number for counts.
     pub bound: f64,
+}
+
+impl GatePlan {
+    /// Whether it looks at the fault called `name`: any, the one that it names, or one of that one's repetitions.
+    #[must_use]
+    pub fn is_of_fault(&self, name: &str) -> bool {
+        let Some(wanted) = self.fault.as_deref() else { return true };
+        let repeated = |rest: &str| {
+            let number = rest.strip_prefix(" (").and_then(|n| n.strip_suffix(')')).or(rest.strip_prefix(' '));
+            number.is_some_and(|n| n.parse::<u32>().is_ok())
+        };
+        name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || repeated(rest))
+    }
 }
 
 /// What a gate measures.
@@ -73,6 +89,18 @@ pub enum Metric {
     Availability,
     /// Completed per second.
     Throughput,
+    /// From a fault's end until the service was back, in milliseconds.
+    Recover,
+    /// From a fault's beginning to sustained service, in milliseconds.
+    Rto,
+}
+
+impl Metric {
+    /// Whether it is known once a fault is over, and says nothing of other seconds.
+    #[must_use]
+    pub fn is_of_faults(self) -> bool {
+        matches!(self, Metric::Recover | Metric::Rto)
+    }
 }
 
 /// Which of the three latencies.
