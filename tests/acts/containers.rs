@@ -35,6 +35,10 @@ pub struct Container {
 
 impl Container {
     pub fn start(name: &str) -> Self {
+        Self::running(name, &["sleep", "600"])
+    }
+
+    pub fn running(name: &str, command: &[&str]) -> Self {
         let name = format!("squall-acts-{name}-{}", std::process::id());
         let network = format!("{name}-net");
         docker(&["network", "create", &network]);
@@ -50,11 +54,11 @@ impl Container {
             "--network-alias",
             "till",
         ];
-        docker(&[&run[..], &["debian:bookworm-slim", "sleep", "600"]].concat());
+        docker(&[&run[..], &["debian:bookworm-slim"], command].concat());
         c
     }
 
-    fn target(&self) -> Vec<Target> {
+    pub fn target(&self) -> Vec<Target> {
         vec![Target::Container { name: self.name.clone(), project: None }]
     }
 
@@ -122,6 +126,29 @@ fn containers_are_as_they_were_when_the_guard_is_left_alone() {
     assert!(sorted(&lost.networks()).contains(&"till".to_owned()), "{}", lost.networks());
     assert!(lost.networks().contains(&lost.network));
     assert_eq!(rolled.quota(), "-1 0", "without limit");
+}
+
+#[test]
+fn a_container_that_takes_its_time_to_end_runs_again_after_the_fault() {
+    if left_out() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let slow = "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done";
+    let slow = Container::running("slow", &["sh", "-c", slow]);
+    let started = slow.seen("{{.State.StartedAt}}");
+    let mut guard = Guard::start(state.path(), &[]);
+    guard.begin("end", Effect::Terminate, slow.target(), 60_000).unwrap();
+    // It is still about to end when the fault is over.
+    guard.end("end");
+    assert_eq!(slow.status(), "running");
+    assert_ne!(slow.seen("{{.State.StartedAt}}"), started, "it has been started again");
+    // And limits, one right after the other.
+    guard.begin("half", Effect::CpuLimit { cores: 0.5 }, slow.target(), 60_000).unwrap();
+    guard.exchange("half", "less", Effect::CpuLimit { cores: 0.2 }, slow.target());
+    assert_eq!(slow.quota(), "20000 0");
+    guard.end("less");
+    assert_eq!(slow.quota(), "-1 0");
 }
 
 #[test]

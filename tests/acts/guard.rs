@@ -50,6 +50,23 @@ impl Guard {
         self.answers.recv_timeout(PATIENCE).unwrap()
     }
 
+    /// Asks for a fault.
+    pub fn ask(&mut self, name: &str, effect: Effect, targets: Vec<Target>, ttl_ms: u64) {
+        // The guard acts on the targets; the place is what people read.
+        let place = Place::Process("test".to_owned());
+        let fault = FaultSpec { name: name.to_owned(), place, effect, fraction: 1.0 };
+        self.order(&Order::Begin(Begin { fault, targets, ttl_ms, seed: 7 }));
+    }
+
+    /// Ends the fault `one` and begins `next` at the same instant.
+    pub fn exchange(&mut self, one: &str, next: &str, effect: Effect, targets: Vec<Target>) {
+        self.order(&Order::End { name: one.to_owned() });
+        self.ask(next, effect, targets, 60_000);
+        let heard = [self.hear(), self.hear()];
+        let [Answer::Ended { name, failed, .. }, Answer::Begun { .. }] = &heard else { panic!("{heard:?}") };
+        assert!(name == one && failed.is_empty(), "{heard:?}");
+    }
+
     /// Begins a fault and says what was done, or why not.
     pub fn begin(
         &mut self,
@@ -58,10 +75,7 @@ impl Guard {
         targets: Vec<Target>,
         ttl_ms: u64,
     ) -> Result<String, String> {
-        // The guard acts on the targets; the place is what people read.
-        let place = Place::Process("test".to_owned());
-        let fault = FaultSpec { name: name.to_owned(), place, effect, fraction: 1.0 };
-        self.order(&Order::Begin(Begin { fault, targets, ttl_ms, seed: 7 }));
+        self.ask(name, effect, targets, ttl_ms);
         match self.hear() {
             Answer::Begun { what, .. } => Ok(what),
             Answer::Refused { reason, .. } => Err(reason),

@@ -82,6 +82,25 @@ fn a_process_gets_its_share_of_the_processors_and_no_more() {
 }
 
 #[test]
+fn faults_one_right_after_the_other_put_back_what_there_was_before_the_first() {
+    let state = tempfile::tempdir().unwrap();
+    let victim = Victim::idle();
+    let on = || vec![victim.target(None)];
+    let had = open_files(&victim);
+    let mut guard = Guard::start(state.path(), &[]);
+    for _ in 0..30 {
+        guard.begin("first", Effect::Descriptors { left: 7 }, on(), 60_000).unwrap();
+        guard.exchange("first", "next", Effect::Descriptors { left: 3 }, on());
+        guard.exchange("next", "pause", Effect::Pause, on());
+        assert_eq!(open_files(&victim), had);
+        guard.exchange("pause", "again", Effect::Pause, on());
+        wait_for("the signal to be taken", || victim.id().is_stopped().then_some(()));
+        guard.end("again");
+        wait_for("it to go on", || (!victim.id().is_stopped()).then_some(()));
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_with_the_reason_and_leaves_no_trace() {
     let state = tempfile::tempdir().unwrap();
     let victim = Victim::idle();

@@ -30,6 +30,8 @@ const STOP_S: i32 = 5;
 /// How long one of a rolling restart is waited for before the next one's turn, and how often it is looked at.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long one that was told to end may take to, before it is taken for one that does not listen: as `docker stop` waits.
+const ENDING_LOOKS: u32 = 100;
 /// The kernel's period of processor time, in microseconds.
 const PERIOD_US: i64 = 100_000;
 /// The most names that a container has on a network.
@@ -69,6 +71,16 @@ impl Found {
 
     fn is_paused(&self) -> bool {
         self.seen.state.as_ref().and_then(|s| s.paused).unwrap_or(false)
+    }
+
+    /// When it was started.
+    fn since(&self) -> Option<&str> {
+        self.seen.state.as_ref()?.started_at.as_deref()
+    }
+
+    /// The way back from its end.
+    fn start(&self) -> Undo {
+        Undo::Start { id: self.id.clone(), since: self.since().map(str::to_owned) }
     }
 
     /// Running, and healthy where it says how it is.
@@ -184,7 +196,7 @@ async fn finish(
     running: &mut Running,
 ) -> Result<String, ActError> {
     let name = &found.name;
-    running.promise(format!("container {name} runs again"), Undo::Start { id: found.id.clone() })?;
+    running.promise(format!("container {name} runs again"), found.start())?;
     kill(docker, found, signal).await?;
     Ok(format!("sent {signal} to container {name}"))
 }
@@ -226,7 +238,7 @@ pub async fn rolling_restart(targets: &[Target], running: &mut Running) -> Resul
 
 fn restart_each(docker: Docker, all: Vec<Found>, running: &mut Running) -> Result<(), ActError> {
     for found in &all {
-        running.promise(format!("container {} runs", found.name), Undo::Start { id: found.id.clone() })?;
+        running.promise(format!("container {} runs", found.name), found.start())?;
     }
     running.task(async move {
         for found in all {
@@ -307,20 +319,25 @@ async fn limit_cpu(
     Ok(format!("container {name} may use {cores} processors"))
 }
 
-/// Starts it, unless it runs or is no more.
+/// Starts it, unless it runs or is no more. One that has run since `since` may be about to end: that is waited for.
 ///
 /// # Errors
 /// When the engine does not answer, or the container does not start.
-pub async fn start(id: &str) -> Result<Undone, ActError> {
+pub async fn start(id: &str, since: Option<&str>) -> Result<Undone, ActError> {
     let docker = engine()?;
-    match inspect(&docker, id).await? {
-        Some(found) if !found.runs() => {
+    for _ in 0..ENDING_LOOKS {
+        let Some(found) = inspect(&docker, id).await? else { return Ok(Undone::Before) };
+        if !found.runs() {
             let what = format!("start container {}", found.name);
             docker.start_container(id, None::<StartContainerOptions>).await.map_err(said(what))?;
-            Ok(Undone::Now)
+            return Ok(Undone::Now);
         }
-        _ => Ok(Undone::Before),
+        if since.is_none() || found.since() != since {
+            return Ok(Undone::Before);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
+    Ok(Undone::Before)
 }
 
 /// Lets it go on, unless it does or is no more.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::begin::begin;
 use super::error::ActError;
 use super::journal::Journal;
-use super::order::{Answer, Begin, MAX_ORDER_BYTES, Order, Why, check_ttl};
+use super::order::{Answer, Begin, MAX_ORDER_BYTES, Order, Target, Why, check_ttl};
 use super::running::Running;
 
 /// The most faults at once.
@@ -23,6 +23,8 @@ pub const MAX_FAULTS: usize = 32;
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many orders wait, and answers that nobody reads.
 const MAX_WAITING: usize = 256;
+/// How often it is looked whether what a fault holds is held still.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const NANOS_PER_MS: u64 = NANOS_PER_SEC / 1000;
 
 /// When a fault ends.
@@ -36,6 +38,21 @@ struct Lease {
 struct Held {
     lease: watch::Sender<Lease>,
     keeper: JoinHandle<()>,
+    /// What it acts on.
+    targets: Vec<Target>,
+    /// Closed when nothing of it acts any more.
+    over: watch::Receiver<()>,
+}
+
+impl Held {
+    fn acts(&self) -> bool {
+        self.over.has_changed().is_ok()
+    }
+
+    /// Whether it is being undone, or about to be, where `targets` are.
+    fn is_ending_at(&self, targets: &[Target], now_ns: u64) -> bool {
+        self.lease.borrow().ends_ns <= now_ns && self.targets.iter().any(|own| targets.contains(own))
+    }
 }
 
 struct Guard {
@@ -83,7 +100,7 @@ where
 
 impl Guard {
     fn take(&mut self, order: Result<Order, String>) {
-        self.held.retain(|_, held| !held.keeper.is_finished());
+        self.held.retain(|_, held| held.acts());
         let now_ns = self.clock.now_ns();
         match order {
             Ok(Order::Begin(order)) => {
@@ -122,9 +139,24 @@ impl Guard {
         }
         let ends_ns = now_ns + order.ttl_ms * NANOS_PER_MS;
         let (lease, watched) = watch::channel(Lease { ends_ns, why: Why::Lease });
+        let (acts, over) = watch::channel(());
+        let targets = order.targets.clone();
+        let before = self.held.values().filter(|held| held.is_ending_at(&targets, now_ns));
+        let before: Vec<_> = before.map(|held| held.over.clone()).collect();
         let running = Running::new(Arc::clone(&self.journal));
-        let keeper = tokio::spawn(keep(order, running, self.clock, watched, self.answers.clone()));
-        self.held.insert(name, Held { lease, keeper });
+        let (clock, answers) = (self.clock, self.answers.clone());
+        let keeper = tokio::spawn(async move {
+            // What is put back first is not taken for what there was before.
+            for mut over in before {
+                // An error is what it waits for.
+                let _ = over.changed().await;
+            }
+            let ended = keep(order, running, clock, watched, &answers).await;
+            // Whoever hears of its end may begin another of its name.
+            drop(acts);
+            let _ = answers.try_send(ended);
+        });
+        self.held.insert(name, Held { lease, keeper, targets, over });
         Ok(())
     }
 
@@ -133,14 +165,14 @@ impl Guard {
     }
 }
 
-/// A fault from its beginning to its end.
+/// A fault from its beginning to its end, of which it gives the word.
 async fn keep(
     order: Begin,
     mut running: Running,
     clock: Clock,
     mut lease: watch::Receiver<Lease>,
-    answers: SyncSender<Answer>,
-) {
+    answers: &SyncSender<Answer>,
+) -> Answer {
     let name = order.fault.name.clone();
     let at_ns = |ns: u64| clock.origin_monotonic_ns() + ns;
     // It is never left half begun: an end that comes meanwhile waits for it.
@@ -154,29 +186,25 @@ async fn keep(
         Err(e) => {
             let end = running.end().await;
             let left = end.failed.iter().map(|f| format!("; and not undone: {f}")).collect::<String>();
-            let _ = answers.try_send(Answer::Refused { name, reason: format!("{e}{left}") });
-            return;
+            return Answer::Refused { name, reason: format!("{e}{left}") };
         }
     }
     let why = loop {
+        if running.is_lost() {
+            break Why::Lost;
+        }
         let Lease { ends_ns, why } = *lease.borrow_and_update();
         let left = clock.until(ends_ns);
         if left.is_zero() {
             break why;
         }
         tokio::select! {
-            () = tokio::time::sleep(left) => {}
+            () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
             changed = lease.changed() => if changed.is_err() { break Why::Closed },
         }
     };
     let end = running.end().await;
-    let _ = answers.try_send(Answer::Ended {
-        name,
-        at_ns: at_ns(clock.now_ns()),
-        why,
-        undone: end.undone,
-        failed: end.failed,
-    });
+    Answer::Ended { name, at_ns: at_ns(clock.now_ns()), why, undone: end.undone, failed: end.failed }
 }
 
 /// Hands over each line of `input` until it ends.

@@ -131,6 +131,8 @@ pub enum Why {
     Lease,
     /// The guard was left alone.
     Closed,
+    /// What it held was taken from it: a connection broke, say.
+    Lost,
 }
 
 impl Begin {

@@ -85,7 +85,11 @@ async fn starve(url_env: &str, connections: u32, running: &mut Running) -> Resul
         }
     }
     let n = held.len();
-    running.hold(held);
+    running.lasting(async move {
+        while held.iter().any(|client| !client.is_closed()) {
+            tokio::time::sleep(LOCK_BEAT).await;
+        }
+    });
     match refused {
         None => Ok(format!("holds {n} connections")),
         Some(e) if n == 0 => Err(e),
@@ -118,7 +122,7 @@ async fn lock_rows(url_env: &str, table: &str, rows: u32, running: &mut Running)
     client.batch_execute(&begin).await.map_err(said("begin a transaction"))?;
     let lock = format!("SELECT 1 FROM {table} ORDER BY {key} LIMIT {rows} FOR UPDATE");
     let locked = client.query(&lock, &[]).await.map_err(said(format!("lock rows of {table}")))?.len();
-    running.task(async move {
+    running.lasting(async move {
         // The server takes the locks back when nothing is heard any more.
         while client.batch_execute("SELECT 1").await.is_ok() {
             tokio::time::sleep(LOCK_BEAT).await;

@@ -15,7 +15,11 @@ enum Worker {
     /// Threads that look at a flag.
     Threads(Arc<AtomicBool>, Vec<thread::JoinHandle<()>>),
     /// A task, which is dropped where it waits.
-    Task(JoinHandle<()>),
+    Task {
+        task: JoinHandle<()>,
+        /// Whether the fault acts no longer than it does.
+        lasts: bool,
+    },
     /// What acts by being held.
     Held(Box<dyn Send>),
 }
@@ -82,9 +86,14 @@ impl Running {
         started
     }
 
-    /// Goes on with `task` until the fault ends.
+    /// Goes on with `task` until it or the fault ends.
     pub fn task(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.workers.push(Worker::Task(tokio::spawn(task)));
+        self.workers.push(Worker::Task { task: tokio::spawn(task), lasts: false });
+    }
+
+    /// Goes on with `task` until the fault ends, which is lost when the task ends before.
+    pub fn lasting(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.workers.push(Worker::Task { task: tokio::spawn(task), lasts: true });
     }
 
     /// Keeps `held` until the fault ends.
@@ -92,12 +101,22 @@ impl Running {
         self.workers.push(Worker::Held(Box::new(held)));
     }
 
+    /// Says that what goes on has ended by itself, when it has: the fault acts no more.
+    ///
+    /// Of what cannot end by itself nothing is said.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| matches!(worker, Worker::Task { task, lasts: true } if task.is_finished()))
+    }
+
     /// Ends what goes on and undoes what was done, the last first.
     pub async fn end(&mut self) -> End {
         for worker in &self.workers {
             match worker {
                 Worker::Threads(stop, _) => stop.store(true, Ordering::Relaxed),
-                Worker::Task(task) => task.abort(),
+                Worker::Task { task, .. } => task.abort(),
                 Worker::Held(_) => {}
             }
         }
@@ -109,7 +128,7 @@ impl Running {
                         tokio::task::spawn_blocking(move || handles.into_iter().for_each(|h| drop(h.join())));
                     let _ = joined.await;
                 }
-                Worker::Task(task) => drop(task.await),
+                Worker::Task { task, .. } => drop(task.await),
                 Worker::Held(held) => drop(held),
             }
         }
@@ -135,7 +154,7 @@ impl Drop for Running {
         for worker in &self.workers {
             match worker {
                 Worker::Threads(stop, _) => stop.store(true, Ordering::Relaxed),
-                Worker::Task(task) => task.abort(),
+                Worker::Task { task, .. } => task.abort(),
                 Worker::Held(_) => {}
             }
         }

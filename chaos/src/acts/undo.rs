@@ -32,6 +32,9 @@ pub enum Undo {
     Start {
         /// Its id.
         id: String,
+        /// When it had been started: while it says so, it is the one that was told to end.
+        #[serde(default)]
+        since: Option<String>,
     },
     /// Lets a paused container go on.
     Unpause {
@@ -96,7 +99,7 @@ impl Undo {
         match self {
             Undo::Continue { process } => process::go_on(process),
             Undo::Descriptors { process, soft } => process::restore_descriptors(process, *soft),
-            Undo::Start { id } => container::start(id).await,
+            Undo::Start { id, since } => container::start(id, since.as_deref()).await,
             Undo::Unpause { id } => container::unpause(id).await,
             Undo::Connect { id, network, endpoint } => container::connect(id, network, endpoint).await,
             Undo::Cpu { id, nano_cpus, quota_us, period_us } => {
@@ -116,7 +119,7 @@ impl Undo {
                 let soft = soft.map_or("unlimited".to_owned(), |n| n.to_string());
                 format!("prlimit --pid {} --nofile={soft}:", process.pid)
             }
-            Undo::Start { id } => format!("docker start {}", short(id)),
+            Undo::Start { id, .. } => format!("docker start {}", short(id)),
             Undo::Unpause { id } => format!("docker unpause {}", short(id)),
             Undo::Connect { id, network, .. } => format!("docker network connect {network} {}", short(id)),
             Undo::Cpu { id, .. } => format!("docker update --cpu-quota=-1 {}", short(id)),
@@ -139,7 +142,8 @@ impl Undo {
         let is_id = |id: &str| (12..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit());
         let fine = match self {
             Undo::Continue { process } | Undo::Descriptors { process, .. } => process.pid > 1,
-            Undo::Start { id } | Undo::Unpause { id } | Undo::Cpu { id, .. } => is_id(id),
+            Undo::Start { id, since } => is_id(id) && since.as_ref().is_none_or(|s| s.len() <= 64),
+            Undo::Unpause { id } | Undo::Cpu { id, .. } => is_id(id),
             Undo::Connect { id, network, endpoint } => is_id(id) && endpoint.check() && is_plain(network),
             Undo::ResumeReplay { url_env } => super::lookup::is_name(url_env),
             Undo::Password { url_env, nonce } => super::lookup::is_name(url_env) && is_plain(nonce),

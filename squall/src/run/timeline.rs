@@ -358,8 +358,15 @@ impl<'a> Outside<'a> {
             Answer::Ended { name, at_ns, why, failed, .. } => {
                 let at_s = self.at_s(at_ns);
                 let Some(acting) = self.remove(&name) else { return Ok(()) };
-                if why == Why::Lease {
-                    self.failed(&name, at_s, "its lease ran out before its time".to_owned())?;
+                let early = match why {
+                    Why::Lease => Some("its lease ran out before its time"),
+                    Why::Lost => {
+                        Some("what it held was taken from it before its time, by a connection that broke")
+                    }
+                    Why::Asked | Why::Closed => None,
+                };
+                if let Some(reason) = early {
+                    self.failed(&name, at_s, reason.to_owned())?;
                 }
                 for one in failed {
                     let reason = format!("not undone: {one}; `squall chaos heal` tries again");
