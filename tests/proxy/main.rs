@@ -32,7 +32,11 @@ impl Drop for Proxy {
 
 impl Proxy {
     fn start(args: &[&str]) -> Self {
-        let mut child = squall().args(["chaos", "proxy", "--port", "0"]).args(args).spawn().unwrap();
+        Self::of(squall().args(["chaos", "proxy", "--port", "0"]).args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let api = lines.by_ref().map(Result::unwrap).find_map(|line| {
             let (_, rest) = line.split_once("http://")?;
@@ -295,6 +299,15 @@ fn a_disabled_proxy_refuses_and_comes_back_where_it_was() {
     assert_eq!(TcpStream::connect(at).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert_eq!(proxy.call("PATCH", "/proxies/p", &json!({"enabled": true})).0, 200);
     assert_eq!(ask(at).unwrap(), b"ping");
+    // Where it listens, written otherwise: nothing changes, and nobody is cut off.
+    let mut open = connect(at);
+    let same = format!("localhost:{}", at.port());
+    assert_eq!(
+        proxy.call("PATCH", "/proxies/p", &json!({"listen": same})).1["listen"],
+        json!(at.to_string())
+    );
+    open.write_all(b"ping").unwrap();
+    open.read_exact(&mut [0; 4]).unwrap();
     // With another upstream.
     let other = server(|mut stream| drop(stream.write_all(b"other")));
     assert_eq!(proxy.call("POST", "/proxies/p", &json!({"upstream": other})).0, 200);
@@ -337,6 +350,82 @@ fn a_proxy_that_is_off_for_a_time_listens_again_by_itself_and_not_when_it_was_to
     assert_eq!(shown()["enabled"], json!(false));
     drop(other);
     wait_for("the proxy", || (shown()["enabled"] == json!(true)).then_some(()));
+    assert_eq!(ask(at).unwrap(), b"ping");
+}
+
+/// How many sockets of the process `pid` listen.
+fn listening(pid: u32) -> usize {
+    let own: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok()?.to_str().map(str::to_owned))
+        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let all = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    // The fourth field is the state, 0A of one that listens; the tenth the inode (proc(5)).
+    let fields = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields
+        .filter(|f| f.get(3) == Some(&"0A") && f.get(9).is_some_and(|i| own.iter().any(|own| own == i)))
+        .count()
+}
+
+fn shown(proxy: &Proxy) -> usize {
+    proxy.call("GET", "/proxies", &Value::Null).1.as_object().unwrap().len()
+}
+
+#[test]
+fn a_client_of_the_api_that_hangs_up_leaves_nothing_half_done() {
+    let proxy = Proxy::start(&[]);
+    let hang_up = |method: &str, path: &str, body: &str| {
+        let mut api = TcpStream::connect(proxy.api).unwrap();
+        let length = body.len();
+        write!(api, "{method} {path} HTTP/1.1\r\nHost: p\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    };
+    // What listens is what is shown, and the API.
+    let settled =
+        |what: &str| wait_for(what, || (listening(proxy.child.id()) == shown(&proxy) + 1).then_some(()));
+    for n in 0..300 {
+        hang_up("POST", "/proxies", &json!({"name": format!("p{n}"), "upstream": "127.0.0.1:1"}).to_string());
+    }
+    settled("those that were made");
+    let before = shown(&proxy);
+    assert!(before > 0, "none was made");
+    for n in 0..300 {
+        hang_up("DELETE", &format!("/proxies/p{n}"), "");
+    }
+    settled("those that were removed");
+    // One that is removed does not come back, whoever has all of them listen meanwhile.
+    for n in 0..200 {
+        let off = json!({"name": format!("r{n}"), "upstream": "127.0.0.1:1", "enabled": false});
+        assert_eq!(proxy.call("POST", "/proxies", &off).0, 201);
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| (0..5).for_each(|_| drop(proxy.call("POST", "/reset", &Value::Null))));
+        (0..200).for_each(|n| {
+            assert_eq!(proxy.call("DELETE", &format!("/proxies/r{n}"), &Value::Null).0, 204);
+        });
+    });
+    settled("those that were reset");
+}
+
+#[test]
+fn clients_that_wait_and_give_up_leave_the_api_its_descriptors() {
+    let limited = format!("ulimit -n 256; exec {} chaos proxy --port 0", env!("CARGO_BIN_EXE_squall"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited]).stderr(std::process::Stdio::piped());
+    let proxy = Proxy::of(&mut command);
+    let at = proxy.make("p", server(echo));
+    proxy.toxic("p", &json!({"type": "partition"}));
+    let clients: Vec<TcpStream> = (0..400).map(|_| connect(at)).collect();
+    assert_eq!(proxy.call("GET", "/proxies/p", &Value::Null).0, 200);
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id())).unwrap().count();
+    assert!((60..128).contains(&open()), "{} descriptors", open());
+    // They break off, and nobody holds on to them.
+    for client in &clients {
+        rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO)).unwrap();
+    }
+    drop(clients);
+    wait_for("them to be let go", || (open() < 30).then_some(()));
+    proxy.remove("p", "partition_downstream");
     assert_eq!(ask(at).unwrap(), b"ping");
 }
 
@@ -434,6 +523,8 @@ fn what_makes_no_sense_is_answered_in_toxiproxys_codes() {
         ("POST", "/proxies/p/toxics", json!({"type": "nope"}), 400, "invalid toxic type"),
         ("PATCH", "/proxies/p/toxics/q", json!({}), 404, "toxic not found"),
         ("DELETE", "/proxies/p/toxics/q", Value::Null, 404, "toxic not found"),
+        ("POST", "/proxies/p/toxics", json!({"type": "noop", "stream": ""}), 400, "stream was invalid"),
+        ("PATCH", "/proxies/p", json!({"from": "a", "to": "b"}), 400, "the ends of a proxy stay"),
         ("PATCH", "/proxies/p", json!({"ttl": 5}), 400, "a ttl is for a proxy that is switched off"),
         (
             "PATCH",

@@ -69,7 +69,7 @@ async fn gate(request: Request, next: Next) -> Response {
     let mut response = if agent.starts_with(BROWSER) {
         (StatusCode::FORBIDDEN, "User agent not allowed\n").into_response()
     } else {
-        let answered = tokio::time::timeout(TIMEOUT, next.run(request)).await;
+        let answered = tokio::time::timeout(TIMEOUT, whole(request, next)).await;
         answered.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
     };
     let id = format!("{:020x}", REQUESTS.fetch_add(1, Ordering::Relaxed));
@@ -77,6 +77,16 @@ async fn gate(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID.clone(), id);
     }
     response
+}
+
+/// What is asked for is done once all of it is there, also for a client that hangs up meanwhile: half of a change is none.
+async fn whole(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let done = tokio::spawn(next.run(Request::from_parts(head, body.into())));
+    done.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 impl IntoResponse for ApiError {

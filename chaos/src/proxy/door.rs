@@ -5,17 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use squall_record::clock::Clock;
 
 use super::acting::Client;
 use super::connection::Connection;
 use super::one::{House, MAX_CONNECTIONS};
 use super::shared::Shared;
-use super::socket::{Listener, Raw, Socket};
+use super::socket::{Listener, Presence, Raw, Socket};
 use super::toxic::Kind;
 
 /// How long a connection to an upstream may take.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a client that waits is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long one that sends no more is waited for: it may have said all that it has to say, or have gone.
+const MUTE: Duration = Duration::from_secs(10);
+/// Files that connections leave alone: those of the API, of listeners, and of the process itself.
+const SPARE_FILES: u64 = 512;
 /// How long nothing is accepted when there are no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -62,7 +69,7 @@ impl Door {
             let _guest = guest;
             let whose = Client { number, source: client.source() };
             let Ok(client) = client.open() else { return };
-            if pass(&shared, &clock, whose, generation).await.is_err() {
+            if pass(&shared, &clock, whose, generation, &client).await.is_err() {
                 client.reset_on_close();
                 return;
             }
@@ -75,12 +82,30 @@ impl Door {
     }
 }
 
+/// How many connections there may be at once: two files for each, and some to spare. The limit of files is raised as far as it may be.
+#[must_use]
+pub fn connections_allowed() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let _ = setrlimit(Resource::Nofile, raised);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let spare = SPARE_FILES.min(files / 2);
+    usize::try_from((files - spare) / 2).map_or(MAX_CONNECTIONS, |most| most.min(MAX_CONNECTIONS))
+}
+
 /// A connection is not passed on.
 struct TurnedAway;
 
 /// Holds the connection of `client` for as long as the toxics at the door want it to.
-async fn pass(shared: &Shared, clock: &Clock, client: Client, generation: u64) -> Result<(), TurnedAway> {
+async fn pass(
+    shared: &Shared,
+    clock: &Clock,
+    client: Client,
+    generation: u64,
+    socket: &Socket,
+) -> Result<(), TurnedAway> {
     let came_ns = clock.now_ns();
+    let mut mute_ns = None;
     // Each of them meets it once, however often the toxics change meanwhile.
     let mut met: Vec<u64> = Vec::new();
     loop {
@@ -112,13 +137,17 @@ async fn pass(shared: &Shared, clock: &Clock, client: Client, generation: u64) -
         if until_ns <= now_ns {
             return Ok(());
         }
-        let changed = shared.changed(version);
-        if until_ns == u64::MAX {
-            changed.await;
-        } else {
-            // An end of the wait is as good as a change: both are looked at.
-            let _ = tokio::time::timeout(clock.until(until_ns), changed).await;
+        // Who has given up is not held for: nobody else would ever notice.
+        mute_ns = match socket.presence() {
+            Presence::Gone => return Err(TurnedAway),
+            Presence::Mute => mute_ns.or(Some(now_ns)),
+            Presence::There => None,
+        };
+        if mute_ns.is_some_and(|since_ns| clock.now_ns() - since_ns >= MUTE.as_nanos() as u64) {
+            return Err(TurnedAway);
         }
+        // An end of the wait is as good as a change: both are looked at.
+        let _ = tokio::time::timeout(clock.until(until_ns).min(LOOK_EVERY), shared.changed(version)).await;
     }
 }
 
@@ -128,7 +157,7 @@ struct Guest(Arc<House>);
 impl Guest {
     fn enter(house: &Arc<House>) -> Option<Self> {
         let guest = Guest(Arc::clone(house));
-        (house.connections.fetch_add(1, Ordering::Relaxed) < MAX_CONNECTIONS).then_some(guest)
+        (house.connections.fetch_add(1, Ordering::Relaxed) < house.most).then_some(guest)
     }
 }
 

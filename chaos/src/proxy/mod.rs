@@ -96,6 +96,7 @@ impl Proxies {
             clock: Clock::start(),
             seed,
             connections: Default::default(),
+            most: door::connections_allowed(),
             toxics: AtomicU64::default(),
             starts: AtomicU64::default(),
         };
@@ -153,7 +154,7 @@ impl Proxies {
     pub async fn remove(&self, name: &str) -> Result<(), ApiError> {
         let _changing = self.changing.lock().await;
         let proxy = lock(&self.all).remove(name).ok_or_else(ApiError::no_proxy)?;
-        proxy.stop().await;
+        proxy.remove_for_good().await;
         Ok(())
     }
 
@@ -197,7 +198,7 @@ impl Proxies {
                 there.update(only).await?;
                 return Ok(there.shown());
             }
-            there.stop().await;
+            there.remove_for_good().await;
             lock(&self.all).remove(there.name());
         }
         Ok(self.put(proxy, enabled).await?.shown())
@@ -275,6 +276,7 @@ impl Proxies {
     /// # Errors
     /// 500 when one cannot.
     pub async fn reset(&self) -> Result<(), ApiError> {
+        let _changing = self.changing.lock().await;
         for proxy in self.all() {
             proxy.start().await?;
             proxy.clean();

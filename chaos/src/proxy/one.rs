@@ -18,7 +18,7 @@ use super::shared::{MAX_TOXICS, Shared, lock};
 use super::socket::{self, ListenError, Listener};
 use super::toxic::{Stream, Toxic, Typed as TypedToxic, check_ttl, name_is_wrong};
 
-/// Connections of all proxies together; further ones are closed at once.
+/// Connections of all proxies together; further ones are closed at once. Fewer where there are not two files for each.
 pub const MAX_CONNECTIONS: usize = 65_536;
 /// How often a proxy that is to listen again tries to, where somebody else listens.
 const RELISTEN: Duration = Duration::from_millis(100);
@@ -35,6 +35,8 @@ pub struct House {
     pub seed: u64,
     /// Connections of all proxies.
     pub connections: AtomicUsize,
+    /// The most that there may be of them.
+    pub most: usize,
     /// Toxics that there have been.
     pub toxics: AtomicU64,
     /// Times that a proxy has begun to listen.
@@ -124,6 +126,8 @@ struct Accepting {
     task: Option<JoinHandle<()>>,
     /// Waits to have it listen again.
     back: Option<AbortHandle>,
+    /// Whether the proxy has been removed, and never listens again.
+    removed: bool,
 }
 
 /// A proxy.
@@ -222,10 +226,14 @@ impl Proxy {
         if names(self) != names(other) {
             return true;
         }
-        let (own, other) = (lock(&self.place).clone(), lock(&other.place).clone());
-        own.upstream != other.upstream
-            || own.listen != other.listen
-                && Some(&own.listen) != socket::resolved(&other.listen).await.as_ref()
+        let other = lock(&other.place).clone();
+        lock(&self.place).upstream != other.upstream || !self.listens_at(&other.listen).await
+    }
+
+    /// Whether `typed` is where it listens, however it is written.
+    async fn listens_at(&self, typed: &str) -> bool {
+        let own = lock(&self.place).listen.clone();
+        own == typed || socket::resolved(typed).await.as_ref() == Some(&own)
     }
 
     /// Has it listen, unless it does.
@@ -239,15 +247,19 @@ impl Proxy {
     }
 
     async fn begin(&self, accepting: &mut Accepting) -> Result<(), ApiError> {
+        if accepting.removed {
+            return Err(ApiError::no_proxy());
+        }
         if accepting.task.is_none() {
             accepting.task = Some(self.listen().await?);
         }
         Ok(())
     }
 
-    /// Has it listen no longer, and closes its connections.
-    pub async fn stop(&self) {
+    /// Has it never listen again, and closes its connections.
+    pub async fn remove_for_good(&self) {
         let mut accepting = self.accepting.lock().await;
+        accepting.removed = true;
         self.stay(&mut accepting);
         self.end(&mut accepting).await;
     }
@@ -291,6 +303,10 @@ impl Proxy {
         if typed.protocol.is_some_and(|protocol| protocol != self.protocol) {
             return Err(ApiError::bad_body("the protocol of a proxy stays: delete it and make another"));
         }
+        let differs = |typed: &Option<String>, own: &Option<String>| typed.is_some() && typed != own;
+        if differs(&typed.from, &self.from) || differs(&typed.to, &self.to) {
+            return Err(ApiError::bad_body("the ends of a proxy stay: delete it and make another"));
+        }
         match typed.ttl {
             Some(_) if typed.enabled != Some(false) => return Err(ApiError::bad_body(ONLY_OFF)),
             Some(ttl) => check_ttl(ttl).map_err(ApiError::bad_body)?,
@@ -312,10 +328,14 @@ impl Proxy {
         if let Some(toxics) = typed.toxics {
             self.replace(toxics)?;
         }
-        if (&before.listen, &before.upstream) != (&after.listen, &after.upstream) {
+        let same = before.listen == after.listen || self.listens_at(&after.listen).await;
+        if !same || before.upstream != after.upstream {
             self.end(&mut accepting).await;
             let mut place = lock(&self.place);
-            (place.listen, place.upstream) = (after.listen, after.upstream);
+            if !same {
+                place.listen = after.listen;
+            }
+            place.upstream = after.upstream;
         }
         if typed.enabled.is_some() {
             self.stay(&mut accepting);

@@ -28,7 +28,7 @@ impl Pipe {
     pub fn arrange(&mut self, toxics: &[Arc<Acting>], client: Client, now_ns: u64) {
         for stage in &mut self.stages {
             match toxics.iter().find(|toxic| toxic.id == stage.id()) {
-                Some(toxic) => stage.update(toxic),
+                Some(toxic) => stage.update(toxic, now_ns),
                 None if stage.acts() => self.over = stage.remove().or(self.over),
                 None => {
                     stage.remove();
@@ -232,8 +232,16 @@ mod tests {
     #[test]
     fn a_timeout_drops_data_and_closes() {
         let mut pipe = pipe(&[one("timeout", r#"{"timeout":500}"#)]);
+        assert_eq!(pipe.next(0), Out::Wait(500 * MS));
+        // As in Toxiproxy, what is dropped puts it off.
         put(&mut pipe, b"data", 100 * MS);
-        assert_eq!(drain(&mut pipe, 100 * MS, u64::MAX - 1), (vec![], Some((500 * MS, End::Closed))));
+        assert_eq!(pipe.next(100 * MS), Out::Wait(600 * MS));
+        let renewed = acting(1, r#"{"type":"timeout","ttl":9000,"attributes":{"timeout":500}}"#);
+        pipe.arrange(&[renewed], numbered(1), 200 * MS);
+        assert_eq!(pipe.next(200 * MS), Out::Wait(600 * MS), "a renewed lease changes nothing");
+        let sooner = acting(1, r#"{"type":"timeout","attributes":{"timeout":300}}"#);
+        pipe.arrange(&[sooner], numbered(1), 400 * MS);
+        assert_eq!(drain(&mut pipe, 400 * MS, u64::MAX - 1), (vec![], Some((700 * MS, End::Closed))));
     }
 
     #[test]
@@ -276,7 +284,7 @@ mod tests {
             MS,
         );
         put(&mut pipe, b"more", MS);
-        assert_eq!(drain(&mut pipe, MS, u64::MAX - 1), (vec![], Some((100 * MS, End::Closed))));
+        assert_eq!(drain(&mut pipe, MS, u64::MAX - 1), (vec![], Some((101 * MS, End::Closed))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
 
@@ -209,6 +210,17 @@ impl Raw {
     }
 }
 
+/// Whether somebody is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// As far as is known.
+    There,
+    /// It sends no more, and may still read.
+    Mute,
+    /// It has broken off.
+    Gone,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub enum Socket {
@@ -280,6 +292,22 @@ impl Socket {
     /// `WouldBlock` when that is nothing; what has become of the connection.
     pub fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         either!(self, stream => stream.try_write(from))
+    }
+
+    /// What is known of the other end, whatever there is to be read.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        let asked = PollFlags::RDHUP;
+        let polled = either!(self, stream => {
+            let mut fds = [PollFd::new(stream, asked)];
+            // It waits for nothing.
+            poll(&mut fds, Some(&Timespec::default())).map(|_| fds[0].revents())
+        });
+        match polled {
+            Ok(seen) if seen.intersects(PollFlags::HUP | PollFlags::ERR) => Presence::Gone,
+            Ok(seen) if seen.contains(PollFlags::RDHUP) => Presence::Mute,
+            _ => Presence::There,
+        }
     }
 
     /// Says that no more will be written.

@@ -119,8 +119,12 @@ impl Stage {
     }
 
     /// Takes the toxic's new attributes. A connection that data has been taken from is met for good.
-    pub fn update(&mut self, acting: &Arc<Acting>) {
+    pub fn update(&mut self, acting: &Arc<Acting>, now_ns: u64) {
         if !Arc::ptr_eq(&self.acting, acting) {
+            // Other attributes begin anew; a renewed lease does not.
+            if self.acting.toxic.kind != acting.toxic.kind {
+                self.began_ns = now_ns;
+            }
             self.met = self.dropped_ns.is_some() || acting.meets(self.client);
             self.acting = Arc::clone(acting);
         }
@@ -162,6 +166,9 @@ impl Stage {
     pub fn put(&mut self, piece: Piece, now_ns: u64) {
         if self.acts() && matches!(self.acting.toxic.kind, Kind::Timeout(_) | Kind::ResetPeer(_)) {
             self.dropped_ns.get_or_insert(now_ns);
+            if let Kind::Timeout(_) = self.acting.toxic.kind {
+                self.began_ns = now_ns;
+            }
             return;
         }
         if self.held.is_empty() {

@@ -132,7 +132,7 @@ impl Typed {
     /// 400 when it makes no sense.
     pub fn create(self) -> Result<Toxic, ApiError> {
         let stream = match self.stream.or(self.direction).as_deref() {
-            None | Some("") => Stream::Downstream,
+            None => Stream::Downstream,
             Some(name) => Stream::parse(name).ok_or_else(ApiError::invalid_stream)?,
         };
         let kind = self.r#type.unwrap_or_default();

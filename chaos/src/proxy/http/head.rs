@@ -53,6 +53,9 @@ pub enum Refused {
     /// There is a `Transfer-Encoding` other than `chunked`, or more than one.
     #[error("Transfer-Encoding is not just chunked")]
     Encoding,
+    /// What follows a CONNECT is not HTTP: with a body, two readers part ways (RFC 9110, 9.3.6).
+    #[error("a CONNECT has no body")]
+    Connect,
     /// Both are there.
     #[error("Content-Length and Transfer-Encoding contradict each other")]
     Both,
@@ -93,6 +96,9 @@ pub fn request<T>(
         Some(framing) => framing,
         None => Framing::None,
     };
+    if method == "CONNECT" && framing != Framing::None {
+        return Err(Refused::Connect);
+    }
     let expects = read.headers.iter().any(|h| h.name.eq_ignore_ascii_case("expect"));
     let says_close =
         |value: &[u8]| value.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"close"));
@@ -234,6 +240,10 @@ mod tests {
         assert_eq!(read("POST / HTTP/1.1\nContent-Length: 5\n\n"), Err(Refused::LineEnd));
         assert_eq!(read("POST / HTTP/1.1\r\nX: a\nContent-Length: 5\r\n\r\n"), Err(Refused::LineEnd));
         assert!(read("POST / HTTP/1.1\r\nX: a\rContent-Length: 5\r\n\r\n").is_err());
+        for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            assert_eq!(read(&format!("CONNECT x:1 HTTP/1.1\r\n{body}\r\n\r\n")), Err(Refused::Connect));
+        }
+        assert_eq!(read("CONNECT x:1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), Ok(Some(Framing::None)));
         assert_eq!(read("nonsense\r\n\r\n"), Err(Refused::Syntax));
         assert_eq!(read(&"x".repeat(MAX_HEAD_BYTES + 1)), Err(Refused::TooLong));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
