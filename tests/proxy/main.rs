@@ -375,22 +375,30 @@ fn shown(proxy: &Proxy) -> usize {
 #[test]
 fn a_client_of_the_api_that_hangs_up_leaves_nothing_half_done() {
     let proxy = Proxy::start(&[]);
-    let hang_up = |method: &str, path: &str, body: &str| {
+    let hang_up = |method: &str, path: &str, body: &str, nth: u64| {
         let mut api = TcpStream::connect(proxy.api).unwrap();
         let length = body.len();
         write!(api, "{method} {path} HTTP/1.1\r\nHost: p\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        // One that breaks off is noticed at once.
+        rustix::net::sockopt::set_socket_linger(&api, Some(Duration::ZERO)).unwrap();
+        thread::sleep(Duration::from_micros(nth % 8 * 40));
     };
     // What listens is what is shown, and the API.
     let settled =
         |what: &str| wait_for(what, || (listening(proxy.child.id()) == shown(&proxy) + 1).then_some(()));
     for n in 0..300 {
-        hang_up("POST", "/proxies", &json!({"name": format!("p{n}"), "upstream": "127.0.0.1:1"}).to_string());
+        hang_up(
+            "POST",
+            "/proxies",
+            &json!({"name": format!("p{n}"), "upstream": "127.0.0.1:1"}).to_string(),
+            n,
+        );
     }
     settled("those that were made");
     let before = shown(&proxy);
     assert!(before > 0, "none was made");
     for n in 0..300 {
-        hang_up("DELETE", &format!("/proxies/p{n}"), "");
+        hang_up("DELETE", &format!("/proxies/p{n}"), "", n);
     }
     settled("those that were removed");
     // One that is removed does not come back, whoever has all of them listen meanwhile.
