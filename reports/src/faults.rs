@@ -74,7 +74,7 @@ impl Run<'_> {
         // A service that keeps its level again is not broken, whatever its goodput.
         let is_broken = course.recovery != Some(Recovery::Recovered);
         FaultSummary {
-            injection_lag_s: Some(window.start_s - window.planned_start_s),
+            injection_lag_s: Some(window.start_s - window.due_s),
             overlaps: self.others_in(window, &window.during).map(|w| w.spec.name.clone()).collect(),
             detect_s: course.detect_s,
             mitigate_s: course.mitigate_s,

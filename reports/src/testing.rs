@@ -90,6 +90,7 @@ pub(crate) fn window() -> FaultWindow {
         armed: true,
         problem: None,
         planned_start_s: 20.0,
+        due_s: 20.0,
         start_s: 20.0,
         end_s: 30.0,
         affected: None,

@@ -21,6 +21,8 @@ pub struct FaultWindow {
     pub problem: Option<String>,
     /// When it was planned to begin, in seconds since the first planned arrival.
     pub planned_start_s: f64,
+    /// When it was due: as planned, or when the condition held that it waited for.
+    pub due_s: f64,
     /// When it began, in seconds since the first planned arrival; as planned when not armed.
     pub start_s: f64,
     /// When it ended.
@@ -77,6 +79,7 @@ pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> V
                 armed,
                 problem,
                 planned_start_s: p.start_s,
+                due_s: history.due_s.unwrap_or(p.start_s),
                 start_s,
                 end_s,
                 affected: history.affected,
@@ -128,6 +131,7 @@ fn surround(windows: &mut [FaultWindow], plan: &Plan, load_end_s: f64) {
 struct History {
     spec: Option<FaultSpec>,
     on_s: Option<f64>,
+    due_s: Option<f64>,
     off_s: Option<f64>,
     affected: Option<u64>,
     problem: Option<String>,
@@ -138,8 +142,9 @@ impl History {
         let mut h = Self::default();
         for e in events {
             match &e.what {
-                What::FaultOn { fault: spec } if spec.name == fault => {
+                What::FaultOn { fault: spec, due_s } if spec.name == fault => {
                     h.spec = Some(spec.clone());
+                    h.due_s = h.due_s.or(*due_s);
                     h.on_s.get_or_insert(e.at_s);
                 }
                 What::FaultOff { name, affected } if name == fault => {
@@ -160,7 +165,7 @@ mod tests {
     use crate::testing::{fault, plan};
 
     fn on(at_s: f64, name: &str) -> Event {
-        Event { at_s, what: What::FaultOn { fault: fault(name, 0.0, 0.0).fault } }
+        Event { at_s, what: What::FaultOn { fault: fault(name, 0.0, 0.0).fault, due_s: None } }
     }
 
     fn off(at_s: f64, name: &str) -> Event {

@@ -199,7 +199,7 @@ fn told(what: &What) -> String {
     match what {
         What::Started => "the load began".to_owned(),
         What::Phase { name, .. } => format!("phase `{name}` began"),
-        What::FaultOn { fault } => format!("fault `{}` on", fault.name),
+        What::FaultOn { fault, .. } => format!("fault `{}` on", fault.name),
         What::FaultOff { name, affected: Some(n) } => {
             format!("fault `{name}` off after {} requests", format::count(*n))
         }

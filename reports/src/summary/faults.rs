@@ -30,8 +30,8 @@ pub struct FaultSummary {
     pub start_s: f64,
     /// When it ended.
     pub end_s: f64,
-    /// From the instant at which it was planned to begin to the one at which it was armed where it
-    /// acts; null when it was not armed.
+    /// From the instant at which it was to begin, as planned or when the condition held that it waited for, to the one
+    /// at which it was armed where it acts; null when it was not armed.
     #[serde(default)]
     pub injection_lag_s: Option<f64>,
     /// Other faults that acted while it did. What is measured of either is the doing of both.

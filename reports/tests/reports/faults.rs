@@ -221,6 +221,18 @@ fn a_summary_from_before_these_figures_reads_as_one_without_them() {
 }
 
 #[test]
+fn the_wait_for_a_condition_is_no_lag() {
+    let script = Script { due_s: Some(27.0), ..Script::new(quickstart(), quickstart_second) };
+    let dir = tempfile::tempdir().unwrap();
+    let s = build(&script.write(dir.path())).unwrap().summary;
+    let [slow, failing] = &s.faults[..] else { panic!("two faults, not {}", s.faults.len()) };
+    // Armed 4 ms after that, and planned for second 25.
+    assert!(close(slow.injection_lag_s, 0.004), "{:?}", slow.injection_lag_s);
+    assert!((slow.start_s - 27.004).abs() < 1e-9, "{}", slow.start_s);
+    assert!(close(failing.injection_lag_s, 0.004), "{:?}", failing.injection_lag_s);
+}
+
+#[test]
 fn the_journal_of_chaos_toolkit_says_what_was_done_when_and_whether_the_steady_state_came_back() {
     let gate = quickstart().gates[1].clone();
     let mut plan = quickstart();

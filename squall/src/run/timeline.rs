@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
             self.waiting.push(f);
             return self.begin_waiting();
         }
-        self.begin(f)
+        self.begin(f, None)
     }
 
     /// Whether the steady state held before the first fault. When it did not, the run ends.
@@ -203,11 +203,12 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+    /// Begins a fault, which was due at `due_s` when it waited for a condition.
+    fn begin(&mut self, f: &'a FaultPlan, due_s: Option<f64>) -> io::Result<()> {
         match self.holders.of(&f.fault.place) {
             // When that thread has ended, a sink has failed it, which it says when it is joined.
-            Some(holder) => drop(holder.send(Ask::Arm(f))),
-            None => self.outside.begin(f)?,
+            Some(holder) => drop(holder.send(Ask::Arm(f, due_s))),
+            None => self.outside.begin(f, due_s)?,
         }
         Ok(())
     }
@@ -219,7 +220,8 @@ impl<'a> Walk<'a> {
         let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(holds);
         self.waiting = waiting;
         let ready: Vec<&FaultPlan> = ready;
-        ready.into_iter().try_for_each(|f| self.begin(f))
+        let due_s = Some(self.outside.clock.now_s());
+        ready.into_iter().try_for_each(|f| self.begin(f, due_s))
     }
 
     /// Whether its condition has not held yet.
@@ -264,6 +266,8 @@ fn is_from_zero(act: &Act<'_>) -> bool {
 /// A fault outside that was asked for.
 struct Acting<'a> {
     plan: &'a FaultPlan,
+    /// When the condition held that it waited for.
+    due_s: Option<f64>,
     /// Whether the guard has begun it.
     begun: bool,
     /// Whether it acts on the service that this run has started.
@@ -284,11 +288,11 @@ struct Outside<'a> {
 }
 
 impl<'a> Outside<'a> {
-    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+    fn begin(&mut self, f: &'a FaultPlan, due_s: Option<f64>) -> io::Result<()> {
         let begun = self.ask(f);
         match begun {
             Ok(on_service) => {
-                self.acting.push(Acting { plan: f, begun: false, on_service });
+                self.acting.push(Acting { plan: f, due_s, begun: false, on_service });
                 Ok(())
             }
             Err(e) => self.failed(&f.fault.name, self.clock.now_s(), format!("{e:#}")),
@@ -342,9 +346,9 @@ impl<'a> Outside<'a> {
                     return Ok(());
                 };
                 acting.begun = true;
-                let (fault, on_service) = (acting.plan.fault.clone(), acting.on_service);
+                let (fault, on_service, due_s) = (acting.plan.fault.clone(), acting.on_service, acting.due_s);
                 let restarts = fault.effect == Effect::Restart;
-                self.stream.event(at_s, What::FaultOn { fault })?;
+                self.stream.event(at_s, What::FaultOn { fault, due_s })?;
                 if on_service && restarts {
                     self.start_again(name, scope);
                 }
