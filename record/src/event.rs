@@ -51,6 +51,9 @@ pub enum What {
         name: String,
         /// Why.
         reason: String,
+        /// Whether something of it is left behind, or may be.
+        #[serde(default, skip_serializing_if = "is_false")]
+        left: bool,
     },
     /// The load was changed by hand. The change holds from `at_s` on, a little after it was asked
     /// for.
@@ -87,6 +90,11 @@ pub enum What {
         /// Whether a person ended it.
         interrupted: bool,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(left: &bool) -> bool {
+    !*left
 }
 
 /// A change of the load by hand. It holds until the next one, a pause apart: whatever is asked for
@@ -187,6 +195,19 @@ mod tests {
         assert!(!text(&on(None)).contains("due_s"), "{}", text(&on(None)));
         assert!(text(&on(Some(9.25))).contains(r#""due_s":9.25"#), "{}", text(&on(Some(9.25))));
         for event in [on(None), on(Some(9.25))] {
+            assert_eq!(serde_json::from_str::<Event>(&text(&event)).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn a_failure_says_so_only_where_something_is_left() {
+        let failed = |left| {
+            let (name, reason) = ("f".to_owned(), "r".to_owned());
+            Event { at_s: 9.5, what: What::FaultFailed { name, reason, left } }
+        };
+        let text = |event: &Event| serde_json::to_string(event).unwrap();
+        assert!(!text(&failed(false)).contains("left"), "{}", text(&failed(false)));
+        for event in [failed(false), failed(true)] {
             assert_eq!(serde_json::from_str::<Event>(&text(&event)).unwrap(), event);
         }
     }

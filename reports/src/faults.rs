@@ -122,6 +122,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         armed: window.armed,
         throughout: window.is_throughout(),
         problem: window.problem.clone(),
+        left: window.left,
         start_s: window.start_s,
         end_s: window.end_s,
         injection_lag_s: None,

@@ -14,6 +14,8 @@ pub(crate) fn word(f: &FaultSummary) -> (&'static str, &'static str) {
         _ if !acted(f) => ("inconclusive", "! DID NOT ACT"),
         _ if f.throughout => ("none", "· THROUGHOUT"),
         _ if f.metastable == Some(true) => ("fail", "✗ METASTABLE"),
+        // It may be back all the same, and is not as it was.
+        Some(Recovery::Recovered | Recovery::NotNeeded) if f.left => ("inconclusive", "! NOT UNDONE"),
         Some(Recovery::Recovered) => ("pass", "✔ RECOVERED"),
         Some(Recovery::NotNeeded) => ("pass", "✔ HELD"),
         Some(Recovery::Never) => ("fail", "✗ NOT RECOVERED"),
@@ -29,8 +31,9 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
     }
     if f.throughout {
         let met = if acted(f) { "" } else { "; it hit no request" };
+        let left = left(f).map_or_else(String::new, |left| format!("; {left}"));
         return format!(
-            "it was there from the first request to the last, before, during and after all else{met}"
+            "it was there from the first request to the last, before, during and after all else{met}{left}"
         );
     }
     let mut clauses = Vec::new();
@@ -63,7 +66,14 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
             names.join(", ")
         ));
     }
+    clauses.extend(left(f));
     clauses.join("; ")
+}
+
+/// What of it is still there.
+fn left(f: &FaultSummary) -> Option<String> {
+    let problem = f.problem.as_deref().unwrap_or("see `squall chaos heal --dry-run`");
+    f.left.then(|| format!("it left something behind: {problem}"))
 }
 
 /// What came after the fault.
@@ -236,6 +246,23 @@ mod tests {
         assert!(verdict(&f).ends_with("after all else"), "{}", verdict(&f));
         f.affected = Some(0);
         assert_eq!(word(&f).1, "! DID NOT ACT");
+    }
+
+    #[test]
+    fn what_is_left_behind_is_said_and_is_no_pass() {
+        let mut f = fault_summary();
+        (f.left, f.problem) = (true, Some("not undone: process 12 goes on".to_owned()));
+        assert_eq!(word(&f), ("inconclusive", "! NOT UNDONE"));
+        assert_eq!(
+            verdict(&f),
+            "noticed after 1.5 s; recovered 1 s after it ended; it left something behind: not undone: process 12 goes on"
+        );
+        f.recovery = Some(Recovery::NotNeeded);
+        assert_eq!(word(&f).1, "! NOT UNDONE");
+        f.recovery = Some(Recovery::Never);
+        assert_eq!(word(&f), ("fail", "✗ NOT RECOVERED"));
+        f.throughout = true;
+        assert!(verdict(&f).ends_with("; it left something behind: not undone: process 12 goes on"));
     }
 
     #[test]

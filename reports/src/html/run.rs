@@ -204,7 +204,7 @@ fn told(what: &What) -> String {
             format!("fault `{name}` off after {} requests", format::count(*n))
         }
         What::FaultOff { name, affected: None } => format!("fault `{name}` off"),
-        What::FaultFailed { name, reason } => format!("fault `{name}` failed: {reason}"),
+        What::FaultFailed { name, reason, .. } => format!("fault `{name}` failed: {reason}"),
         What::Steered { steer } => format!("the load was changed by hand: {steer}"),
         What::Aborted { reason } => format!("the run was ended: {reason}"),
         What::Mark { text } => format!("mark: {text}"),

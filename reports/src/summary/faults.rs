@@ -26,6 +26,9 @@ pub struct FaultSummary {
     pub throughout: bool,
     /// What went wrong with arming or ending it; null when nothing did.
     pub problem: Option<String>,
+    /// Whether something of it is left behind, or may be; `problem` says what and how to undo it.
+    #[serde(default)]
+    pub left: bool,
     /// When it began.
     pub start_s: f64,
     /// When it ended.

@@ -334,7 +334,7 @@ impl Sink for Live {
                 let done = affected.map(|n| self.affected(name, n)).unwrap_or_default();
                 self.note(at_s, Tone::Good, &format!("fault {name} off{done}"));
             }
-            What::FaultFailed { name, reason } => {
+            What::FaultFailed { name, reason, .. } => {
                 let w = self.window(name, at_s);
                 w.state = FaultState::Failed;
                 w.end_s = at_s.max(w.start_s);

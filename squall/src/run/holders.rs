@@ -224,7 +224,8 @@ impl<'a> Keeper<'a> {
     }
 
     fn failed(&self, plan: &FaultPlan, reason: String) -> io::Result<()> {
-        self.stream.event(self.clock.now_s(), What::FaultFailed { name: plan.fault.name.clone(), reason })
+        let name = plan.fault.name.clone();
+        self.stream.event(self.clock.now_s(), What::FaultFailed { name, reason, left: false })
     }
 }
 

@@ -367,7 +367,7 @@ impl<'a> Outside<'a> {
                 }
                 for one in failed {
                     let reason = format!("not undone: {one}; `squall chaos heal` tries again");
-                    self.failed(&name, at_s, reason)?;
+                    self.left(&name, at_s, reason)?;
                 }
                 self.off(&acting, at_s, scope)
             }
@@ -401,7 +401,7 @@ impl<'a> Outside<'a> {
             if let Err(e) = service.start_again() {
                 let reason = format!("start the service again: {e:#}");
                 // A sink that cannot go on ends the run by way of the timeline.
-                let _ = stream.event(clock.now_s(), What::FaultFailed { name, reason });
+                let _ = stream.event(clock.now_s(), What::FaultFailed { name, reason, left: false });
             }
         });
     }
@@ -415,14 +415,15 @@ impl<'a> Outside<'a> {
         if self.acting.is_empty() {
             return Ok(());
         }
-        heal_after_loss();
+        let is_clean = heal_after_loss();
         for acting in std::mem::take(&mut self.acting) {
-            let name = &acting.plan.fault.name;
-            self.failed(
-                name,
-                self.clock.now_s(),
-                "the guard was lost; what it has left was undone as far as possible".to_owned(),
-            )?;
+            let (name, at_s) = (&acting.plan.fault.name, self.clock.now_s());
+            if is_clean {
+                self.failed(name, at_s, "the guard was lost; what it has left was undone".to_owned())?;
+            } else {
+                let reason = "the guard was lost, and not all that it has left could be undone; `squall chaos heal` tries again";
+                self.left(name, at_s, reason.to_owned())?;
+            }
             if acting.begun {
                 self.off(&acting, self.clock.now_s(), scope)?;
             }
@@ -455,7 +456,7 @@ impl<'a> Outside<'a> {
                 "the guard has not said in {END_TIMEOUT_S} s that it {}; see `squall chaos heal --dry-run`",
                 if acting.begun { "has ended, so it may still act" } else { "has begun or ended" }
             );
-            self.failed(&acting.plan.fault.name, self.clock.now_s(), reason)?;
+            self.left(&acting.plan.fault.name, self.clock.now_s(), reason)?;
         }
         Ok(())
     }
@@ -474,7 +475,12 @@ impl<'a> Outside<'a> {
     }
 
     fn failed(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
-        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason })
+        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason, left: false })
+    }
+
+    /// Something of it is left behind, or may be.
+    fn left(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
+        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason, left: true })
     }
 }
 
