@@ -1,7 +1,7 @@
 //! What is measured about faults, from folders written by the real writer.
 
 use crate::common::{CALM, Script, Second, fault, quickstart, quickstart_second};
-use serde_json::json;
+use serde_json::{Value, json};
 use squall_record::fault::{Delay, Effect, FaultPoint, Place};
 use squall_reports::journal::chaos_journal;
 use squall_reports::summary::{FaultSummary, JudgedBy, Recovery, Summary};
@@ -255,12 +255,32 @@ fn the_journal_of_chaos_toolkit_says_what_was_done_when_and_whether_the_steady_s
     assert_eq!(run[0]["start"], "2026-11-21T01:02:28.008Z", "25.004 s after the first planned arrival");
     assert_eq!(run[0]["end"], rollbacks[0]["start"]);
     assert_eq!(run[1]["output"]["affected"], 7_000);
+    let probe = |journal: &Value, side: &str, key: &str| {
+        journal["steady_states"][side]["probes"][0][key].as_str().map(str::to_owned)
+    };
     assert_eq!(journal["steady_states"]["before"]["probes"][0]["tolerance_met"], true);
+    // The five seconds before the first fault, and the last five.
+    for (side, start, end) in [("before", "01:02:23", "01:02:28"), ("after", "01:02:58", "01:03:03")] {
+        let time = |of: &str| Some(format!("2026-11-21T{of}.004Z"));
+        assert_eq!((probe(&journal, side, "start"), probe(&journal, side, "end")), (time(start), time(end)));
+        assert_eq!(probe(&journal, side, "status").as_deref(), Some("succeeded"));
+    }
     // It did not come back.
-    let broken = report(plan, |s| if s < 25 { CALM } else { BROKEN });
+    let broken = report(plan.clone(), |s| if s < 25 { CALM } else { BROKEN });
     let journal = chaos_journal(&broken).unwrap();
     assert_eq!(journal["deviated"], true);
+    assert_eq!(probe(&journal, "after", "status").as_deref(), Some("succeeded"), "it was told");
     assert_eq!(broken.exit_code(), 99);
+    // Nobody knows whether it did: that does not read as held.
+    plan.faults[1].end_s = 58.0;
+    plan.gates.clear();
+    let unknown = report(plan, quickstart_second);
+    let journal = chaos_journal(&unknown).unwrap();
+    assert_eq!((journal["deviated"].as_bool(), unknown.exit_code()), (Some(true), 122), "{journal:#}");
+    assert_eq!(journal["steady_states"]["after"]["probes"][0]["tolerance_met"], false);
+    assert_eq!(probe(&journal, "after", "status").as_deref(), Some("failed"));
+    let output = probe(&journal, "after", "output").unwrap();
+    assert!(output.starts_with("could not be told: ") && output.contains("2 of the 5 s"), "{output}");
     plan_without_faults_has_none();
 }
 
