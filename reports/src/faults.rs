@@ -24,7 +24,7 @@ use course::Course;
 pub use course::{RECOVERED_AFTER_GOOD_S, Streak};
 use hysteresis::hysteresis;
 pub use hysteresis::{BACK_AT, SAME_LOAD, WATCHED_AT_LEAST_S};
-use impact::{Usual, amplification, blast_radius, budget_burned, dip};
+use impact::{Usual, amplification, blast_radius, budget_burned, control, dip};
 use rule::Rule;
 pub use rule::{BASELINE_BAD_SHARE, BASELINE_P99_FACTOR, MAX_BREACHED_BASELINE};
 
@@ -91,6 +91,7 @@ impl Run<'_> {
                 &course.effect,
                 seconds,
             )),
+            control: control(self.plan, &cells[1]),
             retry_amplification: Some(amplification(cells)),
             goodput_dip: dip(usual, &course.effect, seconds),
             hysteresis: hysteresis.map(|h| h.ratio),
@@ -137,6 +138,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         relapse_s: None,
         judged_by: rule.name(),
         blast_radius: None,
+        control: None,
         retry_amplification: None,
         goodput_dip: None,
         hysteresis: None,

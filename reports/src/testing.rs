@@ -137,6 +137,7 @@ pub(crate) fn fault_summary() -> FaultSummary {
         relapse_s: Some(0),
         judged_by: JudgedBy::Slos,
         blast_radius: None,
+        control: None,
         retry_amplification: None,
         goodput_dip: None,
         hysteresis: None,

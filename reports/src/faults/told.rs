@@ -56,6 +56,7 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
              it was before"
         ));
     }
+    clauses.extend(control(f));
     if f.affected == Some(0) {
         clauses.push("it hit no request".to_owned());
     }
@@ -68,6 +69,17 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
     }
     clauses.extend(left(f));
     clauses.join("; ")
+}
+
+/// `bad: 43 % of requests, 0.1 % of the control lane`, where there is one.
+fn control(f: &FaultSummary) -> Option<String> {
+    let seen = f.control?;
+    let (others, control) = seen.others_bad.zip(seen.during_bad)?;
+    Some(format!(
+        "bad: {} of requests, {} of the control lane",
+        format::small_percent(others),
+        format::small_percent(control)
+    ))
 }
 
 /// What of it is still there.
@@ -210,7 +222,7 @@ pub(crate) fn sentence(clauses: &str) -> String {
 mod tests {
     use super::*;
     use crate::stats::Cell;
-    use crate::summary::{RetryAmplification, WindowSummary};
+    use crate::summary::{ControlImpact, RetryAmplification, WindowSummary};
     use crate::testing::fault_summary;
     use squall_record::counts::Counts;
     use squall_record::latency::Latency;
@@ -263,6 +275,22 @@ mod tests {
         assert_eq!(word(&f), ("fail", "✗ NOT RECOVERED"));
         f.throughout = true;
         assert!(verdict(&f).ends_with("; it left something behind: not undone: process 12 goes on"));
+    }
+
+    #[test]
+    fn the_control_lane_is_told_beside_the_others_where_both_were_asked() {
+        let mut f = fault_summary();
+        let told = |f: &mut FaultSummary, others_bad, during_bad| {
+            f.control = Some(ControlImpact { during_bad, others_bad });
+            verdict(f)
+        };
+        let both = told(&mut f, Some(0.43), Some(0.001));
+        assert!(both.ends_with("; bad: 43 % of requests, 0.1 % of the control lane"), "{both}");
+        f.recovery = None;
+        assert!(
+            told(&mut f, Some(0.0), Some(0.0)).ends_with("bad: 0 % of requests, 0 % of the control lane")
+        );
+        assert!(!told(&mut f, Some(0.43), None).contains("control lane"), "nothing to compare with");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use crate::common::{CALM, Script, Second, fault, quickstart, quickstart_second};
 use serde_json::{Value, json};
 use squall_record::fault::{Delay, Effect, FaultPoint, Place};
+use squall_reports::html::render_html;
 use squall_reports::journal::chaos_journal;
+use squall_reports::markdown::render_markdown;
 use squall_reports::summary::{FaultSummary, JudgedBy, Recovery, Summary};
 use squall_reports::{Report, build, render_text};
 use squall_scenarios::plan::{ExperimentPlan, Plan};
@@ -218,6 +220,28 @@ fn a_summary_from_before_these_figures_reads_as_one_without_them() {
     let old: Summary = serde_json::from_value(value).unwrap();
     assert_eq!((old.faults[0].recovery, old.faults[0].recover_s), (None, s.faults[0].recover_s));
     assert!(old.faults[0].budget_burned.is_empty());
+}
+
+#[test]
+fn every_report_tells_what_the_control_lane_suffered_beside_the_others() {
+    let mut plan = quickstart();
+    let mut apart = plan.requests[0].clone();
+    apart.name = "pay-control".into();
+    apart.headers.push(("Squall-Lane".into(), "control".into()));
+    plan.requests.push(apart);
+    let r = report(plan, quickstart_second);
+    // In this record whatever happens happens to all, but for what is cut off to whole requests.
+    let seen = r.summary.faults[1].control.unwrap();
+    let almost = |share: Option<f64>| share.is_some_and(|share| (share - 0.48).abs() < 0.005);
+    assert!(almost(seen.during_bad) && almost(seen.others_bad), "{seen:?}");
+    let clause = "bad: 47.81 % of requests, 47.83 % of the control lane";
+    let plain = |text: String| text.replace('\u{a0}', " ");
+    for text in [told(&r), render_markdown(&r), render_html(&r).unwrap()].map(plain) {
+        assert!(text.contains(clause), "{text}");
+    }
+    let without = report(quickstart(), quickstart_second);
+    assert_eq!(without.summary.faults[1].control, None);
+    assert!(!told(&without).contains("control lane"));
 }
 
 #[test]

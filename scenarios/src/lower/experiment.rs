@@ -13,7 +13,7 @@ use crate::file::faults::{Experiment, Fault};
 use crate::file::scalar::{At, Ratio};
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{ExperimentPlan, FaultPlan, GatePlan, PhasePlan, RequestPlan};
+use crate::plan::{CONTROL_LANE, ExperimentPlan, FaultPlan, GatePlan, PhasePlan, RequestPlan};
 
 /// The most conditions of a kind.
 pub const MAX_CONDITIONS: usize = 16;
@@ -23,9 +23,6 @@ const MAX_WINDOW: Duration = Duration::from_secs(60);
 const DEFAULT_WINDOW_S: u32 = 5;
 /// The greatest share of requests that faults pass over: there is something to compare with otherwise too.
 const MAX_CONTROL: f64 = 0.5;
-/// The header of a request that faults pass over, and what is behind its class's name.
-pub const LANE: (&str, &str) = ("Squall-Lane", "control");
-
 /// What an experiment leaves to faults that a seed draws.
 pub(super) struct Bounds {
     blast_radius: f64,
@@ -252,7 +249,7 @@ pub(super) fn set_apart(share: f64, requests: &mut Vec<RequestPlan>, phases: &mu
     if share <= 0.0 {
         return;
     }
-    let (header, lane) = LANE;
+    let (header, lane) = CONTROL_LANE;
     let apart: Vec<RequestPlan> = requests
         .iter()
         .map(|own| {
