@@ -159,6 +159,9 @@ kind = "hang"
     let waited = fault(&summary, "at load");
     assert_eq!(waited["armed"], true, "{waited}");
     assert!(waited["start_s"].as_f64().unwrap() > 8.5, "{waited}");
+    // It waited for six seconds and more, which is not how late it was.
+    let lag_s = waited["injection_lag_s"].as_f64().unwrap();
+    assert!((0.0..2.0).contains(&lag_s), "{waited}");
     let never = fault(&summary, "never");
     assert_eq!(never["armed"], false);
     assert!(never["problem"].as_str().unwrap().contains("never held"), "{never}");

@@ -34,6 +34,9 @@ pub enum What {
     FaultOn {
         /// The fault.
         fault: FaultSpec,
+        /// When it was due, of one that waited for a condition: the second at which that held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_s: Option<f64>,
     },
     /// A fault ended.
     FaultOff {
@@ -48,6 +51,9 @@ pub enum What {
         name: String,
         /// Why.
         reason: String,
+        /// Whether something of it is left behind, or may be.
+        #[serde(default, skip_serializing_if = "is_false")]
+        left: bool,
     },
     /// The load was changed by hand. The change holds from `at_s` on, a little after it was asked
     /// for.
@@ -84,6 +90,11 @@ pub enum What {
         /// Whether a person ended it.
         interrupted: bool,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(left: &bool) -> bool {
+    !*left
 }
 
 /// A change of the load by hand. It holds until the next one, a pause apart: whatever is asked for
@@ -157,6 +168,7 @@ impl Steered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::{Effect, FaultPoint, Place};
 
     #[test]
     fn a_change_of_the_load_reads_back_as_written() {
@@ -168,6 +180,36 @@ mod tests {
         let event = Event { at_s: 1.5, what: What::Steered { steer: Steer::Scale { factor: 1.5 } } };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(text, r#"{"at_s":1.5,"event":"steered","steer":{"to":"scale","factor":1.5}}"#);
+    }
+
+    #[test]
+    fn a_fault_says_when_it_was_due_only_where_it_waited_and_older_records_say_nothing() {
+        let fault = FaultSpec {
+            name: "f".to_owned(),
+            place: Place::Point(FaultPoint::Api),
+            effect: Effect::Hang,
+            fraction: 1.0,
+        };
+        let on = |due_s| Event { at_s: 9.5, what: What::FaultOn { fault: fault.clone(), due_s } };
+        let text = |event: &Event| serde_json::to_string(event).unwrap();
+        assert!(!text(&on(None)).contains("due_s"), "{}", text(&on(None)));
+        assert!(text(&on(Some(9.25))).contains(r#""due_s":9.25"#), "{}", text(&on(Some(9.25))));
+        for event in [on(None), on(Some(9.25))] {
+            assert_eq!(serde_json::from_str::<Event>(&text(&event)).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn a_failure_says_so_only_where_something_is_left() {
+        let failed = |left| {
+            let (name, reason) = ("f".to_owned(), "r".to_owned());
+            Event { at_s: 9.5, what: What::FaultFailed { name, reason, left } }
+        };
+        let text = |event: &Event| serde_json::to_string(event).unwrap();
+        assert!(!text(&failed(false)).contains("left"), "{}", text(&failed(false)));
+        for event in [failed(false), failed(true)] {
+            assert_eq!(serde_json::from_str::<Event>(&text(&event)).unwrap(), event);
+        }
     }
 
     #[test]

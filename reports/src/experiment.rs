@@ -51,6 +51,11 @@ impl Steady {
         }
     }
 
+    /// The seconds that `side` looks at: `before` or `after`.
+    pub(crate) fn range(&self, side: &str) -> Option<Range<u32>> {
+        self.sides.iter().find(|s| s.name == side).map(|s| s.range.clone())
+    }
+
     /// Adds the measured `intervals` of a second.
     pub(crate) fn add(&mut self, second: u32, intervals: &[&Interval]) {
         for side in self.sides.iter_mut().filter(|side| side.range.contains(&second)) {

@@ -24,7 +24,7 @@ use course::Course;
 pub use course::{RECOVERED_AFTER_GOOD_S, Streak};
 use hysteresis::hysteresis;
 pub use hysteresis::{BACK_AT, SAME_LOAD, WATCHED_AT_LEAST_S};
-use impact::{Usual, amplification, blast_radius, budget_burned, dip};
+use impact::{Usual, amplification, blast_radius, budget_burned, control, dip};
 use rule::Rule;
 pub use rule::{BASELINE_BAD_SHARE, BASELINE_P99_FACTOR, MAX_BREACHED_BASELINE};
 
@@ -74,7 +74,7 @@ impl Run<'_> {
         // A service that keeps its level again is not broken, whatever its goodput.
         let is_broken = course.recovery != Some(Recovery::Recovered);
         FaultSummary {
-            injection_lag_s: Some(window.start_s - window.planned_start_s),
+            injection_lag_s: Some(window.start_s - window.due_s),
             overlaps: self.others_in(window, &window.during).map(|w| w.spec.name.clone()).collect(),
             detect_s: course.detect_s,
             mitigate_s: course.mitigate_s,
@@ -91,6 +91,7 @@ impl Run<'_> {
                 &course.effect,
                 seconds,
             )),
+            control: control(self.plan, &cells[1]),
             retry_amplification: Some(amplification(cells)),
             goodput_dip: dip(usual, &course.effect, seconds),
             hysteresis: hysteresis.map(|h| h.ratio),
@@ -122,6 +123,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         armed: window.armed,
         throughout: window.is_throughout(),
         problem: window.problem.clone(),
+        left: window.left,
         start_s: window.start_s,
         end_s: window.end_s,
         injection_lag_s: None,
@@ -136,6 +138,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         relapse_s: None,
         judged_by: rule.name(),
         blast_radius: None,
+        control: None,
         retry_amplification: None,
         goodput_dip: None,
         hysteresis: None,

@@ -1,12 +1,14 @@
 //! The run as a journal of Chaos Toolkit: what its readers and reporting tools take, made from the same record.
 //!
 //! <https://chaostoolkit.org/reference/api/journal/>. Each fault is an action, its end a rollback, each condition of the steady state a
-//! probe, before and after. What a journal has no word for (how soon a fault was detected, whom it hit) is an action's `output`.
+//! probe, before and after, over the seconds that it looked at. One that could not be told has failed, as a probe that raises does:
+//! its tolerance is not met, and after the method that is a deviation. What a journal has no word for (how soon a fault was detected, whom it hit) is an action's `output`.
 
 use serde_json::{Value, json};
 use squall_record::clock::rfc3339_after;
 use squall_scenarios::words;
 
+use crate::experiment::Steady;
 use crate::report::Report;
 use crate::summary::{FaultSummary, GateResult, GateSummary};
 use crate::windows::FaultWindow;
@@ -20,7 +22,10 @@ pub fn chaos_journal(report: &Report) -> Option<Value> {
     }
     let s = &report.summary;
     let at = |s_: f64| rfc3339_after(&s.started_at, s_).unwrap_or_else(|| s.started_at.clone());
+    let steady = Steady::new(&report.plan, 0, &report.faults, s.duration_s);
     let side = |name: &str| {
+        let seconds = steady.range(name).unwrap_or_default();
+        let times = [&at(f64::from(seconds.start)), &at(f64::from(seconds.end))];
         let prefix = format!("steady state {name}: ");
         let seen: Vec<&GateSummary> = s.gates.iter().filter(|g| g.expression.starts_with(&prefix)).collect();
         let met = seen.iter().all(|g| g.result == GateResult::Pass);
@@ -28,7 +33,11 @@ pub fn chaos_journal(report: &Report) -> Option<Value> {
             .iter()
             .map(|g| {
                 let name = g.expression.trim_start_matches(&prefix);
-                activity(&probe(name), &json!(gates::told(g)), "succeeded", [&at(0.0), &at(s.duration_s)])
+                let (status, output) = match g.result {
+                    GateResult::Inconclusive => ("failed", format!("could not be told: {}", gates::told(g))),
+                    GateResult::Pass | GateResult::Fail => ("succeeded", gates::told(g)),
+                };
+                activity(&probe(name), &json!(output), status, times)
                     .with("tolerance_met", json!(g.result == GateResult::Pass))
                     .0
             })

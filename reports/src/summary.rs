@@ -17,8 +17,8 @@ use crate::generator::RunVerdict;
 mod faults;
 
 pub use faults::{
-    BlastRadius, BudgetBurned, ClassImpact, FaultSummary, GoodputDip, JudgedBy, Recovery, RetryAmplification,
-    WindowSummary,
+    BlastRadius, BudgetBurned, ClassImpact, ControlImpact, FaultSummary, GoodputDip, JudgedBy, Recovery,
+    RetryAmplification, WindowSummary,
 };
 
 /// The current form of `summary.json`.

@@ -104,9 +104,9 @@ impl Grounds<'_> {
         Verdict { run, gates, audit, exit_code, reasons: self.reasons() }
     }
 
-    /// Whether it went to its end, with all that was to go wrong.
+    /// Whether it went to its end, with all that was to go wrong and nothing of it left behind.
     fn is_whole(&self) -> bool {
-        self.ending == Ending::Complete && self.faults.iter().all(acted)
+        self.ending == Ending::Complete && self.faults.iter().all(|f| acted(f) && !f.left)
     }
 
     /// A gate that failed on part of a run has failed; one that held on part of a run, or beside
@@ -168,7 +168,11 @@ impl Grounds<'_> {
         }
         for f in self.faults {
             if let Some(problem) = &f.problem {
-                let what = if acted(f) { "did not end as it should" } else { "did not act" };
+                let what = match (f.left, acted(f)) {
+                    (true, _) => "left something behind",
+                    (false, true) => "did not end as it should",
+                    (false, false) => "did not act",
+                };
                 reasons.push(format!("fault `{}` {what}: {problem}", f.name));
             }
         }

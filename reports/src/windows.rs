@@ -17,10 +17,14 @@ pub struct FaultWindow {
     pub spec: FaultSpec,
     /// Whether it was armed.
     pub armed: bool,
-    /// What went wrong with it.
+    /// What went wrong with it; above all, what of it is left behind.
     pub problem: Option<String>,
+    /// Whether something of it is left behind, or may be.
+    pub left: bool,
     /// When it was planned to begin, in seconds since the first planned arrival.
     pub planned_start_s: f64,
+    /// When it was due: as planned, or when the condition held that it waited for.
+    pub due_s: f64,
     /// When it began, in seconds since the first planned arrival; as planned when not armed.
     pub start_s: f64,
     /// When it ended.
@@ -76,7 +80,9 @@ pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> V
                 spec: history.spec.unwrap_or_else(|| p.fault.clone()),
                 armed,
                 problem,
+                left: history.left,
                 planned_start_s: p.start_s,
+                due_s: history.due_s.unwrap_or(p.start_s),
                 start_s,
                 end_s,
                 affected: history.affected,
@@ -128,9 +134,11 @@ fn surround(windows: &mut [FaultWindow], plan: &Plan, load_end_s: f64) {
 struct History {
     spec: Option<FaultSpec>,
     on_s: Option<f64>,
+    due_s: Option<f64>,
     off_s: Option<f64>,
     affected: Option<u64>,
     problem: Option<String>,
+    left: bool,
 }
 
 impl History {
@@ -138,15 +146,19 @@ impl History {
         let mut h = Self::default();
         for e in events {
             match &e.what {
-                What::FaultOn { fault: spec } if spec.name == fault => {
+                What::FaultOn { fault: spec, due_s } if spec.name == fault => {
                     h.spec = Some(spec.clone());
+                    h.due_s = h.due_s.or(*due_s);
                     h.on_s.get_or_insert(e.at_s);
                 }
                 What::FaultOff { name, affected } if name == fault => {
                     h.off_s = Some(e.at_s);
                     h.affected = *affected;
                 }
-                What::FaultFailed { name, reason } if name == fault => h.problem = Some(reason.clone()),
+                What::FaultFailed { name, reason, left } if name == fault && (*left || !h.left) => {
+                    h.problem = Some(reason.clone());
+                    h.left = *left;
+                }
                 _ => {}
             }
         }
@@ -160,7 +172,7 @@ mod tests {
     use crate::testing::{fault, plan};
 
     fn on(at_s: f64, name: &str) -> Event {
-        Event { at_s, what: What::FaultOn { fault: fault(name, 0.0, 0.0).fault } }
+        Event { at_s, what: What::FaultOn { fault: fault(name, 0.0, 0.0).fault, due_s: None } }
     }
 
     fn off(at_s: f64, name: &str) -> Event {
@@ -193,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_fault_that_was_never_armed_is_kept_with_its_reason_and_no_seconds() {
-        let failed =
-            Event { at_s: 20.0, what: What::FaultFailed { name: "slow".into(), reason: "refused".into() } };
+        let (name, reason) = ("slow".into(), "refused".into());
+        let failed = Event { at_s: 20.0, what: What::FaultFailed { name, reason, left: false } };
         let w = &windows(&[("slow", 20.0, 30.0)], &[failed], 60.0)[0];
         assert!(!w.armed && w.during.is_empty() && w.baseline.is_empty());
         assert_eq!(w.problem.as_deref(), Some("refused"));

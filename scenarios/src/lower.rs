@@ -99,12 +99,16 @@ pub(crate) fn lower(
     let places = fault::Places::lower(&file.group, &file.resource, &file.proxy, target.as_ref(), findings);
     let seed = file.seed.as_deref().copied().unwrap_or(1);
     let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
-    let faults = fault::lower(monkey, &timeline, &places, &requests, findings);
+    let bounds = experiment::Bounds::of(file.experiment.as_ref());
+    let (faults, choices) = fault::lower(monkey, &bounds, (&timeline, &places), &requests, findings);
     let typed = (file.experiment.as_ref(), file.fault.as_slice());
-    let experiment = experiment::lower(typed, (&timeline, &places), &faults, &requests, findings);
+    let experiment = experiment::lower(typed, (&timeline, &places), (&faults, &choices), &requests, findings);
     let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
-    let gates = promise::gates(&file.gates, &timeline, (&requests, &faults), &file.journey, findings);
+    // Of a monkey's too, whether the seed draws them or not.
+    let named: Vec<&str> =
+        faults.iter().map(|f| &f.fault).chain(&choices).map(|fault| fault.name.as_str()).collect();
+    let gates = promise::gates(&file.gates, &timeline, (&requests, &named), &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use squall_scenarios::explain::explain;
 use squall_scenarios::load::load;
+use squall_scenarios::plan::FaultPlan;
 use squall_scenarios::schema::json_schema;
 use squall_scenarios::source::Source;
 
@@ -113,4 +114,111 @@ at_most = {at_most}
     assert!(once.iter().any(|f| f.fault.name.starts_with("crash (")), "{once:?}");
     let together = faults(7, 2);
     assert!(together.windows(2).any(|w| w[0].end_s > w[1].start_s), "two at a time");
+}
+
+/// What a monkey makes of `faults` under a seed, in 100 s of load behind a warm-up of 10 s.
+fn drawn(seed: u64, more: &str) -> Vec<FaultPlan> {
+    let text = format!(
+        r#"
+name = "monkey"
+seed = {seed}
+{more}
+[[phase]]
+name = "warm-up"
+duration = "10s"
+warmup = true
+rate = "1k/s"
+[[phase]]
+name = "hold"
+duration = "100s"
+rate = "1k/s"
+[[request]]
+name = "balance"
+method = "GET"
+path = "/v1/accounts/${{account}}/balance"
+"#
+    );
+    load(&Source { name: "monkey.toml".to_owned(), text }, &[])
+        .unwrap_or_else(|e| panic!("seed {seed}: {e}"))
+        .faults
+}
+
+/// How many of `faults` act when the one at `nth` begins, itself included.
+fn at_once(faults: &[FaultPlan], nth: usize) -> usize {
+    let at_s = faults[nth].start_s;
+    faults.iter().filter(|f| f.start_s <= at_s && at_s < f.end_s).count()
+}
+
+#[test]
+fn whatever_a_monkey_draws_its_faults_do_not_undo_each_other_or_those_of_the_file() {
+    let more = r#"
+gates = ["recover{fault:all stand still}<10s"]
+group = [{ name = "pair", members = ["container:one", "container:two"] }]
+monkey = { faults = ["all stand still", "one stands still", "two is slowed"], every = "6s", at_most = 3 }
+fault = [
+    { name = "all stand still", for = "5s", group = "pair", kind = "pause" },
+    { name = "one stands still", for = "5s", container = "one", kind = "pause" },
+    { name = "two is slowed", for = "5s", container = "two", kind = "cpu_limit", cores = 0.5 },
+    { name = "two stands still", at = "40s", for = "30s", container = "two", kind = "pause" },
+]
+"#;
+    let mut together = 0;
+    for seed in 0..200 {
+        let faults = drawn(seed, more);
+        let is_of = |f: &FaultPlan, name: &str| f.fault.name.starts_with(name);
+        let meets = |f: &FaultPlan| f.start_s < 70.0 && f.end_s > 40.0;
+        let beside = faults.iter().filter(|f| meets(f) && !is_of(f, "two stands"));
+        assert!(beside.clone().all(|f| is_of(f, "one stands")), "seed {seed}: {faults:?}");
+        together += (0..faults.len()).filter(|nth| at_once(&faults, *nth) > 1).count();
+    }
+    assert!(together > 200, "those that go together still come together: {together}");
+}
+
+#[test]
+fn whatever_a_monkey_draws_the_experiment_allows() {
+    let more = r#"
+experiment = { blast_radius = "50%", steady_state = ["rate(failed)<1%"], window = "10s" }
+monkey = { faults = ["some", "few"], every = "4s", at_most = 8 }
+fault = [
+    { name = "some", for = "5s", point = "api", kind = "error", fraction = 0.3 },
+    { name = "few", for = "5s", point = "store", kind = "error", fraction = 0.2 },
+    { name = "planned", at = "60s", for = "5s", point = "api", kind = "hang", fraction = 0.3 },
+]
+"#;
+    let mut together = 0;
+    for seed in 0..200 {
+        let faults = drawn(seed, more);
+        assert!(faults.iter().all(|f| f.start_s >= 20.0), "seed {seed}: a steady state comes first");
+        together += (0..faults.len()).filter(|nth| at_once(&faults, *nth) > 1).count();
+    }
+    assert!(together > 200, "those that go together still come together: {together}");
+}
+
+#[test]
+fn what_a_monkey_may_never_do_is_told_under_every_seed() {
+    for seed in 0..20 {
+        let text = format!(
+            r#"
+name = "monkey"
+seed = {seed}
+experiment = {{ blast_radius = "50%", within = ["api"] }}
+monkey = {{ faults = ["most", "elsewhere"], every = "90s" }}
+fault = [
+    {{ name = "most", for = "5s", point = "api", kind = "error", fraction = 0.6 }},
+    {{ name = "elsewhere", for = "5s", point = "store", kind = "error", fraction = 0.1 }},
+]
+[[phase]]
+name = "hold"
+duration = "100s"
+rate = "1k/s"
+[[request]]
+name = "balance"
+method = "GET"
+path = "/v1/accounts/${{account}}/balance"
+"#
+        );
+        let told = load(&Source { name: "monkey.toml".to_owned(), text }, &[]).unwrap_err().to_string();
+        let times = |what: &str| told.matches(what).count();
+        assert_eq!((times("blast_radius allows"), times("within allows")), (1, 1), "seed {seed}: {told}");
+    }
 }

@@ -6,8 +6,8 @@ use squall_scenarios::plan::Plan;
 
 use crate::faults::rule::{BASELINE_BAD_SHARE, in_range};
 use crate::gather::{Gathered, WindowCell};
-use crate::seconds::{Second, Tally};
-use crate::summary::{BlastRadius, BudgetBurned, ClassImpact, GoodputDip, RetryAmplification};
+use crate::seconds::{Level, Second, Tally};
+use crate::summary::{BlastRadius, BudgetBurned, ClassImpact, ControlImpact, GoodputDip, RetryAmplification};
 
 /// What a baseline has to do with what comes after it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,6 +110,19 @@ pub(crate) fn blast_radius(
     BlastRadius { requests, beyond_hits }
 }
 
+/// The classes of `plan` that faults pass over, and all others; nothing when there are none.
+pub(crate) fn control(plan: &Plan, during: &WindowCell) -> Option<ControlImpact> {
+    plan.requests.iter().find(|request| request.is_control())?;
+    let bad = |is_control: bool| {
+        let classes = plan.requests.iter().zip(&during.classes);
+        let level = classes
+            .filter(|(request, _)| request.is_control() == is_control)
+            .fold(Level::default(), |sum, (_, level)| sum.plus(*level));
+        (level.total > 0).then(|| level.bad as f64 / level.total as f64)
+    };
+    Some(ControlImpact { during_bad: bad(true), others_bad: bad(false) })
+}
+
 /// What `effect` took of the budget of each SLO.
 pub(crate) fn budget_burned(plan: &Plan, gathered: &Gathered, effect: &Range<u32>) -> Vec<BudgetBurned> {
     let run_planned = |slo: usize| -> u64 {
@@ -146,10 +159,10 @@ fn burned(slo: &str, objective: f64, spent: Tally, run_planned: u64) -> BudgetBu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seconds::Level;
     use crate::testing::seconds;
     use squall_record::counts::Counts;
     use squall_record::latency::Latency;
+    use squall_scenarios::plan::RequestPlan;
 
     fn close(a: f64, b: f64) -> bool {
         (a - b).abs() < 1e-9
@@ -214,6 +227,38 @@ mod tests {
         assert_eq!(suffered, [Some(true), Some(false), None]);
         assert_eq!(radius.requests[0].during_bad, Some(0.4));
         assert_eq!(radius.beyond_hits, None, "the hits are not known");
+    }
+
+    #[test]
+    fn the_control_lane_is_all_its_classes_beside_all_others() {
+        let request = |name: &str, is_control| RequestPlan {
+            name: name.into(),
+            weight: 1.0,
+            method: "GET".into(),
+            path: "/".into(),
+            headers: if is_control { vec![("Squall-Lane".into(), "control".into())] } else { vec![] },
+            body: None,
+            expect: vec![],
+            declined: vec![],
+            check: vec![],
+            retry: None,
+        };
+        let names = [("pay", false), ("balance", false), ("pay-control", true), ("balance-control", true)];
+        let mut plan = Plan {
+            requests: names.map(|(name, is_control)| request(name, is_control)).to_vec(),
+            ..crate::testing::plan()
+        };
+        let level = |bad, total| Level { bad, total };
+        let during = WindowCell {
+            classes: vec![level(400, 1000), level(100, 1000), level(1, 100), level(0, 100)],
+            ..WindowCell::default()
+        };
+        let seen = control(&plan, &during).unwrap();
+        assert!(close(seen.others_bad.unwrap(), 0.25) && close(seen.during_bad.unwrap(), 0.005), "{seen:?}");
+        let nothing = WindowCell { classes: vec![Level::default(); 4], ..WindowCell::default() };
+        assert_eq!(control(&plan, &nothing), Some(ControlImpact { during_bad: None, others_bad: None }));
+        plan.requests.truncate(2);
+        assert_eq!(control(&plan, &during), None);
     }
 
     #[test]

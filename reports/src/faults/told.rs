@@ -14,6 +14,8 @@ pub(crate) fn word(f: &FaultSummary) -> (&'static str, &'static str) {
         _ if !acted(f) => ("inconclusive", "! DID NOT ACT"),
         _ if f.throughout => ("none", "· THROUGHOUT"),
         _ if f.metastable == Some(true) => ("fail", "✗ METASTABLE"),
+        // It may be back all the same, and is not as it was.
+        Some(Recovery::Recovered | Recovery::NotNeeded) if f.left => ("inconclusive", "! NOT UNDONE"),
         Some(Recovery::Recovered) => ("pass", "✔ RECOVERED"),
         Some(Recovery::NotNeeded) => ("pass", "✔ HELD"),
         Some(Recovery::Never) => ("fail", "✗ NOT RECOVERED"),
@@ -29,8 +31,9 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
     }
     if f.throughout {
         let met = if acted(f) { "" } else { "; it hit no request" };
+        let left = left(f).map_or_else(String::new, |left| format!("; {left}"));
         return format!(
-            "it was there from the first request to the last, before, during and after all else{met}"
+            "it was there from the first request to the last, before, during and after all else{met}{left}"
         );
     }
     let mut clauses = Vec::new();
@@ -53,6 +56,7 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
              it was before"
         ));
     }
+    clauses.extend(control(f));
     if f.affected == Some(0) {
         clauses.push("it hit no request".to_owned());
     }
@@ -63,7 +67,25 @@ pub(crate) fn verdict(f: &FaultSummary) -> String {
             names.join(", ")
         ));
     }
+    clauses.extend(left(f));
     clauses.join("; ")
+}
+
+/// `bad: 43 % of requests, 0.1 % of the control lane`, where there is one.
+fn control(f: &FaultSummary) -> Option<String> {
+    let seen = f.control?;
+    let (others, control) = seen.others_bad.zip(seen.during_bad)?;
+    Some(format!(
+        "bad: {} of requests, {} of the control lane",
+        format::small_percent(others),
+        format::small_percent(control)
+    ))
+}
+
+/// What of it is still there.
+fn left(f: &FaultSummary) -> Option<String> {
+    let problem = f.problem.as_deref().unwrap_or("see `squall chaos heal --dry-run`");
+    f.left.then(|| format!("it left something behind: {problem}"))
 }
 
 /// What came after the fault.
@@ -200,7 +222,7 @@ pub(crate) fn sentence(clauses: &str) -> String {
 mod tests {
     use super::*;
     use crate::stats::Cell;
-    use crate::summary::{RetryAmplification, WindowSummary};
+    use crate::summary::{ControlImpact, RetryAmplification, WindowSummary};
     use crate::testing::fault_summary;
     use squall_record::counts::Counts;
     use squall_record::latency::Latency;
@@ -236,6 +258,39 @@ mod tests {
         assert!(verdict(&f).ends_with("after all else"), "{}", verdict(&f));
         f.affected = Some(0);
         assert_eq!(word(&f).1, "! DID NOT ACT");
+    }
+
+    #[test]
+    fn what_is_left_behind_is_said_and_is_no_pass() {
+        let mut f = fault_summary();
+        (f.left, f.problem) = (true, Some("not undone: process 12 goes on".to_owned()));
+        assert_eq!(word(&f), ("inconclusive", "! NOT UNDONE"));
+        assert_eq!(
+            verdict(&f),
+            "noticed after 1.5 s; recovered 1 s after it ended; it left something behind: not undone: process 12 goes on"
+        );
+        f.recovery = Some(Recovery::NotNeeded);
+        assert_eq!(word(&f).1, "! NOT UNDONE");
+        f.recovery = Some(Recovery::Never);
+        assert_eq!(word(&f), ("fail", "✗ NOT RECOVERED"));
+        f.throughout = true;
+        assert!(verdict(&f).ends_with("; it left something behind: not undone: process 12 goes on"));
+    }
+
+    #[test]
+    fn the_control_lane_is_told_beside_the_others_where_both_were_asked() {
+        let mut f = fault_summary();
+        let told = |f: &mut FaultSummary, others_bad, during_bad| {
+            f.control = Some(ControlImpact { during_bad, others_bad });
+            verdict(f)
+        };
+        let both = told(&mut f, Some(0.43), Some(0.001));
+        assert!(both.ends_with("; bad: 43 % of requests, 0.1 % of the control lane"), "{both}");
+        f.recovery = None;
+        assert!(
+            told(&mut f, Some(0.0), Some(0.0)).ends_with("bad: 0 % of requests, 0 % of the control lane")
+        );
+        assert!(!told(&mut f, Some(0.43), None).contains("control lane"), "nothing to compare with");
     }
 
     #[test]

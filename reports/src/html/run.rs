@@ -199,12 +199,12 @@ fn told(what: &What) -> String {
     match what {
         What::Started => "the load began".to_owned(),
         What::Phase { name, .. } => format!("phase `{name}` began"),
-        What::FaultOn { fault } => format!("fault `{}` on", fault.name),
+        What::FaultOn { fault, .. } => format!("fault `{}` on", fault.name),
         What::FaultOff { name, affected: Some(n) } => {
             format!("fault `{name}` off after {} requests", format::count(*n))
         }
         What::FaultOff { name, affected: None } => format!("fault `{name}` off"),
-        What::FaultFailed { name, reason } => format!("fault `{name}` failed: {reason}"),
+        What::FaultFailed { name, reason, .. } => format!("fault `{name}` failed: {reason}"),
         What::Steered { steer } => format!("the load was changed by hand: {steer}"),
         What::Aborted { reason } => format!("the run was ended: {reason}"),
         What::Mark { text } => format!("mark: {text}"),

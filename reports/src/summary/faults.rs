@@ -26,12 +26,15 @@ pub struct FaultSummary {
     pub throughout: bool,
     /// What went wrong with arming or ending it; null when nothing did.
     pub problem: Option<String>,
+    /// Whether something of it is left behind, or may be; `problem` says what and how to undo it.
+    #[serde(default)]
+    pub left: bool,
     /// When it began.
     pub start_s: f64,
     /// When it ended.
     pub end_s: f64,
-    /// From the instant at which it was planned to begin to the one at which it was armed where it
-    /// acts; null when it was not armed.
+    /// From the instant at which it was to begin, as planned or when the condition held that it waited for, to the one
+    /// at which it was armed where it acts; null when it was not armed.
     #[serde(default)]
     pub injection_lag_s: Option<f64>,
     /// Other faults that acted while it did. What is measured of either is the doing of both.
@@ -69,6 +72,9 @@ pub struct FaultSummary {
     /// Who else suffered; null when it was not armed.
     #[serde(default)]
     pub blast_radius: Option<BlastRadius>,
+    /// The control lane beside all other requests; null when it was not armed or the experiment has none.
+    #[serde(default)]
+    pub control: Option<ControlImpact>,
     /// How much more was asked because clients asked again; null when it was not armed.
     #[serde(default)]
     pub retry_amplification: Option<RetryAmplification>,
@@ -152,6 +158,15 @@ pub struct ClassImpact {
     pub during_bad: Option<f64>,
     /// Whether that is more by over one percentage point; null when either is.
     pub suffered: Option<bool>,
+}
+
+/// What became of the requests that faults pass over, beside all others, while a fault acted. Bad is what it is for a class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ControlImpact {
+    /// Bad ÷ settled of the control lane, 0..=1; null when no such request was planned or settled.
+    pub during_bad: Option<f64>,
+    /// The same of all others.
+    pub others_bad: Option<f64>,
 }
 
 /// Attempts that were sent ÷ arrivals that were planned: 1 when nobody asks again, less when arrivals

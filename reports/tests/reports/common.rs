@@ -60,6 +60,10 @@ pub struct Script {
     pub second: fn(u32) -> Second,
     pub end: End,
     pub faults_fail: bool,
+    /// When the condition holds that the first fault waits for, if it does.
+    pub due_s: Option<f64>,
+    /// What is said of each fault, of which something is left behind, if it is.
+    pub not_undone: Option<&'static str>,
 }
 
 pub fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64) -> PhasePlan {
@@ -218,7 +222,7 @@ pub fn stepped_second(s: u32) -> Second {
 
 impl Script {
     pub fn new(plan: Plan, second: fn(u32) -> Second) -> Self {
-        Self { plan, second, end: End::Complete, faults_fail: false }
+        Self { plan, second, end: End::Complete, faults_fail: false, due_s: None, not_undone: None }
     }
 
     /// Writes the run under `dir` and opens it.
@@ -259,16 +263,25 @@ impl Script {
     }
 
     fn write_faults(&self, w: &mut FolderWriter, end_s: f64) {
-        for f in self.plan.faults.iter().filter(|f| f.start_s < end_s) {
+        for (nth, f) in self.plan.faults.iter().enumerate().filter(|(_, f)| f.start_s < end_s) {
             let name = f.fault.name.clone();
             if self.faults_fail {
                 let reason = "the admin port refused the connection".to_owned();
-                w.event(&Event { at_s: f.start_s, what: What::FaultFailed { name, reason } }).unwrap();
+                w.event(&Event { at_s: f.start_s, what: What::FaultFailed { name, reason, left: false } })
+                    .unwrap();
                 continue;
             }
-            w.event(&Event { at_s: f.start_s + 0.004, what: What::FaultOn { fault: f.fault.clone() } })
-                .unwrap();
+            let due_s = self.due_s.filter(|_| nth == 0);
+            let at_s = due_s.unwrap_or(f.start_s) + 0.004;
+            w.event(&Event { at_s, what: What::FaultOn { fault: f.fault.clone(), due_s } }).unwrap();
             if f.end_s < end_s {
+                if let Some(reason) = self.not_undone {
+                    for (reason, left) in [(reason, true), ("its lease ran out", false)] {
+                        let (name, reason) = (name.clone(), reason.to_owned());
+                        w.event(&Event { at_s: f.end_s, what: What::FaultFailed { name, reason, left } })
+                            .unwrap();
+                    }
+                }
                 let what = What::FaultOff { name, affected: Some(7_000) };
                 w.event(&Event { at_s: f.end_s + 0.002, what }).unwrap();
             }

@@ -1,9 +1,11 @@
 //! What is measured about faults, from folders written by the real writer.
 
 use crate::common::{CALM, Script, Second, fault, quickstart, quickstart_second};
-use serde_json::json;
+use serde_json::{Value, json};
 use squall_record::fault::{Delay, Effect, FaultPoint, Place};
+use squall_reports::html::render_html;
 use squall_reports::journal::chaos_journal;
+use squall_reports::markdown::render_markdown;
 use squall_reports::summary::{FaultSummary, JudgedBy, Recovery, Summary};
 use squall_reports::{Report, build, render_text};
 use squall_scenarios::plan::{ExperimentPlan, Plan};
@@ -221,6 +223,40 @@ fn a_summary_from_before_these_figures_reads_as_one_without_them() {
 }
 
 #[test]
+fn every_report_tells_what_the_control_lane_suffered_beside_the_others() {
+    let mut plan = quickstart();
+    let mut apart = plan.requests[0].clone();
+    apart.name = "pay-control".into();
+    apart.headers.push(("Squall-Lane".into(), "control".into()));
+    plan.requests.push(apart);
+    let r = report(plan, quickstart_second);
+    // In this record whatever happens happens to all, but for what is cut off to whole requests.
+    let seen = r.summary.faults[1].control.unwrap();
+    let almost = |share: Option<f64>| share.is_some_and(|share| (share - 0.48).abs() < 0.005);
+    assert!(almost(seen.during_bad) && almost(seen.others_bad), "{seen:?}");
+    let clause = "bad: 47.81 % of requests, 47.83 % of the control lane";
+    let plain = |text: String| text.replace('\u{a0}', " ");
+    for text in [told(&r), render_markdown(&r), render_html(&r).unwrap()].map(plain) {
+        assert!(text.contains(clause), "{text}");
+    }
+    let without = report(quickstart(), quickstart_second);
+    assert_eq!(without.summary.faults[1].control, None);
+    assert!(!told(&without).contains("control lane"));
+}
+
+#[test]
+fn the_wait_for_a_condition_is_no_lag() {
+    let script = Script { due_s: Some(27.0), ..Script::new(quickstart(), quickstart_second) };
+    let dir = tempfile::tempdir().unwrap();
+    let s = build(&script.write(dir.path())).unwrap().summary;
+    let [slow, failing] = &s.faults[..] else { panic!("two faults, not {}", s.faults.len()) };
+    // Armed 4 ms after that, and planned for second 25.
+    assert!(close(slow.injection_lag_s, 0.004), "{:?}", slow.injection_lag_s);
+    assert!((slow.start_s - 27.004).abs() < 1e-9, "{}", slow.start_s);
+    assert!(close(failing.injection_lag_s, 0.004), "{:?}", failing.injection_lag_s);
+}
+
+#[test]
 fn the_journal_of_chaos_toolkit_says_what_was_done_when_and_whether_the_steady_state_came_back() {
     let gate = quickstart().gates[1].clone();
     let mut plan = quickstart();
@@ -243,12 +279,32 @@ fn the_journal_of_chaos_toolkit_says_what_was_done_when_and_whether_the_steady_s
     assert_eq!(run[0]["start"], "2026-11-21T01:02:28.008Z", "25.004 s after the first planned arrival");
     assert_eq!(run[0]["end"], rollbacks[0]["start"]);
     assert_eq!(run[1]["output"]["affected"], 7_000);
+    let probe = |journal: &Value, side: &str, key: &str| {
+        journal["steady_states"][side]["probes"][0][key].as_str().map(str::to_owned)
+    };
     assert_eq!(journal["steady_states"]["before"]["probes"][0]["tolerance_met"], true);
+    // The five seconds before the first fault, and the last five.
+    for (side, start, end) in [("before", "01:02:23", "01:02:28"), ("after", "01:02:58", "01:03:03")] {
+        let time = |of: &str| Some(format!("2026-11-21T{of}.004Z"));
+        assert_eq!((probe(&journal, side, "start"), probe(&journal, side, "end")), (time(start), time(end)));
+        assert_eq!(probe(&journal, side, "status").as_deref(), Some("succeeded"));
+    }
     // It did not come back.
-    let broken = report(plan, |s| if s < 25 { CALM } else { BROKEN });
+    let broken = report(plan.clone(), |s| if s < 25 { CALM } else { BROKEN });
     let journal = chaos_journal(&broken).unwrap();
     assert_eq!(journal["deviated"], true);
+    assert_eq!(probe(&journal, "after", "status").as_deref(), Some("succeeded"), "it was told");
     assert_eq!(broken.exit_code(), 99);
+    // Nobody knows whether it did: that does not read as held.
+    plan.faults[1].end_s = 58.0;
+    plan.gates.clear();
+    let unknown = report(plan, quickstart_second);
+    let journal = chaos_journal(&unknown).unwrap();
+    assert_eq!((journal["deviated"].as_bool(), unknown.exit_code()), (Some(true), 122), "{journal:#}");
+    assert_eq!(journal["steady_states"]["after"]["probes"][0]["tolerance_met"], false);
+    assert_eq!(probe(&journal, "after", "status").as_deref(), Some("failed"));
+    let output = probe(&journal, "after", "output").unwrap();
+    assert!(output.starts_with("could not be told: ") && output.contains("2 of the 5 s"), "{output}");
     plan_without_faults_has_none();
 }
 

@@ -289,6 +289,27 @@ fn a_fault_that_never_acted_makes_passing_gates_inconclusive() {
 }
 
 #[test]
+fn a_fault_that_left_something_behind_is_no_pass_and_the_reason_says_what_to_do() {
+    let mut script = Script::new(quickstart(), |_| CALM);
+    script.not_undone = Some("not undone: process 12 goes on: gone; `squall chaos heal` tries again");
+    let s = judged(&script);
+    assert!(s.faults.iter().all(|f| f.armed && f.left));
+    assert!(s.gates.iter().all(|g| g.result == GateResult::Pass));
+    assert_eq!((s.verdict.gates, s.verdict.exit_code), (GatesVerdict::Inconclusive, exit::INCONCLUSIVE));
+    let why = "fault `slow-store` left something behind: not undone: process 12 goes on: gone; `squall chaos heal` tries again";
+    assert!(s.verdict.reasons.iter().any(|r| r == why), "{:?}", s.verdict.reasons);
+    // Without a gate it is no pass either; with one that failed it is a failure.
+    script.plan.gates.clear();
+    let s = judged(&script);
+    assert_eq!((s.verdict.gates, s.verdict.exit_code), (GatesVerdict::None, exit::INCONCLUSIVE));
+    script.plan.gates = vec![gate("p(99)<1ms", P99, Op::Lt, 1.0)];
+    assert_eq!(judged(&script).verdict.exit_code, exit::GATE_FAILED);
+    script.not_undone = None;
+    script.plan.gates.clear();
+    assert_eq!(judged(&script).verdict.exit_code, exit::PASSED);
+}
+
+#[test]
 fn a_gate_on_a_phase_and_a_request_looks_at_that_part_alone() {
     let mut plan = quickstart();
     let mut on = gate("balance in hold: availability>=50%", Metric::Availability, Op::Ge, 0.5);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use squall_record::fault::{Effect, FaultPoint, FaultSpec, Place};
 
-use super::experiment::condition;
+use super::experiment::{Bounds, condition};
 use super::phase::{Stretch, Timeline};
 use super::scalar::{Names, duration, duration_within, ratio, within};
 use crate::error::{did_you_mean, tick};
@@ -36,13 +36,14 @@ static KINDS_OF_PLACE: LazyLock<Vec<Place>> = LazyLock::new(|| {
 /// The longest fault: as long as a run can be.
 const MAX_FAULT: Duration = Duration::from_secs(super::MAX_RUN_S);
 
+/// The faults with their times, and those that a monkey chooses from.
 pub(super) fn lower(
     (file, monkey, seed): (&[At<Fault>], Option<&At<Monkey>>, u64),
-    timeline: &Timeline,
-    places: &Places<'_>,
+    bounds: &Bounds,
+    (timeline, places): (&Timeline, &Places<'_>),
     requests: &[RequestPlan],
     findings: &mut Findings,
-) -> Vec<FaultPlan> {
+) -> (Vec<FaultPlan>, Vec<FaultSpec>) {
     if let Some(beyond) = file.get(MAX_FAULTS) {
         findings.add(beyond.span(), format!("there are more than {MAX_FAULTS} faults"));
     }
@@ -72,7 +73,9 @@ pub(super) fn lower(
         }
     }
     if let Some(monkey) = monkey {
-        faults.extend(monkey::lower(monkey, file, &choices, timeline, seed, findings));
+        let around = monkey::Around { faults: &faults, bounds, timeline, places };
+        let drawn = monkey::lower(monkey, (file, &choices), &around, seed, findings);
+        faults.extend(drawn);
     }
     if faults.len() > MAX_FAULTS
         && let Some(last) = file.last()
@@ -80,7 +83,14 @@ pub(super) fn lower(
         findings.add(last.span(), format!("with all repetitions there are more than {MAX_FAULTS} faults"));
     }
     tell_clashes(&faults, file, places, findings);
-    faults
+    (faults, choices.into_iter().map(|choice| choice.fault).collect())
+}
+
+/// What of which place `one` and `other` both change and put back at the same time.
+fn clash(one: &FaultPlan, other: &FaultPlan, places: &Places<'_>) -> Option<(&'static str, Place)> {
+    let together = one.start_s < other.end_s && other.start_s < one.end_s;
+    let what = one.fault.effect.undoes(&other.fault.effect).filter(|_| together)?;
+    Some((what, places.shared(&one.fault.place, &other.fault.place)?))
 }
 
 /// Tells of faults of one name once repetitions and a monkey's have their numbers, and of those that would put back what another
@@ -100,11 +110,7 @@ fn tell_clashes(faults: &[FaultPlan], tables: &[At<Fault>], places: &Places<'_>,
                 );
                 continue;
             }
-            let together = one.start_s < other.end_s && other.start_s < one.end_s;
-            let what = one.fault.effect.undoes(&other.fault.effect);
-            if let Some(what) = what.filter(|_| together)
-                && let Some(place) = places.shared(&one.fault.place, &other.fault.place)
-            {
+            if let Some((what, place)) = clash(one, other, places) {
                 let other = tick(&other.fault.name);
                 tell(
                     one,

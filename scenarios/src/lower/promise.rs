@@ -10,7 +10,7 @@ use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{FaultPlan, GatePlan, RequestPlan, SloPlan};
+use crate::plan::{GatePlan, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -63,10 +63,11 @@ fn objective(typed: &Slo, what: &str, findings: &mut Findings) -> Option<f64> {
     None
 }
 
+/// `faults` are the names of those that can be looked at.
 pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
-    (requests, faults): (&[RequestPlan], &[FaultPlan]),
+    (requests, faults): (&[RequestPlan], &[&str]),
     journeys: &[At<Journey>],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
@@ -132,8 +133,8 @@ pub(super) fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<St
 }
 
 /// Why there is no fault for a gate that looks at one.
-fn unknown_fault(gate: &GatePlan, faults: &[FaultPlan]) -> Option<String> {
-    let known = || faults.iter().map(|f| f.fault.name.as_str());
+fn unknown_fault(gate: &GatePlan, faults: &[&str]) -> Option<String> {
+    let known = || faults.iter().copied();
     if !gate.metric.is_of_faults() || known().any(|name| gate.is_of_fault(name)) {
         return None;
     }

@@ -22,7 +22,7 @@ pub use journey::{JourneyPlan, StepPlan};
 pub use load::{Arrivals, Http, LoadPlan, Mode, Profile, ServicePlan, TargetPlan, Transport};
 pub use phase::{Column, PhasePlan, TraceFormat, TraceHead, TracePlan};
 pub use promise::{ClockKind, GatePlan, Metric, Op, SloPlan, Tally};
-pub use request::{CheckPlan, Expected, Jitter, RequestPlan, RetryCause, RetryPlan};
+pub use request::{CONTROL_LANE, CheckPlan, Expected, Jitter, RequestPlan, RetryCause, RetryPlan};
 
 /// A scenario, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

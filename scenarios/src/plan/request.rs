@@ -29,7 +29,16 @@ pub struct RequestPlan {
     pub retry: Option<RetryPlan>,
 }
 
+/// The header of a request that faults pass over; its value is behind its class's name too.
+pub const CONTROL_LANE: (&str, &str) = ("Squall-Lane", "control");
+
 impl RequestPlan {
+    /// Whether faults pass over it: an experiment's control lane.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.headers.iter().any(|(name, value)| (name.as_str(), value.as_str()) == CONTROL_LANE)
+    }
+
     /// Every text of it that may hold placeholders.
     pub fn texts(&self) -> impl Iterator<Item = &String> {
         self.headers.iter().map(|(_, value)| value).chain([&self.path]).chain(&self.body)

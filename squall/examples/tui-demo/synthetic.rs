@@ -216,7 +216,7 @@ fn second(plan: &Plan, second: u32) -> Vec<Step> {
     }
     for f in &plan.faults {
         if f.start_s == at_s {
-            steps.push(event(What::FaultOn { fault: f.fault.clone() }));
+            steps.push(event(What::FaultOn { fault: f.fault.clone(), due_s: None }));
         }
         if f.end_s == at_s {
             let affected = Some(((f.end_s - f.start_s) * 10_000.0) as u64);

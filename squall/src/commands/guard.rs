@@ -108,10 +108,17 @@ pub fn said(healed: &Healed) -> String {
     }
 }
 
-/// Tells what was healed after a guard was lost in the middle of a run.
-pub fn heal_after_loss() {
+/// Tells what was healed after a guard was lost in the middle of a run, and gives whether all was.
+#[must_use]
+pub fn heal_after_loss() -> bool {
     match healed(false) {
-        Ok(all) => all.iter().for_each(|one| remark(&said(one))),
-        Err(e) => remark(&format!("what it has left could not be undone: {e:#}; try `squall chaos heal`")),
+        Ok(all) => {
+            all.iter().for_each(|one| remark(&said(one)));
+            !all.iter().any(Healed::is_failure)
+        }
+        Err(e) => {
+            remark(&format!("what it has left could not be undone: {e:#}; try `squall chaos heal`"));
+            false
+        }
     }
 }

@@ -316,7 +316,7 @@ impl Sink for Live {
                 let text = self.phase_note(usize::from(*index), name);
                 self.note(at_s, Tone::Info, &text);
             }
-            What::FaultOn { fault } => {
+            What::FaultOn { fault, .. } => {
                 let w = self.window(&fault.name, at_s);
                 w.state = FaultState::On;
                 w.start_s = at_s;
@@ -334,7 +334,7 @@ impl Sink for Live {
                 let done = affected.map(|n| self.affected(name, n)).unwrap_or_default();
                 self.note(at_s, Tone::Good, &format!("fault {name} off{done}"));
             }
-            What::FaultFailed { name, reason } => {
+            What::FaultFailed { name, reason, .. } => {
                 let w = self.window(name, at_s);
                 w.state = FaultState::Failed;
                 w.end_s = at_s.max(w.start_s);
@@ -529,7 +529,7 @@ mod tests {
                 effect: Effect::Hang,
                 fraction: 0.5,
             };
-            live.event(&Event { at_s: n as f64, what: What::FaultOn { fault } }).unwrap();
+            live.event(&Event { at_s: n as f64, what: What::FaultOn { fault, due_s: None } }).unwrap();
         }
         assert!(known < MAX_FAULT_WINDOWS);
         assert_eq!(live.view.faults.len(), MAX_FAULT_WINDOWS);

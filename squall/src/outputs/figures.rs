@@ -161,7 +161,7 @@ impl State {
                 self.changes += 1;
                 return;
             }
-            What::FaultOn { fault } => (&fault.name, true),
+            What::FaultOn { fault, .. } => (&fault.name, true),
             What::FaultOff { name, .. } | What::FaultFailed { name, .. } => (name, false),
             _ => return,
         };

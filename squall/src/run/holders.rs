@@ -24,8 +24,8 @@ const GRACE_S: f64 = 1.0;
 /// What is asked of the thread.
 #[derive(Debug, Clone, Copy)]
 pub enum Ask<'a> {
-    /// Begins a fault.
-    Arm(&'a FaultPlan),
+    /// Begins a fault, which was due at this second when it waited for a condition.
+    Arm(&'a FaultPlan, Option<f64>),
     /// Ends it.
     End(&'a FaultPlan),
 }
@@ -131,7 +131,7 @@ impl<'a> Keeper<'a> {
             }
             let wait = if self.armed.is_empty() { Duration::MAX } else { self.clock.until(beat_ns) };
             match next(asked, wait) {
-                Ok(Ask::Arm(plan)) => self.arm(plan)?,
+                Ok(Ask::Arm(plan, due_s)) => self.arm(plan, due_s)?,
                 Ok(Ask::End(plan)) => {
                     if let Some(i) = self.armed.iter().position(|a| a.plan.fault.name == plan.fault.name) {
                         let armed = self.armed.remove(i);
@@ -161,7 +161,7 @@ impl<'a> Keeper<'a> {
         ArmRequest { fault: plan.fault.clone(), ttl_ms: (left_ms as u64).min(LEASE_MS), seed: self.seed }
     }
 
-    fn arm(&mut self, plan: &'a FaultPlan) -> io::Result<()> {
+    fn arm(&mut self, plan: &'a FaultPlan, due_s: Option<f64>) -> io::Result<()> {
         let answer = match self.holder {
             None => Err(anyhow::anyhow!("there is nobody who could make it happen")),
             Some(_) if self.clock.now_s() >= self.end_s(plan) => {
@@ -180,7 +180,7 @@ impl<'a> Keeper<'a> {
         match answer {
             Ok(_) => {
                 self.armed.push(Armed { plan, last: 0, before: 0, lost: false });
-                self.stream.event(self.clock.now_s(), What::FaultOn { fault: plan.fault.clone() })
+                self.stream.event(self.clock.now_s(), What::FaultOn { fault: plan.fault.clone(), due_s })
             }
             Err(e) => self.failed(plan, format!("{e:#}")),
         }
@@ -224,7 +224,8 @@ impl<'a> Keeper<'a> {
     }
 
     fn failed(&self, plan: &FaultPlan, reason: String) -> io::Result<()> {
-        self.stream.event(self.clock.now_s(), What::FaultFailed { name: plan.fault.name.clone(), reason })
+        let name = plan.fault.name.clone();
+        self.stream.event(self.clock.now_s(), What::FaultFailed { name, reason, left: false })
     }
 }
 

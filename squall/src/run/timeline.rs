@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
             self.waiting.push(f);
             return self.begin_waiting();
         }
-        self.begin(f)
+        self.begin(f, None)
     }
 
     /// Whether the steady state held before the first fault. When it did not, the run ends.
@@ -203,11 +203,12 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+    /// Begins a fault, which was due at `due_s` when it waited for a condition.
+    fn begin(&mut self, f: &'a FaultPlan, due_s: Option<f64>) -> io::Result<()> {
         match self.holders.of(&f.fault.place) {
             // When that thread has ended, a sink has failed it, which it says when it is joined.
-            Some(holder) => drop(holder.send(Ask::Arm(f))),
-            None => self.outside.begin(f)?,
+            Some(holder) => drop(holder.send(Ask::Arm(f, due_s))),
+            None => self.outside.begin(f, due_s)?,
         }
         Ok(())
     }
@@ -219,7 +220,8 @@ impl<'a> Walk<'a> {
         let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(holds);
         self.waiting = waiting;
         let ready: Vec<&FaultPlan> = ready;
-        ready.into_iter().try_for_each(|f| self.begin(f))
+        let due_s = Some(self.outside.clock.now_s());
+        ready.into_iter().try_for_each(|f| self.begin(f, due_s))
     }
 
     /// Whether its condition has not held yet.
@@ -264,6 +266,8 @@ fn is_from_zero(act: &Act<'_>) -> bool {
 /// A fault outside that was asked for.
 struct Acting<'a> {
     plan: &'a FaultPlan,
+    /// When the condition held that it waited for.
+    due_s: Option<f64>,
     /// Whether the guard has begun it.
     begun: bool,
     /// Whether it acts on the service that this run has started.
@@ -284,11 +288,11 @@ struct Outside<'a> {
 }
 
 impl<'a> Outside<'a> {
-    fn begin(&mut self, f: &'a FaultPlan) -> io::Result<()> {
+    fn begin(&mut self, f: &'a FaultPlan, due_s: Option<f64>) -> io::Result<()> {
         let begun = self.ask(f);
         match begun {
             Ok(on_service) => {
-                self.acting.push(Acting { plan: f, begun: false, on_service });
+                self.acting.push(Acting { plan: f, due_s, begun: false, on_service });
                 Ok(())
             }
             Err(e) => self.failed(&f.fault.name, self.clock.now_s(), format!("{e:#}")),
@@ -342,9 +346,9 @@ impl<'a> Outside<'a> {
                     return Ok(());
                 };
                 acting.begun = true;
-                let (fault, on_service) = (acting.plan.fault.clone(), acting.on_service);
+                let (fault, on_service, due_s) = (acting.plan.fault.clone(), acting.on_service, acting.due_s);
                 let restarts = fault.effect == Effect::Restart;
-                self.stream.event(at_s, What::FaultOn { fault })?;
+                self.stream.event(at_s, What::FaultOn { fault, due_s })?;
                 if on_service && restarts {
                     self.start_again(name, scope);
                 }
@@ -370,7 +374,7 @@ impl<'a> Outside<'a> {
                 }
                 for one in failed {
                     let reason = format!("not undone: {one}; `squall chaos heal` tries again");
-                    self.failed(&name, at_s, reason)?;
+                    self.left(&name, at_s, reason)?;
                 }
                 self.off(&acting, at_s, scope)
             }
@@ -404,7 +408,7 @@ impl<'a> Outside<'a> {
             if let Err(e) = service.start_again() {
                 let reason = format!("start the service again: {e:#}");
                 // A sink that cannot go on ends the run by way of the timeline.
-                let _ = stream.event(clock.now_s(), What::FaultFailed { name, reason });
+                let _ = stream.event(clock.now_s(), What::FaultFailed { name, reason, left: false });
             }
         });
     }
@@ -418,14 +422,15 @@ impl<'a> Outside<'a> {
         if self.acting.is_empty() {
             return Ok(());
         }
-        heal_after_loss();
+        let is_clean = heal_after_loss();
         for acting in std::mem::take(&mut self.acting) {
-            let name = &acting.plan.fault.name;
-            self.failed(
-                name,
-                self.clock.now_s(),
-                "the guard was lost; what it has left was undone as far as possible".to_owned(),
-            )?;
+            let (name, at_s) = (&acting.plan.fault.name, self.clock.now_s());
+            if is_clean {
+                self.failed(name, at_s, "the guard was lost; what it has left was undone".to_owned())?;
+            } else {
+                let reason = "the guard was lost, and not all that it has left could be undone; `squall chaos heal` tries again";
+                self.left(name, at_s, reason.to_owned())?;
+            }
             if acting.begun {
                 self.off(&acting, self.clock.now_s(), scope)?;
             }
@@ -458,7 +463,7 @@ impl<'a> Outside<'a> {
                 "the guard has not said in {END_TIMEOUT_S} s that it {}; see `squall chaos heal --dry-run`",
                 if acting.begun { "has ended, so it may still act" } else { "has begun or ended" }
             );
-            self.failed(&acting.plan.fault.name, self.clock.now_s(), reason)?;
+            self.left(&acting.plan.fault.name, self.clock.now_s(), reason)?;
         }
         Ok(())
     }
@@ -477,7 +482,12 @@ impl<'a> Outside<'a> {
     }
 
     fn failed(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
-        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason })
+        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason, left: false })
+    }
+
+    /// Something of it is left behind, or may be.
+    fn left(&self, name: &str, at_s: f64, reason: String) -> io::Result<()> {
+        self.stream.event(at_s, What::FaultFailed { name: name.to_owned(), reason, left: true })
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use squall_record::fault::FaultSpec;
 
+use super::super::experiment::Bounds;
 use super::super::phase::Timeline;
 use super::super::scalar::{duration_within, within};
-use super::{MAX_FAULT, MAX_FAULTS, stretch};
+use super::{MAX_FAULT, MAX_FAULTS, Places, clash, stretch};
 use crate::draw::{Draw, Lane};
 use crate::error::{did_you_mean, tick};
 use crate::file::faults::{Fault, Monkey};
@@ -23,6 +24,31 @@ const MAX_DRAWS: usize = 100_000;
 pub(super) struct Choice {
     pub fault: FaultSpec,
     pub lasts: Duration,
+}
+
+/// What its faults come among.
+pub(super) struct Around<'a> {
+    /// Those whose time the file says.
+    pub faults: &'a [FaultPlan],
+    pub bounds: &'a Bounds,
+    pub timeline: &'a Timeline,
+    pub places: &'a Places<'a>,
+}
+
+impl Around<'_> {
+    /// Whether `new` may come beside those that are `drawn` already: a file is not refused for what its seed draws.
+    fn has_room(&self, new: &FaultPlan, drawn: &[FaultPlan]) -> bool {
+        let is_the_same = |f: &FaultPlan| {
+            f.end_s > new.start_s
+                && f.fault.effect == new.fault.effect
+                && self.places.shared(&f.fault.place, &new.fault.place).is_some()
+        };
+        let all = || self.faults.iter().chain(drawn);
+        !drawn.iter().any(is_the_same)
+            && !all().any(|f| clash(f, new, self.places).is_some())
+            && self.bounds.leave_steady_state(new.start_s, self.timeline)
+            && self.bounds.allow(new, &all())
+    }
 }
 
 /// Whether a monkey says when the fault comes.
@@ -59,12 +85,12 @@ pub(super) fn lasts(typed: &At<Fault>, what: &str, findings: &mut Findings) -> O
 /// The faults that `monkey` makes of `choices`.
 pub(super) fn lower(
     monkey: &At<Monkey>,
-    typed: &[At<Fault>],
-    choices: &[Choice],
-    timeline: &Timeline,
+    (typed, choices): (&[At<Fault>], &[Choice]),
+    around: &Around<'_>,
     seed: u64,
     findings: &mut Findings,
 ) -> Vec<FaultPlan> {
+    let timeline = around.timeline;
     for name in monkey.faults.iter().filter(|name| !typed.iter().any(|f| *f.name == ***name)) {
         let hint = did_you_mean(name, typed.iter().map(|f| f.name.as_str()));
         findings.add(name.span(), format!("monkey.faults: there is no [[fault]] {}{hint}", tick(name)));
@@ -116,22 +142,14 @@ pub(super) fn lower(
         }
         let Choice { fault, lasts } = &choices[nth];
         let end_s = at_s + lasts.as_secs_f64();
-        let acting = || faults.iter().filter(|f| f.end_s > at_s);
-        let is_on = acting().any(|f| {
-            let (one, other) = (&f.fault.effect, &fault.effect);
-            f.fault.place == fault.place && (one == other || one.undoes(other).is_some())
-        });
-        // One that would be too many, or would outlast the time, does not come.
-        if acting().count() >= at_most as usize || is_on || end_s > until.as_secs_f64() {
-            continue;
-        }
+        let acting = faults.iter().filter(|f| f.end_s > at_s).count();
         let name = format!("{} ({})", fault.name, faults.len() + 1);
-        faults.push(FaultPlan {
-            fault: FaultSpec { name, ..fault.clone() },
-            start_s: at_s,
-            end_s,
-            when: None,
-        });
+        let fault = FaultSpec { name, ..fault.clone() };
+        let new = FaultPlan { fault, start_s: at_s, end_s, when: None };
+        // One that would be too many, would outlast the time or has no room does not come.
+        if acting < at_most as usize && end_s <= until.as_secs_f64() && around.has_room(&new, &faults) {
+            faults.push(new);
+        }
     }
     findings.add(
         monkey.every.span(),
