@@ -99,12 +99,14 @@ pub(crate) fn lower(
     let places = fault::Places::lower(&file.group, &file.resource, &file.proxy, target.as_ref(), findings);
     let seed = file.seed.as_deref().copied().unwrap_or(1);
     let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
-    let faults = fault::lower(monkey, &timeline, &places, &requests, findings);
+    let known = (requests.as_slice(), file.slo.as_slice());
+    let faults = fault::lower(monkey, &timeline, &places, known, findings);
     let typed = (file.experiment.as_ref(), file.fault.as_slice());
-    let experiment = experiment::lower(typed, (&timeline, &places), &faults, &requests, findings);
+    let experiment = experiment::lower(typed, (&timeline, &places), &faults, known, findings);
     let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
-    let gates = promise::gates(&file.gates, &timeline, (&requests, &faults), &file.journey, findings);
+    let known = (requests.as_slice(), faults.as_slice(), file.slo.as_slice());
+    let gates = promise::gates(&file.gates, &timeline, known, &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
     }
