@@ -106,6 +106,40 @@ fn an_abort_condition_ends_the_run_and_its_faults() {
 }
 
 #[test]
+fn conditions_look_at_how_fast_a_budget_burns() {
+    let folder = tempfile::tempdir().unwrap();
+    let slos = r#"
+[[slo]]
+name = "answered"
+objective = "90%"
+
+[[slo]]
+name = "not that slow"
+objective = "90%"
+under = "2s"
+
+[experiment]
+window = "2s"
+steady_state = ["burn<1"]
+abort = ["burn{slo:answered}>4"]
+"#;
+    let errors = format!("{ERRORS}when = \"burn{{slo:not that slow}}<1\"\n");
+    let (code, summary) = run(&scenario(&format!("{slos}{errors}")), folder.path(), &[]);
+    assert_eq!(code, 108, "{}", reasons(&summary));
+    assert!(
+        reasons(&summary).contains("abort condition burn{slo:answered}>4 (it is "),
+        "{}",
+        reasons(&summary)
+    );
+    let ended_s = summary["duration_s"].as_f64().unwrap();
+    assert!((3.5..7.0).contains(&ended_s), "{ended_s}");
+    assert_eq!(fault(&summary, "errors")["armed"], true);
+    let before = &summary["gates"][0];
+    assert_eq!(before["expression"], "steady state before: burn<1");
+    assert_eq!((&before["result"], &before["unit"]), (&"pass".into(), &"times".into()), "{before}");
+}
+
+#[test]
 fn a_steady_state_that_does_not_come_back_fails_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let experiment = "[experiment]\nwindow = \"2s\"\nsteady_state = [\"rate(failed)<5%\"]\n";

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use squall_record::interval::Interval;
-use squall_scenarios::plan::Plan;
+use squall_scenarios::plan::{Metric, Plan};
 
-use crate::gates::{class_of, over_cells};
+use crate::gates::{burn_over, class_of, over_cells};
+use crate::seconds::{Level, Second};
 use crate::stats::Cell;
 use crate::summary::{GateResult, GateSummary};
 use crate::windows::{EDGE_S, FaultWindow};
@@ -22,6 +23,8 @@ pub(crate) struct Side {
     name: &'static str,
     range: Range<u32>,
     classes: Vec<Cell>,
+    /// By each SLO of the plan.
+    slos: Vec<Level>,
     /// How many of its seconds were recorded.
     seconds: u32,
 }
@@ -33,7 +36,13 @@ impl Steady {
             return Self::default();
         };
         let window_s = experiment.window_s;
-        let side = |name, range| Side { name, range, classes: vec![Cell::default(); classes], seconds: 0 };
+        let side = |name, range| Side {
+            name,
+            range,
+            classes: vec![Cell::default(); classes],
+            slos: vec![Level::default(); plan.slos.len()],
+            seconds: 0,
+        };
         // What is there from the beginning belongs to the steady state, and may last to the end.
         let later = |start_s: &f64| *start_s > 0.0;
         let first_s = plan.faults.iter().map(|f| f.start_s).filter(later).fold(load_end_s, f64::min);
@@ -56,10 +65,13 @@ impl Steady {
         self.sides.iter().find(|s| s.name == side).map(|s| s.range.clone())
     }
 
-    /// Adds the measured `intervals` of a second.
-    pub(crate) fn add(&mut self, second: u32, intervals: &[&Interval]) {
-        for side in self.sides.iter_mut().filter(|side| side.range.contains(&second)) {
-            side.seconds += u32::from(!intervals.is_empty());
+    /// Adds a `second` and the measured `intervals` that it is made of.
+    pub(crate) fn add(&mut self, second: &Second, intervals: &[&Interval]) {
+        for side in self.sides.iter_mut().filter(|side| side.range.contains(&second.second)) {
+            side.seconds += 1;
+            for (level, slo) in side.slos.iter_mut().zip(&second.slos) {
+                *level = level.plus(slo.level());
+            }
             for i in intervals {
                 if let Some(cell) = side.classes.get_mut(usize::from(i.class)) {
                     cell.add(&i.counts, &i.response, &i.service, &i.lag);
@@ -76,7 +88,10 @@ impl Steady {
             .map(|(side, gate)| {
                 let class = class_of(plan, gate);
                 let cells = side.classes.iter().enumerate().filter(|(i, _)| class.is_none_or(|c| c == *i));
-                let mut seen = over_cells(gate, f64::from(side.seconds), cells.map(|(_, cell)| cell));
+                let mut seen = match gate.metric {
+                    Metric::Burn => burn_over(gate, plan.slos.iter().zip(side.slos.iter().copied())),
+                    _ => over_cells(gate, f64::from(side.seconds), cells.map(|(_, cell)| cell)),
+                };
                 seen.expression = format!("steady state {}: {}", side.name, gate.expression);
                 if side.seconds < experiment.window_s {
                     seen.result = GateResult::Inconclusive;
@@ -97,11 +112,16 @@ mod tests {
     use squall_scenarios::gate::parse_gate;
     use squall_scenarios::plan::ExperimentPlan;
 
-    fn results(load_end_s: f64, failed: impl Fn(u32) -> u64) -> Vec<(String, GateResult)> {
-        let mut plan = crate::testing::plan();
+    /// How `condition` stood before and after a fault from 20 to 30 s, over five seconds of 1000 arrivals each.
+    fn results_of(
+        condition: &str,
+        load_end_s: f64,
+        failed: impl Fn(u32) -> u64,
+    ) -> Vec<(String, GateResult)> {
+        let mut plan = crate::testing::plan_with_slo(0.9);
         plan.faults = vec![crate::testing::fault("slow", 20.0, 30.0)];
         plan.experiment = Some(ExperimentPlan {
-            steady_state: vec![parse_gate("rate(failed)<1%").unwrap()],
+            steady_state: vec![parse_gate(condition).unwrap()],
             abort: vec![],
             window_s: 5,
             blast_radius: 1.0,
@@ -114,9 +134,27 @@ mod tests {
             i.counts.planned = 1000;
             i.counts.failed[0] = failed(second);
             i.counts.ok = 1000 - failed(second);
-            steady.add(second, &[&i]);
+            steady.add(&Second::of(second, &[&i], &plan.slos, &[], 0), &[&i]);
         }
         steady.gates(&plan).into_iter().map(|g| (g.expression, g.result)).collect()
+    }
+
+    fn results(load_end_s: f64, failed: impl Fn(u32) -> u64) -> Vec<(String, GateResult)> {
+        results_of("rate(failed)<1%", load_end_s, failed)
+    }
+
+    #[test]
+    fn a_burn_rate_is_of_the_same_seconds() {
+        let sides = |text: &str, from: u32, to: u32| {
+            let failed = move |s: u32| if (from..to).contains(&s) { 900 } else { 0 };
+            results_of(text, 50.0, failed).into_iter().map(|(_, result)| result).collect::<Vec<_>>()
+        };
+        let (pass, fail) = (GateResult::Pass, GateResult::Fail);
+        // One second of five at 90 % is 1.8 times the 10 % that are allowed.
+        assert_eq!(sides("burn<1", 20, 45), [pass, pass]);
+        assert_eq!(sides("burn<1", 20, 46), [pass, fail]);
+        assert_eq!(sides("burn{slo:available}<1", 19, 30), [fail, pass]);
+        assert_eq!(sides("burn<1.9", 19, 46), [pass, pass]);
     }
 
     #[test]

@@ -132,6 +132,7 @@ pub(crate) fn actual(g: &GateSummary) -> String {
         Unit::Ratio => small_percent(value),
         Unit::Rps => rate(value),
         Unit::Count => count(value.max(0.0) as u64),
+        Unit::Times => multiple(value),
     };
     if g.clipped { format!("≥ {text}") } else { text }
 }
@@ -159,6 +160,15 @@ pub(crate) fn nines(nines: Option<f64>, at_least: Option<f64>) -> String {
 /// A multiple: `14.4×`.
 pub(crate) fn times(x: f64) -> String {
     if x >= 100.0 { format!("{x:.0}×") } else { format!("{x:.1}×") }
+}
+
+/// A multiple that is held to a bound: `14.4×`, `0.996×`. Three digits, cut, not rounded: what is below 1 must not read as 1.
+pub(crate) fn multiple(x: f64) -> String {
+    let magnitude = if x > 0.0 { x.log10().floor() } else { 0.0 };
+    let decimals = (2.0 - magnitude).clamp(0.0, 9.0) as usize;
+    let scale = 10f64.powi(decimals as i32);
+    // The nudge keeps 14.4 (stored as 14.39999…) from being cut to 14.3.
+    format!("{}×", (x * scale * (1.0 + 1e-9)).floor() / scale)
 }
 
 /// `✔ PASS`, `✗ FAIL`, `! INCONCLUSIVE`: never colour alone.
@@ -203,6 +213,12 @@ mod tests {
         assert_eq!(percent(0.0, 0.999), "0 %");
         assert_eq!(small_percent(0.000_004), "0.00040 %");
         assert_eq!(small_percent(0.02), "2 %");
+    }
+
+    #[test]
+    fn a_multiple_is_never_rounded_up_to_its_bound() {
+        let told = [0.0, 0.999_7, 1.0 - 1e-12, 14.4, 14.39, 0.000_123_9, 433.333, 1_000.0].map(multiple);
+        assert_eq!(told, ["0×", "0.999×", "1×", "14.4×", "14.3×", "0.000123×", "433×", "1000×"]);
     }
 
     #[test]

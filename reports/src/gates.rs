@@ -3,7 +3,7 @@
 //! A short run cannot prove a rare event away, and a percentile that few samples lie beyond is
 //! luck. So a gate has three results, and the rules for the third are:
 //!
-//! * a rate or availability gate with nothing gone wrong needs as many arrivals as the rule of
+//! * a rate, availability or burn gate with nothing gone wrong needs as many arrivals as the rule of
 //!   three asks for: 3 ÷ (share that the bound tolerates). A bound that tolerates nothing
 //!   (`rate(failed)==0`) is taken as a statement about this run and needs no number;
 //! * a percentile gate `p(q)` needs [`BEYOND`] samples beyond the percentile on average:
@@ -13,17 +13,21 @@
 //! * nothing measured judges nothing;
 //! * a service that was not back when nobody watched any more was away for at least so long.
 
+mod burn;
+
 use squall_record::counts::Counts;
 use squall_record::interval::Interval;
 use squall_record::latency::{Latency, Quantile};
-use squall_scenarios::plan::{ClockKind, GatePlan, Metric, Op, Plan, Tally};
+use squall_scenarios::plan::{ClockKind, GatePlan, Metric, Op, Plan, SloPlan, Tally};
 
 use crate::faults::told::acted;
 use crate::format;
 use crate::gather::Gathered;
 use crate::journeys;
+use crate::seconds::Level;
+use crate::slo;
 use crate::stats::{Cell, arrivals_to_show};
-use crate::summary::{FaultSummary, GateResult, GateSummary, Recovery, Unit};
+use crate::summary::{FaultSummary, GateResult, GateSummary, Recovery, SloSummary, Unit};
 
 /// Samples that must lie beyond a percentile, on average, for it to be judged.
 pub const BEYOND: f64 = 10.0;
@@ -47,12 +51,12 @@ pub(crate) fn class_of(plan: &Plan, gate: &GatePlan) -> Option<usize> {
     gate.request.as_ref().and_then(|name| plan.requests.iter().position(|r| r.name == *name))
 }
 
-/// Every gate of `plan`, whose `faults` are told of already. `phase_s` is how long each phase lasted, `measured_s` how long all
-/// measured ones did, `end_s` when the run ended.
+/// Every gate of `plan`, whose `slos` and `faults` are told of already. `phase_s` is how long each phase lasted,
+/// `measured_s` how long all measured ones did, `end_s` when the run ended.
 pub(crate) fn gates(
     plan: &Plan,
     gathered: &Gathered,
-    faults: &[FaultSummary],
+    (slos, faults): (&[SloSummary], &[FaultSummary]),
     phase_s: &[f64],
     measured_s: f64,
     end_s: f64,
@@ -63,6 +67,9 @@ pub(crate) fn gates(
         .map(|gate| {
             if gate.metric.is_of_faults() {
                 return conclude(gate, around_faults(gate, faults));
+            }
+            if gate.metric == Metric::Burn {
+                return burn_over(gate, plan.slos.iter().zip(slos.iter().map(slo::level_of)));
             }
             if let Some(name) = &gate.journey {
                 let cell = journeys::cell(plan, &gathered.journeys, name, gate.step.as_deref());
@@ -91,6 +98,10 @@ pub fn over<'a>(
     seconds: f64,
     intervals: impl Iterator<Item = &'a Interval>,
 ) -> GateSummary {
+    if gate.metric == Metric::Burn {
+        let levels = slo::levels(plan, intervals);
+        return burn_over(gate, plan.slos.iter().zip(levels));
+    }
     let class = class_of(plan, gate);
     let mut cell = Cell::default();
     for i in intervals.filter(|i| class.is_none_or(|class| usize::from(i.class) == class)) {
@@ -99,7 +110,15 @@ pub fn over<'a>(
     judge(gate, &Scope { cell: &cell, seconds })
 }
 
-/// The same of what `cells` hold together.
+/// What `gate`, which is one of `burn`, says of `slos` at these levels.
+pub(crate) fn burn_over<'a>(
+    gate: &GatePlan,
+    slos: impl Iterator<Item = (&'a SloPlan, Level)>,
+) -> GateSummary {
+    conclude(gate, burn::burn(gate, slos))
+}
+
+/// What any other `gate` says of what `cells` hold together.
 pub(crate) fn over_cells<'a>(
     gate: &GatePlan,
     seconds: f64,
@@ -149,7 +168,7 @@ fn judge(gate: &GatePlan, scope: &Scope<'_>) -> GateSummary {
 
 fn conclude(gate: &GatePlan, m: Measured) -> GateSummary {
     let (result, reason) = match m.actual {
-        None => (GateResult::Inconclusive, Some("nothing was measured".to_owned())),
+        None => (GateResult::Inconclusive, m.doubt.or_else(|| Some("nothing was measured".to_owned()))),
         Some(q) => match (holds(gate.op, q, gate.bound), m.doubt) {
             (_, Some(_)) if m.fails_anyway => (GateResult::Fail, None),
             (_, Some(doubt)) => (GateResult::Inconclusive, Some(doubt)),
@@ -207,8 +226,9 @@ fn measure(gate: &GatePlan, scope: &Scope<'_>) -> Measured {
             let counted = (counts.planned > 0).then(|| tally(of, counts) as f64);
             Measured::exact(counted, Unit::Count, counts.planned)
         }
-        // They are of no seconds.
+        // They are of faults and of SLOs, and of no cell.
         Metric::Recover | Metric::Rto => Measured::exact(None, Unit::Ms, 0),
+        Metric::Burn => Measured::exact(None, Unit::Times, 0),
         Metric::Throughput => {
             let rps = (scope.seconds > 0.0).then(|| counts.completed() as f64 / scope.seconds);
             Measured::exact(rps, Unit::Rps, counts.completed())
@@ -275,7 +295,7 @@ fn percentile(gate: &GatePlan, q: f64, latency: Option<&Latency>) -> Measured {
     let actual = latency.and_then(|h| h.quantile(q)).map(quantity);
     let mut m = Measured { actual, ..Measured::exact(None, Unit::Ms, n) };
     // p(100) is the greatest value: a statement about this run, not an estimate.
-    if q < 1.0 && (n as f64) * (1.0 - q) < BEYOND * (1.0 - 1e-9) {
+    if n > 0 && q < 1.0 && (n as f64) * (1.0 - q) < BEYOND * (1.0 - 1e-9) {
         let needed = (BEYOND / (1.0 - q) * (1.0 - 1e-12)).ceil();
         m.doubt = Some(format!(
             "{n} samples are too few for a p({}): it takes {needed:.0}; run longer or at a higher rate",
@@ -313,20 +333,28 @@ fn rate(gate: &GatePlan, of: Tally, counts: &Counts) -> Measured {
 
 fn share(gate: &GatePlan, counted: u64, goal: Goal, planned: u64) -> Measured {
     let actual = (planned > 0).then(|| counted as f64 / planned as f64);
-    let mut m = Measured::exact(actual, Unit::Ratio, planned);
-    let (bad, tolerated) = match (goal, gate.op) {
-        (Goal::High, Op::Gt | Op::Ge) => (planned.saturating_sub(counted), 1.0 - gate.bound),
-        (Goal::Low, Op::Lt | Op::Le) => (counted, gate.bound),
-        _ => return m,
+    let (bad, tolerated) = match goal {
+        Goal::High => (planned.saturating_sub(counted), 1.0 - gate.bound),
+        Goal::Low => (counted, gate.bound),
+    };
+    let doubt = too_few(gate.op, goal, bad, planned, tolerated);
+    Measured { doubt, ..Measured::exact(actual, Unit::Ratio, planned) }
+}
+
+/// Why `planned` arrivals of which none was `bad` do not show that at most a share of `tolerated` is; `None` when they do, when
+/// that is not what was asked, and when there was none.
+fn too_few(op: Op, goal: Goal, bad: u64, planned: u64, tolerated: f64) -> Option<String> {
+    let asked = match goal {
+        Goal::High => matches!(op, Op::Gt | Op::Ge),
+        Goal::Low => matches!(op, Op::Lt | Op::Le),
     };
     let needed = arrivals_to_show(tolerated);
-    if bad == 0 && planned < needed {
-        m.doubt = Some(format!(
+    (asked && bad == 0 && planned > 0 && planned < needed).then(|| {
+        format!(
             "nothing went wrong in {planned} arrivals, which is too few to show it: it takes {needed}; \
              run longer or at a higher rate"
-        ));
-    }
-    m
+        )
+    })
 }
 
 fn tally(of: Tally, c: &Counts) -> u64 {
@@ -358,6 +386,7 @@ mod tests {
             journey: None,
             step: None,
             fault: None,
+            slo: None,
             op,
             bound,
         }

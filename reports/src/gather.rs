@@ -154,14 +154,15 @@ impl Gathered {
                 add_to(cell, i);
             }
         }
-        self.steady.add(tick.second, &measured);
         let each = by_class(&measured, &plan.slos, classes);
         for w in self.windows.iter_mut().flatten().filter(|w| w.range.contains(&tick.second)) {
             w.add(&measured, &each);
         }
         if !measured.is_empty() {
             let kept = each.iter().map(|t| t.good).sum();
-            self.seconds.push(Second::of(tick.second, &measured, &plan.slos, classes, kept));
+            let second = Second::of(tick.second, &measured, &plan.slos, classes, kept);
+            self.steady.add(&second, &measured);
+            self.seconds.push(second);
         }
     }
 }

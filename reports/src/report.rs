@@ -137,7 +137,7 @@ fn summarise(
         plan.phases.iter().zip(&phase_s).filter(|(p, _)| !p.warmup).map(|(_, seconds)| seconds).sum();
     let slos = slos(plan, gathered);
     let faults = faults(plan, &manifest.classes, windows, gathered);
-    let mut gates = gates(plan, gathered, &faults, &phase_s, measured_s, load_end_s);
+    let mut gates = gates(plan, gathered, (&slos, &faults), &phase_s, measured_s, load_end_s);
     gates.extend(gathered.steady.gates(plan));
     let grounds = Grounds {
         plan,

@@ -139,21 +139,23 @@ impl Second {
             all = all.plus(Tally::of_counts(&i.counts));
             response.merge(&i.response);
         }
-        let slo_tally = |slo: &SloPlan| {
-            intervals
-                .iter()
-                .filter(|i| counts_for(slo, classes, i.class))
-                .map(|i| Tally { good: good(slo, &i.counts, &i.response), ..Tally::of_counts(&i.counts) })
-                .fold(Tally::default(), Tally::plus)
-        };
         Self {
             second,
             all,
             kept,
-            slos: slos.iter().map(slo_tally).collect(),
+            slos: slos.iter().map(|slo| slo_tally(slo, intervals, classes)).collect(),
             p99_us: response.quantile(0.99).map(|q| q.us),
         }
     }
+}
+
+/// The requests that count for `slo` in the second that `intervals` (none of a warm-up) belong to; good is what it calls so.
+pub(crate) fn slo_tally(slo: &SloPlan, intervals: &[&Interval], classes: &[String]) -> Tally {
+    intervals
+        .iter()
+        .filter(|i| counts_for(slo, classes, i.class))
+        .map(|i| Tally { good: good(slo, &i.counts, &i.response), ..Tally::of_counts(&i.counts) })
+        .fold(Tally::default(), Tally::plus)
 }
 
 /// Whether requests of `class` count for `slo`.

@@ -1,9 +1,12 @@
 //! Whether the service's promises were kept, and how fast their budgets burned.
 
+use std::collections::BTreeMap;
+
+use squall_record::interval::Interval;
 use squall_scenarios::plan::{Plan, SloPlan};
 
 use crate::gather::{Gathered, SloCount};
-use crate::seconds::{Level, Second};
+use crate::seconds::{Level, Second, slo_tally};
 use crate::stats::{arrivals_to_show, budget_remaining};
 use crate::summary::SloSummary;
 
@@ -52,18 +55,41 @@ pub(crate) fn met(slo: &SloPlan, count: SloCount) -> Option<bool> {
     Some(actual >= slo.objective)
 }
 
-/// The worst of every window of [`BURN_WINDOW_S`] recorded seconds (of all of them, when there are
-/// fewer): bad share ÷ (1 − objective).
-fn worst_burn_rate(objective: f64, slo: usize, seconds: &[Second]) -> Option<f64> {
+/// The share of bad requests as a multiple of the share that `objective` allows; `None` when there was no request, or nothing is
+/// allowed. At 1 the error budget lasts exactly as long as the time that it is for
+/// (Google SRE Workbook, "Alerting on SLOs").
+#[must_use]
+pub fn burn_rate(objective: f64, level: Level) -> Option<f64> {
     let allowed = 1.0 - objective;
-    if allowed <= 0.0 || seconds.is_empty() {
-        return None;
-    }
+    // From shares, not counts: where the good share is the objective this is 1 without a remainder.
+    level.good_share().filter(|_| allowed > 0.0).map(|good| (1.0 - good) / allowed)
+}
+
+/// What became of all arrivals that `slo` is about.
+pub(crate) fn level_of(slo: &SloSummary) -> Level {
+    Level { bad: slo.planned.saturating_sub(slo.good), total: slo.planned }
+}
+
+/// The level of each SLO of `plan` in the seconds of `intervals`, all of which are measured.
+pub(crate) fn levels<'a>(plan: &Plan, intervals: impl Iterator<Item = &'a Interval>) -> Vec<Level> {
+    let classes: Vec<String> = plan.requests.iter().map(|r| r.name.clone()).collect();
+    let mut seconds: BTreeMap<u32, Vec<&Interval>> = BTreeMap::new();
+    intervals.for_each(|i| seconds.entry(i.second).or_default().push(i));
+    let over = |slo| {
+        let each = seconds.values().map(|second| slo_tally(slo, second, &classes).level());
+        each.fold(Level::default(), Level::plus)
+    };
+    plan.slos.iter().map(over).collect()
+}
+
+/// The worst of every window of [`BURN_WINDOW_S`] recorded seconds (of all of them, when there are
+/// fewer).
+fn worst_burn_rate(objective: f64, slo: usize, seconds: &[Second]) -> Option<f64> {
     seconds
-        .windows(BURN_WINDOW_S.min(seconds.len()))
+        .windows(BURN_WINDOW_S.min(seconds.len()).max(1))
         .filter_map(|window| {
             let level = window.iter().fold(Level::default(), |a, s| a.plus(s.slos[slo].level()));
-            level.good_share().map(|good| (1.0 - good) / allowed)
+            burn_rate(objective, level)
         })
         .max_by(f64::total_cmp)
 }

@@ -380,6 +380,8 @@ pub enum Unit {
     Rps,
     /// A number of requests.
     Count,
+    /// A multiple of what is allowed.
+    Times,
 }
 
 /// The conclusion about one gate.

@@ -3,8 +3,8 @@
 use squall_record::fault::{Delay, Effect, FaultPoint, FaultSpec, Place};
 use squall_scenarios::curve::Curve;
 use squall_scenarios::plan::{
-    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, Profile, ServicePlan,
-    SloPlan, TargetPlan, Transport,
+    AmountLaw, Arrivals, DataPlan, FaultPlan, LoadPlan, Mode, PhasePlan, Pick, Plan, Profile, RequestPlan,
+    ServicePlan, SloPlan, TargetPlan, Transport,
 };
 
 use crate::seconds::{Second, Tally};
@@ -66,6 +66,22 @@ pub(crate) fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64) -> Phase
 pub(crate) fn plan_with_slo(objective: f64) -> Plan {
     let slo = SloPlan { name: "available".into(), objective, under_ms: None, request: None };
     Plan { slos: vec![slo], ..plan() }
+}
+
+/// A class of requests.
+pub(crate) fn request(name: &str) -> RequestPlan {
+    RequestPlan {
+        name: name.into(),
+        weight: 1.0,
+        method: "GET".into(),
+        path: format!("/{name}"),
+        headers: vec![],
+        body: None,
+        expect: vec![200],
+        declined: vec![],
+        check: vec![],
+        retry: None,
+    }
 }
 
 /// A slow store.

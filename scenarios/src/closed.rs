@@ -4,7 +4,7 @@
 //! lag, and no phase. What depends on one of them is left out, and named.
 
 use crate::curve::Curve;
-use crate::plan::{ClockKind, GatePlan, Metric, Mode, PhasePlan, Plan};
+use crate::plan::{ClockKind, GatePlan, Metric, Mode, PhasePlan, Plan, SloPlan};
 
 /// What the one phase of a closed loop is called.
 pub const PHASE: &str = "closed loop";
@@ -34,17 +34,20 @@ pub fn closed_loop(mut plan: Plan, duration_s: f64) -> (Plan, Vec<String>) {
         trace: None,
     }];
     left_out.extend(plan.faults.drain(..).map(|f| format!("fault `{}`", f.fault.name)));
-    let (kept, gone): (Vec<_>, Vec<_>) = plan.gates.drain(..).partition(can_judge);
+    let (kept, slos): (Vec<_>, Vec<_>) = plan.slos.drain(..).partition(|s| s.under_ms.is_none());
+    plan.slos = kept;
+    let (kept, gone): (Vec<_>, Vec<_>) = plan.gates.drain(..).partition(|g| can_judge(g, &slos));
     plan.gates = kept;
     left_out.extend(gone.iter().map(|g| format!("gate `{}`", g.expression)));
-    let (kept, gone): (Vec<_>, Vec<_>) = plan.slos.drain(..).partition(|s| s.under_ms.is_none());
-    plan.slos = kept;
-    left_out.extend(gone.iter().map(|s| format!("SLO `{}`", s.name)));
+    left_out.extend(slos.iter().map(|s| format!("SLO `{}`", s.name)));
     (plan, left_out)
 }
 
-/// Whether a closed loop measures what `gate` asks about.
-fn can_judge(gate: &GatePlan) -> bool {
+/// Whether a closed loop measures what `gate` asks about, when `left_out` are the SLOs that it cannot judge.
+fn can_judge(gate: &GatePlan, left_out: &[SloPlan]) -> bool {
+    if gate.metric == Metric::Burn {
+        return !left_out.iter().any(|slo| gate.slo.as_ref().is_none_or(|name| *name == slo.name));
+    }
     let clock = match gate.metric {
         Metric::Percentile { clock, .. } | Metric::Mean { clock } | Metric::Max { clock } => Some(clock),
         _ => None,
@@ -62,7 +65,8 @@ mod tests {
     fn what_a_closed_loop_cannot_measure_is_left_out_and_named() {
         let text = r#"
 name = "t"
-gates = ["p(99)<50ms", "p(99){clock:service}<50ms", "rate(failed)<1%", "count(failed){phase:hold}==0"]
+gates = ["p(99)<50ms", "p(99){clock:service}<50ms", "rate(failed)<1%", "count(failed){phase:hold}==0",
+         "burn<1", "burn{slo:fast}<1", "burn{slo:answered}<1"]
 [load]
 pipeline = 4
 coalesce = "100us"
@@ -95,7 +99,7 @@ under = "10ms"
         assert_eq!((plan.load.pipeline, plan.load.coalesce_us), (1, 0));
         assert_eq!((plan.duration_s(), plan.phases.len(), plan.faults.len()), (5.0, 1, 0));
         let gates: Vec<&str> = plan.gates.iter().map(|g| g.expression.as_str()).collect();
-        assert_eq!(gates, ["p(99){clock:service}<50ms", "rate(failed)<1%"]);
+        assert_eq!(gates, ["p(99){clock:service}<50ms", "rate(failed)<1%", "burn{slo:answered}<1"]);
         assert_eq!(plan.slos.len(), 1);
         let told = left_out.join(", ");
         for word in [
@@ -103,6 +107,8 @@ under = "10ms"
             "fault `slow`",
             "gate `p(99)<50ms`",
             "{phase:hold}",
+            "gate `burn<1`",
+            "gate `burn{slo:fast}<1`",
             "SLO `fast`",
             "load.pipeline 4",
             "load.coalesce 100",

@@ -4,17 +4,19 @@
 //! gate     = metric [ "{" selector *( "," selector ) "}" ] op bound
 //! metric   = "p(" 0..100 ")" | "avg" | "mean" | "med" | "max"
 //!          | "rate(" tally ")" | "count(" tally ")" | "availability" | "throughput" | "recover" | "rto"
+//!          | "burn"
 //! tally    = "planned" | "sent" | "completed" | "ok" | "declined" | "shed" | "failed" | "dropped" | "late"
 //!          | "retried"
 //! selector = "phase:" name | "request:" name | "clock:" ( "response" | "service" | "schedule_lag" )
-//!          | "journey:" name | "step:" name | "fault:" name
+//!          | "journey:" name | "step:" name | "fault:" name | "slo:" name
 //! op       = "<" | "<=" | ">" | ">=" | "==" | "!="
-//! bound    = a duration or milliseconds | a share | a count | a rate or requests per second
+//! bound    = a duration or milliseconds | a share | a count | a rate or requests per second | a multiple
 //! ```
 //!
 //! A gate of a journey looks at closed-loop service times and at requests sent; it has no phase,
 //! no request class and no other clock, and nothing of it is planned. `recover` and `rto` look at
-//! faults: at all of them, or at one by its name.
+//! faults: at all of them, or at one by its name. `burn` looks at SLOs likewise; each says itself which
+//! requests it is about.
 //!
 //! The bound's form follows from the metric. Spaces between the parts do not matter. After
 //! <https://grafana.com/docs/k6/latest/using-k6/thresholds/>, but that k6 writes `p(95)<500` and
@@ -36,7 +38,7 @@ pub const MAX_GATE_LEN: usize = 256;
 pub struct GateError(String);
 
 /// `Metric`s that are written as a plain word. The clock is the default one.
-const WORDS: [(&str, Metric); 8] = [
+const WORDS: [(&str, Metric); 9] = [
     ("avg", Metric::Mean { clock: ClockKind::Response }),
     ("mean", Metric::Mean { clock: ClockKind::Response }),
     ("med", Metric::Percentile { q: 0.5, clock: ClockKind::Response }),
@@ -45,6 +47,7 @@ const WORDS: [(&str, Metric); 8] = [
     ("throughput", Metric::Throughput),
     ("recover", Metric::Recover),
     ("rto", Metric::Rto),
+    ("burn", Metric::Burn),
 ];
 
 const TALLIES: [(&str, Tally); 10] = [
@@ -96,6 +99,7 @@ pub fn parse_gate(expression: &str) -> Result<GatePlan, GateError> {
         journey: None,
         step: None,
         fault: None,
+        slo: None,
         op,
         bound: 0.0,
     };
@@ -106,6 +110,7 @@ pub fn parse_gate(expression: &str) -> Result<GatePlan, GateError> {
     }
     closed_loop(&mut gate, clock)?;
     around_a_fault(&gate)?;
+    of_an_slo(&gate)?;
     gate.bound = parse_bound(gate.metric, bound.trim())?;
     Ok(gate)
 }
@@ -232,20 +237,36 @@ fn around_a_fault(gate: &GatePlan) -> Result<(), GateError> {
     }
 }
 
+/// A gate of an SLO leaves it to that what counts.
+fn of_an_slo(gate: &GatePlan) -> Result<(), GateError> {
+    let narrowed = gate.phase.is_some() || gate.request.is_some() || gate.journey.is_some();
+    match (gate.metric == Metric::Burn, gate.slo.is_some()) {
+        (true, _) if narrowed => Err(GateError(
+            "is of an SLO, which says itself what it is about, so it selects no phase, request or journey"
+                .to_owned(),
+        )),
+        (false, true) => Err(GateError(
+            "selects an SLO, of which the burn rate is known; write burn{slo:answered}<1".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn select(gate: &mut GatePlan, selector: &str) -> Result<(), GateError> {
-    let known = ["phase", "request", "clock", "journey", "step", "fault"];
+    let known = ["phase", "request", "clock", "journey", "step", "fault", "slo"];
     let (key, value) = selector
         .split_once(':')
         .ok_or_else(|| GateError(format!("selects {}; write it like phase:hold", tick(selector.trim()))))?;
     let (key, value) = (key.trim(), value.trim());
     let twice = || GateError(format!("selects {key} twice"));
     match key {
-        "phase" | "request" | "journey" | "step" | "fault" => {
+        "phase" | "request" | "journey" | "step" | "fault" | "slo" => {
             let slot = match key {
                 "phase" => &mut gate.phase,
                 "request" => &mut gate.request,
                 "journey" => &mut gate.journey,
                 "fault" => &mut gate.fault,
+                "slo" => &mut gate.slo,
                 _ => &mut gate.step,
             };
             if slot.replace(value.to_owned()).is_some() { Err(twice()) } else { Ok(()) }
@@ -299,6 +320,12 @@ fn parse_bound(metric: Metric, text: &str) -> Result<f64, GateError> {
             (Some(n), Some((digits, _))) if !digits.contains('.') => Ok(n),
             _ => Err(wrong(format!("{} is not a whole number", tick(text)))),
         },
+        Metric::Burn => number.ok_or_else(|| {
+            wrong(format!(
+                "{} is not a number; write how many times faster than allowed, like 14.4",
+                tick(text)
+            ))
+        }),
     }
 }
 
@@ -335,6 +362,7 @@ mod tests {
             ("throughput>=9500", Metric::Throughput, Op::Ge, 9500.0),
             ("recover<10s", Metric::Recover, Op::Lt, 10_000.0),
             ("rto <= 30s", Metric::Rto, Op::Le, 30_000.0),
+            ("burn<1", Metric::Burn, Op::Lt, 1.0),
         ] {
             let g = gate(text);
             assert_eq!((g.metric, g.op, g.bound), (metric, op, bound), "{text}");
@@ -363,6 +391,31 @@ mod tests {
         ] {
             let told = parse_gate(text).unwrap_err().to_string();
             assert!(told.contains(why), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_gate_of_an_slo_selects_nothing_else() {
+        let g = gate("burn{slo:quick answers} > 14.4");
+        assert_eq!((g.slo.as_deref(), g.op, g.bound), (Some("quick answers"), Op::Gt, 14.4));
+        for (text, why) in [
+            ("rate(failed){slo:answered}<1%", "the burn rate is known"),
+            ("burn{phase:hold}<1", "no phase"),
+            ("burn{slo:answered,request:pay}<1", "no phase"),
+            ("burn{journey:customer}<1", "no phase"),
+            ("burn{journey:customer,step:pay,slo:answered}<1", "no phase"),
+            ("burn{step:pay}<1", "no journey"),
+            ("burn{clock:service}<1", "measures no time"),
+            ("burn{fault:crash}<1", "recover and rto"),
+            ("burn{slo:a,slo:b}<1", "slo twice"),
+            ("burn{sla:a}<1", "did you mean `slo`"),
+        ] {
+            let told = parse_gate(text).unwrap_err().to_string();
+            assert!(told.contains(why), "{text}: {told}");
+        }
+        for bound in ["1%", "1s", "14.4x", "-1", "", "1e3", "inf"] {
+            let told = parse_gate(&format!("burn<{bound}")).unwrap_err().to_string();
+            assert!(told.contains("is not a number; write how many times"), "{bound}: {told}");
         }
     }
 
@@ -403,6 +456,9 @@ mod tests {
             "p(99){journey:a,phase:b}<1s",
             "p(99){journey:a,clock:service}<1s",
             "count(dropped){journey:a}==0",
+            "burn<5%",
+            "burn{request:pay}<1",
+            "availability{slo:answered}>99%",
         ];
         let told: Vec<String> = table.iter().map(|t| format!("gate {} {}", tick(t), message(t))).collect();
         insta::assert_snapshot!(told.join("\n"));

@@ -100,15 +100,17 @@ pub(crate) fn lower(
     let seed = file.seed.as_deref().copied().unwrap_or(1);
     let monkey = (file.fault.as_slice(), file.monkey.as_ref(), seed);
     let bounds = experiment::Bounds::of(file.experiment.as_ref());
-    let (faults, choices) = fault::lower(monkey, &bounds, (&timeline, &places), &requests, findings);
+    let known = (requests.as_slice(), file.slo.as_slice());
+    let (faults, choices) = fault::lower(monkey, &bounds, (&timeline, &places), known, findings);
     let typed = (file.experiment.as_ref(), file.fault.as_slice());
-    let experiment = experiment::lower(typed, (&timeline, &places), (&faults, &choices), &requests, findings);
+    let experiment = experiment::lower(typed, (&timeline, &places), (&faults, &choices), known, findings);
     let places = places.known;
     let slos = promise::slos(&file.slo, &requests, findings);
     // Of a monkey's too, whether the seed draws them or not.
     let named: Vec<&str> =
         faults.iter().map(|f| &f.fault).chain(&choices).map(|fault| fault.name.as_str()).collect();
-    let gates = promise::gates(&file.gates, &timeline, (&requests, &named), &file.journey, findings);
+    let known = (requests.as_slice(), named.as_slice(), file.slo.as_slice());
+    let gates = promise::gates(&file.gates, &timeline, known, &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);
     }

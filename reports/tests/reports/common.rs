@@ -104,6 +104,7 @@ pub fn gate(expression: &str, metric: Metric, op: Op, bound: f64) -> GatePlan {
         journey: None,
         step: None,
         fault: None,
+        slo: None,
         op,
         bound,
     }

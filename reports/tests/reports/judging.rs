@@ -63,6 +63,32 @@ fn dropped_arrivals_count_against_availability_slos_and_gates() {
 }
 
 #[test]
+fn a_gate_on_a_burn_rate_is_of_the_whole_measured_run() {
+    let mut plan = quickstart();
+    plan.faults.clear();
+    let of = |text: &str, slo: Option<&str>, op, bound| squall_scenarios::plan::GatePlan {
+        slo: slo.map(str::to_owned),
+        ..gate(text, Metric::Burn, op, bound)
+    };
+    plan.gates = vec![
+        of("burn{slo:available}<1", Some("available"), Op::Lt, 1.0),
+        of("burn{slo:available}<=6", Some("available"), Op::Le, 6.0),
+        of("burn>4", None, Op::Gt, 4.0),
+    ];
+    // The warm-up fails altogether, which is nobody's budget.
+    let s = judged(&Script::new(plan, |second| match second {
+        0..5 => crate::common::Second { failed_per_mille: 1000, declined_per_mille: 0, ..CALM },
+        _ => crate::common::Second { dropped_per_mille: 50, ..CALM },
+    }));
+    let results: Vec<GateResult> = s.gates.iter().map(|g| g.result).collect();
+    assert_eq!(results, [GateResult::Fail, GateResult::Pass, GateResult::Pass], "{:?}", s.gates);
+    let slo = &s.slos[0];
+    let spent = 1.0 - slo.budget_remaining.unwrap();
+    assert!((s.gates[0].actual.unwrap() - spent).abs() < 1e-9, "{spent}: {:?}", s.gates[0]);
+    assert_eq!(s.gates[0].n, slo.planned);
+}
+
+#[test]
 fn detection_and_recovery_are_those_that_were_written() {
     let s = judged(&Script::new(quickstart(), quickstart_second));
     let [slow, failing] = &s.faults[..] else { panic!("two faults, not {}", s.faults.len()) };

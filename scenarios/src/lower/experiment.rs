@@ -6,11 +6,12 @@ use squall_record::fault::{FaultSpec, Place};
 
 use super::fault::{Places, table_of};
 use super::phase::Timeline;
-use super::promise::unknown_request;
+use super::promise::{unknown_request, unknown_slo};
 use super::scalar::{duration_within, ratio};
 use crate::error::tick;
 use crate::file::faults::{Experiment, Fault};
 use crate::file::scalar::{At, Ratio};
+use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
 use crate::plan::{CONTROL_LANE, ExperimentPlan, FaultPlan, GatePlan, PhasePlan, RequestPlan};
@@ -109,7 +110,7 @@ pub(super) fn lower(
     (file, typed_faults): (Option<&At<Experiment>>, &[At<Fault>]),
     (timeline, places): (&Timeline, &Places<'_>),
     (faults, choices): (&[FaultPlan], &[FaultSpec]),
-    requests: &[RequestPlan],
+    known: (&[RequestPlan], &[At<Slo>]),
     findings: &mut Findings,
 ) -> Option<ExperimentPlan> {
     let typed = file?;
@@ -118,7 +119,7 @@ pub(super) fn lower(
             findings.add(beyond.span(), format!("{what} has more than {MAX_CONDITIONS} conditions"));
         }
         let conditions = typed.iter().take(MAX_CONDITIONS);
-        conditions.filter_map(|one| condition(one, what, requests, findings)).collect()
+        conditions.filter_map(|one| condition(one, what, known, findings)).collect()
     };
     let steady_state = all(&typed.steady_state, "experiment.steady_state");
     let abort = all(&typed.abort, "experiment.abort");
@@ -215,11 +216,11 @@ fn confine(
     }
 }
 
-/// A condition on the last seconds, in the grammar of gates.
+/// A condition on the last seconds, in the grammar of gates, that looks at no other requests and SLOs than those that there are.
 pub(super) fn condition(
     typed: &At<String>,
     what: &str,
-    requests: &[RequestPlan],
+    (requests, slos): (&[RequestPlan], &[At<Slo>]),
     findings: &mut Findings,
 ) -> Option<GatePlan> {
     let gate = findings.check(typed.span(), format_args!("{what} {}", tick(typed)), parse_gate(typed))?;
@@ -237,7 +238,8 @@ pub(super) fn condition(
         );
         return None;
     }
-    if let Some(message) = gate.request.as_ref().and_then(|r| unknown_request(r, requests)) {
+    let request = gate.request.as_ref().and_then(|r| unknown_request(r, requests));
+    if let Some(message) = request.or_else(|| unknown_slo(&gate, slos)) {
         findings.add(typed.span(), format!("{what} {}: {message}", tick(typed)));
         return None;
     }

@@ -20,6 +20,7 @@ use super::scalar::{Names, duration, duration_within, ratio, within};
 use crate::error::{did_you_mean, tick};
 use crate::file::faults::{Fault, Monkey};
 use crate::file::scalar::At;
+use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::plan::{FaultPlan, RequestPlan};
 use crate::units::duration::format_duration;
@@ -41,7 +42,7 @@ pub(super) fn lower(
     (file, monkey, seed): (&[At<Fault>], Option<&At<Monkey>>, u64),
     bounds: &Bounds,
     (timeline, places): (&Timeline, &Places<'_>),
-    requests: &[RequestPlan],
+    known: (&[RequestPlan], &[At<Slo>]),
     findings: &mut Findings,
 ) -> (Vec<FaultPlan>, Vec<FaultSpec>) {
     if let Some(beyond) = file.get(MAX_FAULTS) {
@@ -59,8 +60,7 @@ pub(super) fn lower(
             choices.extend(fault.zip(lasts).map(|(fault, lasts)| monkey::Choice { fault, lasts }));
             continue;
         }
-        let when =
-            typed.when.as_ref().map(|when| condition(when, &format!("{what} when"), requests, findings));
+        let when = typed.when.as_ref().map(|when| condition(when, &format!("{what} when"), known, findings));
         let windows = windows(typed, timeline, &what, findings);
         let (Some(fault), Some(windows)) = (fault, windows) else { continue };
         for (nth, (start, end)) in windows.into_iter().enumerate() {

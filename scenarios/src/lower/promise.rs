@@ -10,7 +10,7 @@ use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{GatePlan, RequestPlan, SloPlan};
+use crate::plan::{GatePlan, Metric, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -67,7 +67,7 @@ fn objective(typed: &Slo, what: &str, findings: &mut Findings) -> Option<f64> {
 pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
-    (requests, faults): (&[RequestPlan], &[&str]),
+    (requests, faults, slos): (&[RequestPlan], &[&str], &[At<Slo>]),
     journeys: &[At<Journey>],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
@@ -83,7 +83,9 @@ pub(super) fn gates(
             let request = gate.request.as_ref().and_then(|r| unknown_request(r, requests));
             let journey = gate.journey.as_ref().map(|j| unknown_journey(j, gate.step.as_deref(), journeys));
             let fault = unknown_fault(&gate, faults).filter(|_| findings.is_empty());
-            for message in trouble.into_iter().chain(request).chain(journey.flatten()).chain(fault) {
+            let slo = unknown_slo(&gate, slos);
+            for message in trouble.into_iter().chain(request).chain(journey.flatten()).chain(fault).chain(slo)
+            {
                 findings.add(typed.span(), format!("{what}: {message}"));
             }
             Some(gate)
@@ -141,6 +143,23 @@ fn unknown_fault(gate: &GatePlan, faults: &[&str]) -> Option<String> {
     let Some(name) = &gate.fault else { return Some("there is no fault to recover from".to_owned()) };
     let all = known().take(20).collect::<Vec<_>>().join(", ");
     Some(format!("there is no fault {}{} (known: {all})", tick(name), did_you_mean(name, known())))
+}
+
+/// Why there is no SLO for a gate that looks at one. Of the SLOs as typed: one with a mistake in it is there, and the mistake is
+/// told already.
+pub(super) fn unknown_slo(gate: &GatePlan, slos: &[At<Slo>]) -> Option<String> {
+    if gate.metric != Metric::Burn {
+        return None;
+    }
+    let known = || slos.iter().map(|s| s.name.as_str());
+    match &gate.slo {
+        _ if slos.is_empty() => Some("there is no SLO whose budget could burn; add an [[slo]]".to_owned()),
+        Some(name) if known().all(|slo| slo != name) => {
+            let all = known().take(20).collect::<Vec<_>>().join(", ");
+            Some(format!("there is no slo {}{} (known: {all})", tick(name), did_you_mean(name, known())))
+        }
+        _ => None,
+    }
 }
 
 /// Of the journeys as typed: one with a mistake in it is there, and the mistake is told already.

@@ -34,10 +34,13 @@ pub struct GatePlan {
     /// Only this fault, when given; else the one that the service was away longest for.
     #[serde(default)]
     pub fault: Option<String>,
+    /// Only this SLO, when given; else the one whose budget burned fastest.
+    #[serde(default)]
+    pub slo: Option<String>,
     /// How the measured value is compared.
     pub op: Op,
     /// With what: milliseconds for times, a ratio 0..=1 for rates and availability, requests per
-    /// second for throughput, a number for counts.
+    /// second for throughput, a number for counts and burn rates.
     pub bound: f64,
 }
 
@@ -93,6 +96,8 @@ pub enum Metric {
     Recover,
     /// From a fault's beginning to sustained service, in milliseconds.
     Rto,
+    /// The bad share of the arrivals that an SLO is about, as a multiple of the share that it allows.
+    Burn,
 }
 
 impl Metric {

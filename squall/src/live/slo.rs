@@ -5,15 +5,15 @@
 //! good ÷ decided. Once it has ended, whatever is still undecided is bad: good ÷ planned.
 //!
 //! The budget is that of the whole run: (1 − objective) × the arrivals that the plan expects
-//! outside warm-up. Burn is the share of bad arrivals in the last [`BURN_WINDOW_S`] seconds over
-//! (1 − objective): at 1 the budget lasts exactly as long as the run
-//! (Google SRE Workbook, "Alerting on SLOs").
+//! outside warm-up. Burn is [`burn_rate`] over the last [`BURN_WINDOW_S`] seconds, as in gates and in the
+//! report: a second in which arrivals were planned and none was decided is wholly bad.
 
 use std::collections::VecDeque;
 
 use squall_record::interval::Tick;
-use squall_reports::seconds::good;
+use squall_reports::seconds::{Level, good};
 pub use squall_reports::slo::BURN_WINDOW_S;
+use squall_reports::slo::burn_rate;
 use squall_scenarios::plan::{PhasePlan, Plan, SloPlan};
 
 /// How a promise stands.
@@ -44,7 +44,7 @@ pub struct SloRow {
     pub actual: Option<f64>,
     /// Share of the whole run's budget left; negative when overspent.
     pub budget_left: f64,
-    /// Bad share over the last [`BURN_WINDOW_S`] seconds, over (1 − objective).
+    /// Bad share over the last [`BURN_WINDOW_S`] seconds, over (1 − objective); 0 before there is one.
     pub burn: f64,
     /// How it stands.
     pub state: SloState,
@@ -127,9 +127,8 @@ impl SloLive {
         };
         let allowed_share = 1.0 - self.plan.objective;
         let spent = ratio(bad as f64, allowed_share * expected);
-        let mut window = Tally::default();
-        self.window.iter().for_each(|(_, w)| window.add(*w));
-        let burn = ratio(ratio(window.bad() as f64, window.decided as f64), allowed_share);
+        let seconds = self.window.iter().map(|(_, s)| Level::of(s.planned, s.decided, s.good));
+        let burn = burn_rate(self.plan.objective, seconds.fold(Level::default(), Level::plus)).unwrap_or(0.0);
         let actual = (of > 0).then(|| 1.0 - bad as f64 / of as f64);
         let state = match actual {
             None => SloState::Waiting,
@@ -251,6 +250,19 @@ mod tests {
         assert_eq!(row.burn, 0.0);
         assert!((row.budget_left - 0.5).abs() < 1e-9);
         assert_eq!(slo.window.len(), BURN_WINDOW_S);
+    }
+
+    #[test]
+    fn silence_burns_and_is_spent_once_it_is_decided() {
+        let (plan, mut slo) = promise(None);
+        let fill = |ok: u64| {
+            move |i: &mut Interval| i.counts = Counts { planned: 10, sent: 10, ok, ..Counts::default() }
+        };
+        slo.add(&second(0, 0, fill(10)), &plan);
+        slo.add(&second(1, 0, fill(0)), &plan);
+        let row = slo.row(false);
+        assert!((row.burn - 50.0).abs() < 1e-6, "{row:?}");
+        assert_eq!((row.actual, row.budget_left, row.state), (Some(1.0), 1.0, SloState::AtRisk));
     }
 
     #[test]

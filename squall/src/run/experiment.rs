@@ -98,10 +98,16 @@ impl Judge {
         self.lock().kept.len() >= self.window_s as usize && self.look(gate).result == GateResult::Pass
     }
 
+    /// `gate` and how it stands in the last seconds.
+    #[must_use]
+    pub fn stands(&self, gate: &GatePlan) -> String {
+        told(&self.look(gate))
+    }
+
     /// The abort condition that holds in the last seconds, if one does.
     fn abort(&self) -> Option<String> {
         let found = self.experiment()?.abort.iter().find(|gate| self.holds(gate))?;
-        Some(format!("abort condition {} in the last {} s", told(&self.look(found)), self.window_s))
+        Some(format!("abort condition {} in the last {} s", self.stands(found), self.window_s))
     }
 
     fn look(&self, gate: &GatePlan) -> GateSummary {
@@ -166,9 +172,18 @@ mod tests {
     use super::*;
     use crate::live::sample;
     use squall_scenarios::gate::parse_gate;
+    use squall_scenarios::plan::SloPlan;
 
+    /// Of a run whose requests are to be answered in 99 %, and in 50 ms in 90 %.
     fn judge(steady: &str, abort: &str) -> Judge {
         let mut plan = sample::plan(1_000.0, 60.0);
+        let slo = |name: &str, objective, under_ms| SloPlan {
+            name: name.to_owned(),
+            objective,
+            under_ms,
+            request: None,
+        };
+        plan.slos = vec![slo("answered", 0.99, None), slo("fast", 0.9, Some(50.0))];
         let gates = |text: &str| vec![parse_gate(text).unwrap()];
         plan.experiment = Some(ExperimentPlan {
             steady_state: gates(steady),
@@ -181,7 +196,13 @@ mod tests {
     }
 
     fn second(judge: &mut Judge, second: u32, failed: u64) {
+        slow_second(judge, second, failed, 0);
+    }
+
+    fn slow_second(judge: &mut Judge, second: u32, failed: u64, slow: u64) {
         let mut interval = Interval::new(second, 0, 0);
+        (failed..1000)
+            .for_each(|n| interval.response.record_us(if n < failed + slow { 80_000 } else { 1_000 }));
         interval.counts.planned = 1000;
         interval.counts.sent = 1000;
         interval.counts.ok = 1000 - failed;
@@ -209,6 +230,27 @@ mod tests {
         assert!(told.contains("rate(failed)>50%") && told.contains("70"), "{told}");
         let shaken = judge.steady(13.0, Clock::start()).unwrap_err();
         assert!(shaken.contains("rate(failed)<1%"), "{shaken}");
+    }
+
+    #[test]
+    fn a_burn_rate_is_of_the_last_seconds_and_of_what_its_slo_calls_bad() {
+        let mut judge = judge("burn<1", "burn{slo:answered}>14.4");
+        (0..3).for_each(|s| second(&mut judge, s, 0));
+        assert_eq!((judge.steady(3.0, Clock::start()), judge.abort()), (Ok(()), None));
+        // Slow answers are bad for the other one alone, of which 10 % may be.
+        (3..6).for_each(|s| slow_second(&mut judge, s, 0, 500));
+        let shaken = judge.steady(6.0, Clock::start()).unwrap_err();
+        assert!(shaken.contains("burn<1 (it is 5×)"), "{shaken}");
+        assert_eq!(judge.abort(), None);
+        // 400 of 3000 are 13.3 times 1 %, 440 are 14.6 times.
+        (6..8).for_each(|s| second(&mut judge, s, 0));
+        second(&mut judge, 8, 400);
+        assert_eq!(judge.abort(), None);
+        (9..11).for_each(|s| second(&mut judge, s, 20));
+        let told = judge.abort().unwrap();
+        assert_eq!(told, "abort condition burn{slo:answered}>14.4 (it is 14.6×) in the last 3 s");
+        second(&mut judge, 11, 0);
+        assert_eq!(judge.abort(), None);
     }
 
     #[test]

@@ -234,8 +234,8 @@ impl<'a> Walk<'a> {
         let name = &f.fault.name;
         if self.waits(f) {
             self.waiting.retain(|waiting| waiting.fault.name != *name);
-            let when = f.when.as_ref().map(|when| when.expression.clone()).unwrap_or_default();
-            let reason = format!("its condition {when} never held while its time lasted");
+            let when = f.when.as_ref().map(|when| self.judge.stands(when)).unwrap_or_default();
+            let reason = format!("its condition never held while its time lasted: {when}");
             return self.outside.failed(name, self.outside.clock.now_s(), reason);
         }
         match self.holders.of(&f.fault.place) {
