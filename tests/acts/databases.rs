@@ -80,7 +80,8 @@ fn a_postgres_is_free_again_when_the_guard_is_left_alone_and_also_when_it_is_kil
     wait_for("room", || server.sql("SELECT 1"));
     let other = server.hold("SELECT 1");
     let ended = guard.begin("end", Effect::TerminateBackends { every_ms: 50 }, postgres(), 60_000).unwrap();
-    assert!(ended.contains("closed 1 connection"), "{ended}");
+    // Who asked before may not be gone quite yet, and counts too.
+    assert!(ended.starts_with("closed ") && !ended.starts_with("closed 0 "), "{ended}");
     drop(other);
     guard.end("end");
     let none = Effect::RowLock { table: "none; DROP TABLE till".to_owned(), rows: 1 };
