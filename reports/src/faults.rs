@@ -124,6 +124,7 @@ fn bare(window: &FaultWindow, cells: &[WindowCell; 3], rule: &Rule) -> FaultSumm
         throughout: window.is_throughout(),
         problem: window.problem.clone(),
         left: window.left,
+        cut_short: window.cut_short,
         start_s: window.start_s,
         end_s: window.end_s,
         injection_lag_s: None,

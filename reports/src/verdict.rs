@@ -106,7 +106,7 @@ impl Grounds<'_> {
 
     /// Whether it went to its end, with all that was to go wrong and nothing of it left behind.
     fn is_whole(&self) -> bool {
-        self.ending == Ending::Complete && self.faults.iter().all(|f| acted(f) && !f.left)
+        self.ending == Ending::Complete && self.faults.iter().all(|f| acted(f) && !f.left && !f.cut_short)
     }
 
     /// A gate that failed on part of a run has failed; one that held on part of a run, or beside
@@ -167,9 +167,11 @@ impl Grounds<'_> {
             }
         }
         for f in self.faults {
-            if let Some(problem) = &f.problem {
+            let cut_short = f.cut_short.then_some("nobody asked for that");
+            if let Some(problem) = f.problem.as_deref().or(cut_short) {
                 let what = match (f.left, acted(f)) {
                     (true, _) => "left something behind",
+                    (false, true) if f.cut_short => "ended before its time",
                     (false, true) => "did not end as it should",
                     (false, false) => "did not act",
                 };

@@ -21,6 +21,8 @@ pub struct FaultWindow {
     pub problem: Option<String>,
     /// Whether something of it is left behind, or may be.
     pub left: bool,
+    /// Whether it acted, and for clearly less long than it was to.
+    pub cut_short: bool,
     /// When it was planned to begin, in seconds since the first planned arrival.
     pub planned_start_s: f64,
     /// When it was due: as planned, or when the condition held that it waited for.
@@ -55,6 +57,9 @@ impl FaultWindow {
     }
 }
 
+/// A fault that ends this much before its time has been cut short.
+const CUT_SHORT_S: f64 = 1.0;
+
 /// The faults of a run whose load ended at `load_end_s`, in the order in which they began. Faults
 /// planned after that are left out: the run never came to them.
 pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> Vec<FaultWindow> {
@@ -81,6 +86,7 @@ pub(crate) fn fault_windows(plan: &Plan, events: &[Event], load_end_s: f64) -> V
                 armed,
                 problem,
                 left: history.left,
+                cut_short: armed && end_s < p.end_s.min(load_end_s) - CUT_SHORT_S,
                 planned_start_s: p.start_s,
                 due_s: history.due_s.unwrap_or(p.start_s),
                 start_s,

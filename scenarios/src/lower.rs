@@ -109,7 +109,9 @@ pub(crate) fn lower(
     // Of a monkey's too, whether the seed draws them or not.
     let named: Vec<&str> =
         faults.iter().map(|f| &f.fault).chain(&choices).map(|fault| fault.name.as_str()).collect();
-    let known = (requests.as_slice(), named.as_slice(), file.slo.as_slice());
+    let typed: Vec<&str> = file.fault.iter().map(|f| f.name.as_str()).collect();
+    let known =
+        (requests.as_slice(), (typed.as_slice(), named.as_slice(), faults.as_slice()), file.slo.as_slice());
     let gates = promise::gates(&file.gates, &timeline, known, &file.journey, findings);
     if closed_only {
         promise::closed_loop_only(&file.slo, &file.gates, &gates, findings);

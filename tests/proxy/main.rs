@@ -343,6 +343,18 @@ fn a_proxy_that_is_off_for_a_time_listens_again_by_itself_and_not_when_it_was_to
     proxy.call("DELETE", "/proxies/q", &Value::Null);
     thread::sleep(Duration::from_millis(600));
     assert!(is_refused() && TcpStream::connect(gone).is_err());
+    // What is shown can be typed again: all of it, and it still comes back.
+    off(60_000);
+    let all: Vec<Value> =
+        proxy.call("GET", "/proxies", &Value::Null).1.as_object().unwrap().values().cloned().collect();
+    let (status, populated) = proxy.call("POST", "/populate", &json!(all));
+    assert!(status == 201 && populated["proxies"][0]["ttl"].as_u64() > Some(0), "{populated}");
+    let made =
+        proxy.call("POST", "/proxies", &json!({"name": "r", "upstream": at, "enabled": false, "ttl": 100})).1;
+    assert_eq!(made["enabled"], json!(false));
+    wait_for("the new one", || {
+        (proxy.call("GET", "/proxies/r", &Value::Null).1["enabled"] == json!(true)).then_some(())
+    });
     // While somebody else listens there it waits.
     let other = TcpListener::bind(at).unwrap();
     off(1);
@@ -545,7 +557,7 @@ fn what_makes_no_sense_is_answered_in_toxiproxys_codes() {
         (
             "POST",
             "/proxies",
-            json!({"name": "q", "upstream": up, "enabled": false, "ttl": 5}),
+            json!({"name": "q", "upstream": up, "ttl": 5}),
             400,
             "a ttl is for a proxy that is switched off",
         ),

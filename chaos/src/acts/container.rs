@@ -30,7 +30,7 @@ const STOP_S: i32 = 5;
 /// How long one of a rolling restart is waited for before the next one's turn, and how often it is looked at.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long one that was told to end may take to, before it is taken for one that does not listen: as `docker stop` waits.
+/// How long one that was told to end may take to, before it is ended: as `docker stop` waits.
 const ENDING_LOOKS: u32 = 100;
 /// The kernel's period of processor time, in microseconds.
 const PERIOD_US: i64 = 100_000;
@@ -319,7 +319,7 @@ async fn limit_cpu(
     Ok(format!("container {name} may use {cores} processors"))
 }
 
-/// Starts it, unless it runs or is no more. One that has run since `since` may be about to end: that is waited for.
+/// Starts it, unless it runs or is no more. One that has run since `since` was told to end: that is waited for, and then made so.
 ///
 /// # Errors
 /// When the engine does not answer, or the container does not start.
@@ -337,7 +337,11 @@ pub async fn start(id: &str, since: Option<&str>) -> Result<Undone, ActError> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(Undone::Before)
+    // As `docker stop` does with one that does not listen. It may yet, when nobody is there to start it again.
+    let what = "end and start a container that does not end by itself";
+    let options = RestartContainerOptions { t: Some(0), ..Default::default() };
+    docker.restart_container(id, Some(options)).await.map_err(said(what))?;
+    Ok(Undone::Now)
 }
 
 /// Lets it go on, unless it does or is no more.

@@ -175,6 +175,9 @@ async fn keep(
 ) -> Answer {
     let name = order.fault.name.clone();
     let at_ns = |ns: u64| clock.origin_monotonic_ns() + ns;
+    if lease.borrow().ends_ns <= clock.now_ns() {
+        return Answer::Refused { name, reason: "it was ended before it could be begun".to_owned() };
+    }
     // It is never left half begun: an end that comes meanwhile waits for it.
     let begun = tokio::time::timeout(BEGIN_TIMEOUT, begin(&order, &mut running)).await;
     let late = |_| ActError::Late { what: "begin".to_owned(), limit_s: BEGIN_TIMEOUT.as_secs() };

@@ -209,7 +209,7 @@ pub fn parse(text: &[u8]) -> Left {
             (line.len() <= MAX_LINE_BYTES).then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
         match known {
             Some(Line::Guard(guard)) if i == 0 => left.guard = Some(guard),
-            Some(Line::Done { id, what, undo }) if undo.check().is_ok() => {
+            Some(Line::Done { id, what, undo }) if undo.check().is_ok() && !open.contains_key(&id) => {
                 // It is shown to a person, on a terminal.
                 let what = what.chars().filter(|c| !c.is_control()).take(500).collect();
                 open.insert(id, (what, undo));
@@ -305,6 +305,10 @@ mod tests {
         let left = parse((hostile.join("\n") + "\n").as_bytes());
         assert_eq!(left.entries, []);
         assert_eq!(left.strange, [1, 2, 3, 4, 5, 6, 7, 8]);
+        // Nor does it write one number twice.
+        let done = r#"{"done":{"id":1,"what":"x","undo":{"undo":"continue","process":{"pid":7,"start":1,"boot":1}}}}"#;
+        let left = parse(format!("{done}\n{done}\n").as_bytes());
+        assert_eq!((left.entries.len(), left.strange), (1, vec![2]));
         // Whose it is is said once.
         let guard = r#"{"guard":{"pid":7,"start":1,"boot":2}}"#;
         let left = parse(format!("{guard}\n{}\n", guard.replace('7', "8")).as_bytes());

@@ -152,6 +152,10 @@ impl Begin {
             let n = self.targets.len();
             return Err(ActError::refused(format!("it acts on {n} places, and may on 1 to {MAX_TARGETS}")));
         }
+        let none = |target: &&Target| matches!(target, Target::Process { process, .. } if process.pid <= 1);
+        if let Some(Target::Process { process, .. }) = self.targets.iter().find(none) {
+            return Err(ActError::refused(format!("process {} is none that faults act on", process.pid)));
+        }
         Ok(())
     }
 }

@@ -128,20 +128,22 @@ impl Proxies {
     /// 400 when it makes no sense, 409 when there is one of that name, 500 when it cannot listen.
     pub async fn create(&self, typed: Typed) -> Result<Arc<Proxy>, ApiError> {
         let _changing = self.changing.lock().await;
-        let enabled = typed.enabled.unwrap_or(true);
+        let (enabled, ttl) = (typed.enabled.unwrap_or(true), typed.ttl);
         let proxy = Arc::new(Proxy::new(&self.house, typed, None)?);
         if self.get(proxy.name()).is_ok() {
             return Err(ApiError::proxy_exists());
         }
-        self.put(proxy, enabled).await
+        self.put(proxy, enabled, ttl).await
     }
 
-    async fn put(&self, proxy: Arc<Proxy>, enabled: bool) -> Result<Arc<Proxy>, ApiError> {
+    async fn put(&self, proxy: Arc<Proxy>, enabled: bool, ttl: Option<u64>) -> Result<Arc<Proxy>, ApiError> {
         if lock(&self.all).len() >= MAX_PROXIES {
             return Err(ApiError::too_many("proxies", MAX_PROXIES));
         }
         if enabled {
             proxy.start().await?;
+        } else if let Some(ttl_ms) = ttl {
+            proxy.come_back_in(ttl_ms).await;
         }
         lock(&self.all).insert(proxy.name().to_owned(), Arc::clone(&proxy));
         Ok(proxy)
@@ -168,17 +170,22 @@ impl Proxies {
         let mut wanted = Vec::new();
         let mut names = HashSet::new();
         for (Object(typed), nth) in typed.into_iter().zip(1..) {
-            let (enabled, toxics) = (typed.enabled.unwrap_or(true), typed.toxics.clone());
+            let only = Typed {
+                enabled: Some(typed.enabled.unwrap_or(true)),
+                ttl: typed.ttl,
+                toxics: typed.toxics.clone(),
+                ..Typed::default()
+            };
             let proxy = Proxy::new(&self.house, typed, Some(nth)).map_err(|e| (e, Vec::new()))?;
             if !names.insert(proxy.name().to_owned()) {
                 let twice = format_args!("duplicate proxy name {:?}", proxy.name()).to_string();
                 return Err((ApiError::bad_body(twice), Vec::new()));
             }
-            wanted.push((Arc::new(proxy), enabled, toxics));
+            wanted.push((Arc::new(proxy), only));
         }
         let mut done = Vec::new();
-        for (proxy, enabled, toxics) in wanted {
-            match self.make_be(proxy, enabled, toxics).await {
+        for (proxy, only) in wanted {
+            match self.make_be(proxy, only).await {
                 Ok(shown) => done.push(shown),
                 Err(e) => return Err((e, done)),
             }
@@ -186,22 +193,16 @@ impl Proxies {
         Ok(done)
     }
 
-    async fn make_be(
-        &self,
-        proxy: Arc<Proxy>,
-        enabled: bool,
-        toxics: Option<Vec<Object<toxic::Typed>>>,
-    ) -> Result<Shown, ApiError> {
+    async fn make_be(&self, proxy: Arc<Proxy>, only: Typed) -> Result<Shown, ApiError> {
         if let Ok(there) = self.get(proxy.name()) {
             if !there.differs(&proxy).await {
-                let only = Typed { enabled: Some(enabled), toxics, ..Typed::default() };
                 there.update(only).await?;
                 return Ok(there.shown());
             }
             there.remove_for_good().await;
             lock(&self.all).remove(there.name());
         }
-        Ok(self.put(proxy, enabled).await?.shown())
+        Ok(self.put(proxy, only.enabled.unwrap_or(true), only.ttl).await?.shown())
     }
 
     /// The partitions in force, by name.

@@ -55,7 +55,7 @@ pub struct Typed {
     pub upstream: Option<String>,
     /// Whether it listens at all.
     pub enabled: Option<bool>,
-    /// With `"enabled": false` in a change: after so many milliseconds it listens again by itself.
+    /// With `"enabled": false`: after so many milliseconds it listens again by itself.
     pub ttl: Option<u64>,
     /// What acts from the first connection on.
     pub toxics: Option<Vec<Object<TypedToxic>>>,
@@ -156,13 +156,11 @@ impl Proxy {
             Some(nth) => ApiError::missing(format_args!("{field} at proxy {nth}")),
             None => ApiError::missing(field),
         };
+        check_off(&typed)?;
         let name = typed.name.filter(|name| !name.is_empty()).ok_or_else(|| missing("name"))?;
         let upstream = typed.upstream.filter(|u| !u.is_empty()).ok_or_else(|| missing("upstream"))?;
         if let Some(why) = name_is_wrong(&name) {
             return Err(ApiError::bad_body(format_args!("proxy {name:?}: {why}")));
-        }
-        if typed.ttl.is_some() {
-            return Err(ApiError::bad_body(ONLY_OFF));
         }
         let listen = typed.listen.unwrap_or_default();
         if !listen.is_empty() {
@@ -246,6 +244,13 @@ impl Proxy {
         self.begin(&mut accepting).await
     }
 
+    /// Has it listen again in `ttl_ms`.
+    pub async fn come_back_in(self: &Arc<Self>, ttl_ms: u64) {
+        let mut accepting = self.accepting.lock().await;
+        self.stay(&mut accepting);
+        self.come_back(&mut accepting, ttl_ms);
+    }
+
     async fn begin(&self, accepting: &mut Accepting) -> Result<(), ApiError> {
         if accepting.removed {
             return Err(ApiError::no_proxy());
@@ -307,11 +312,7 @@ impl Proxy {
         if differs(&typed.from, &self.from) || differs(&typed.to, &self.to) {
             return Err(ApiError::bad_body("the ends of a proxy stay: delete it and make another"));
         }
-        match typed.ttl {
-            Some(_) if typed.enabled != Some(false) => return Err(ApiError::bad_body(ONLY_OFF)),
-            Some(ttl) => check_ttl(ttl).map_err(ApiError::bad_body)?,
-            None => {}
-        }
+        check_off(&typed)?;
         let mut accepting = self.accepting.lock().await;
         let before = lock(&self.place).clone();
         let after = Place {
@@ -516,6 +517,15 @@ impl Proxy {
     /// Removes all toxics.
     pub fn clean(&self) {
         self.shared.change(self.house.clock.now_ns(), Vec::clear);
+    }
+}
+
+/// Whether its `ttl` is of a proxy that is off, and one that may be.
+fn check_off(typed: &Typed) -> Result<(), ApiError> {
+    match typed.ttl {
+        Some(_) if typed.enabled != Some(false) => Err(ApiError::bad_body(ONLY_OFF)),
+        Some(ttl) => check_ttl(ttl).map_err(ApiError::bad_body),
+        None => Ok(()),
     }
 }
 

@@ -29,6 +29,9 @@ pub struct FaultSummary {
     /// Whether something of it is left behind, or may be; `problem` says what and how to undo it.
     #[serde(default)]
     pub left: bool,
+    /// Whether it acted for clearly less long than it was to: what it held was taken from it, or its guard was ended.
+    #[serde(default)]
+    pub cut_short: bool,
     /// When it began.
     pub start_s: f64,
     /// When it ended.

@@ -64,6 +64,8 @@ pub struct Script {
     pub due_s: Option<f64>,
     /// What is said of each fault, of which something is left behind, if it is.
     pub not_undone: Option<&'static str>,
+    /// How much before their time faults end.
+    pub early_s: f64,
 }
 
 pub fn phase(name: &str, warmup: bool, start_s: f64, end_s: f64, from_rps: f64, to_rps: f64) -> PhasePlan {
@@ -223,7 +225,15 @@ pub fn stepped_second(s: u32) -> Second {
 
 impl Script {
     pub fn new(plan: Plan, second: fn(u32) -> Second) -> Self {
-        Self { plan, second, end: End::Complete, faults_fail: false, due_s: None, not_undone: None }
+        Self {
+            plan,
+            second,
+            end: End::Complete,
+            faults_fail: false,
+            due_s: None,
+            not_undone: None,
+            early_s: 0.0,
+        }
     }
 
     /// Writes the run under `dir` and opens it.
@@ -284,7 +294,7 @@ impl Script {
                     }
                 }
                 let what = What::FaultOff { name, affected: Some(7_000) };
-                w.event(&Event { at_s: f.end_s + 0.002, what }).unwrap();
+                w.event(&Event { at_s: f.end_s + 0.002 - self.early_s, what }).unwrap();
             }
         }
     }

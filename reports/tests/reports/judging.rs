@@ -311,7 +311,14 @@ fn a_fault_that_never_acted_makes_passing_gates_inconclusive() {
     let s = judged(&script);
     assert_eq!((s.verdict.gates, s.verdict.exit_code), (GatesVerdict::None, exit::INCONCLUSIVE));
     script.faults_fail = false;
+    script.early_s = 0.5;
     assert_eq!(judged(&script).verdict.exit_code, exit::PASSED);
+    // Nor is one that ended by itself before its time, though it acted.
+    script.early_s = 3.0;
+    let s = judged(&script);
+    assert!(s.faults.iter().all(|f| f.armed && f.cut_short));
+    assert_eq!(s.verdict.exit_code, exit::INCONCLUSIVE);
+    assert!(s.verdict.reasons.iter().any(|r| r.contains("ended before its time")), "{:?}", s.verdict.reasons);
 }
 
 #[test]

@@ -135,6 +135,16 @@ pub(super) fn lower(
     }
     let blast_radius = blast_radius(typed, findings)?;
     let control = share(typed.control.as_ref(), "experiment.control", (0.0, MAX_CONTROL), findings)?;
+    let names = || known.0.iter().map(|r| r.name.as_str());
+    let twin = |name: &str| format!("{name}-{}", CONTROL_LANE.1);
+    if control > 0.0
+        && let Some(name) = names().find(|name| names().any(|other| *name == twin(other)))
+    {
+        findings.add(
+            typed.span(),
+            format!("experiment.control: request {} is called what the untouched share of another one is; rename it", tick(name)),
+        );
+    }
     if let Some(within) = &typed.within {
         let all: Vec<&FaultSpec> = faults.iter().map(|f| &f.fault).chain(choices).collect();
         confine(within, places, typed_faults, &all, findings);

@@ -10,7 +10,7 @@ use crate::file::scalar::At;
 use crate::file::tables::Slo;
 use crate::findings::Findings;
 use crate::gate::parse_gate;
-use crate::plan::{GatePlan, Metric, RequestPlan, SloPlan};
+use crate::plan::{FaultPlan, GatePlan, Metric, RequestPlan, SloPlan};
 
 /// The most SLOs of a scenario.
 pub const MAX_SLOS: usize = 64;
@@ -63,11 +63,14 @@ fn objective(typed: &Slo, what: &str, findings: &mut Findings) -> Option<f64> {
     None
 }
 
-/// `faults` are the names of those that can be looked at.
+/// The names of faults as typed, those that come of them, and the faults with their times.
+type Faults<'a> = (&'a [&'a str], &'a [&'a str], &'a [FaultPlan]);
+
+/// `requests`, `faults` and `slos` are what there is to look at.
 pub(super) fn gates(
     file: &[At<String>],
     timeline: &Timeline,
-    (requests, faults, slos): (&[RequestPlan], &[&str], &[At<Slo>]),
+    (requests, faults, slos): (&[RequestPlan], Faults<'_>, &[At<Slo>]),
     journeys: &[At<Journey>],
     findings: &mut Findings,
 ) -> Vec<GatePlan> {
@@ -82,7 +85,7 @@ pub(super) fn gates(
             let trouble = gate.phase.as_ref().and_then(|p| unmeasured_phase(p, timeline));
             let request = gate.request.as_ref().and_then(|r| unknown_request(r, requests));
             let journey = gate.journey.as_ref().map(|j| unknown_journey(j, gate.step.as_deref(), journeys));
-            let fault = unknown_fault(&gate, faults).filter(|_| findings.is_empty());
+            let fault = unknown_fault(&gate, faults, timeline.end).filter(|_| findings.is_empty());
             let slo = unknown_slo(&gate, slos);
             for message in trouble.into_iter().chain(request).chain(journey.flatten()).chain(fault).chain(slo)
             {
@@ -134,11 +137,27 @@ pub(super) fn unknown_request(name: &str, requests: &[RequestPlan]) -> Option<St
     Some(format!("there is no request {}{hint} (known: {all})", tick(name)))
 }
 
-/// Why there is no fault for a gate that looks at one.
-fn unknown_fault(gate: &GatePlan, faults: &[&str]) -> Option<String> {
-    let known = || faults.iter().copied();
-    if !gate.metric.is_of_faults() || known().any(|name| gate.is_of_fault(name)) {
+/// Why there is no fault for a gate that looks at one, or none that it could see the end of.
+fn unknown_fault(gate: &GatePlan, (typed, named, faults): Faults<'_>, end: Duration) -> Option<String> {
+    let known = || named.iter().copied();
+    if !gate.metric.is_of_faults() {
         return None;
+    }
+    if let Some(wanted) = &gate.fault
+        && let Some(other) = typed.iter().find(|name| *name != wanted && gate.is_of_fault(name))
+    {
+        return Some(format!(
+            "fault {} reads as a repetition of {}; give it another name",
+            tick(other),
+            tick(wanted)
+        ));
+    }
+    if known().any(|name| gate.is_of_fault(name)) {
+        let mut looked_at = faults.iter().filter(|f| gate.is_of_fault(&f.fault.name)).peekable();
+        let lasts = looked_at.peek().is_some() && looked_at.all(|f| f.end_s >= end.as_secs_f64());
+        return lasts.then(|| {
+            "its fault lasts as long as the load, so nobody would see whether the service comes back; end it earlier".to_owned()
+        });
     }
     let Some(name) = &gate.fault else { return Some("there is no fault to recover from".to_owned()) };
     let all = known().take(20).collect::<Vec<_>>().join(", ");

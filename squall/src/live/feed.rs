@@ -41,6 +41,8 @@ pub struct Live {
     history: History,
     slos: Vec<SloLive>,
     courses: Courses,
+    /// Whether what was seen ends the run.
+    aborted: bool,
     response: Latency,
     last_seen_s: [Option<u32>; ERROR_KINDS],
     /// When the target last gave its CPU time, and what it was: `(at_s, cpu_s)`.
@@ -89,6 +91,7 @@ impl Live {
             history: History::new(),
             slos,
             courses: Courses::default(),
+            aborted: false,
             response: Latency::new(),
             last_seen_s: [None; ERROR_KINDS],
             target_cpu: None,
@@ -347,6 +350,7 @@ impl Sink for Live {
                 self.note(at_s, Tone::Warning, &format!("load changed by hand: {steer}"));
             }
             What::Aborted { reason } => {
+                self.aborted = true;
                 self.mark(at_s);
                 self.note(at_s, Tone::Bad, &format!("the run ends: {reason}"));
             }
@@ -373,12 +377,16 @@ impl Sink for Live {
                 self.note(at_s, tone, &format!("trace of {phase}: {}", totals.told(end)));
             }
             What::Ended { interrupted } => {
-                self.view.stage = Stage::Ended { interrupted: *interrupted };
+                self.view.stage = Stage::Ended { interrupted: *interrupted && !self.aborted };
                 self.settle();
                 self.note(
                     at_s,
                     Tone::Info,
-                    if *interrupted { "the run was ended by hand" } else { "the run ended" },
+                    match (*interrupted, self.aborted) {
+                        (_, true) => "the run was ended by what it saw",
+                        (true, false) => "the run was ended by hand",
+                        (false, false) => "the run ended",
+                    },
                 );
             }
         }

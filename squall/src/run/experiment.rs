@@ -92,6 +92,12 @@ impl Judge {
         }
     }
 
+    /// How many seconds are over: what is looked at changes with it.
+    #[must_use]
+    pub fn seconds_over(&self) -> u32 {
+        self.lock().over
+    }
+
     /// Whether `gate` holds in the last seconds, without a doubt.
     #[must_use]
     pub fn holds(&self, gate: &GatePlan) -> bool {

@@ -89,6 +89,7 @@ pub fn keep(
             judge: hands.judge,
             stop: hands.stop,
             waiting: Vec::new(),
+            looked_at: None,
             steady: None,
             lasts: false,
         };
@@ -127,6 +128,8 @@ struct Walk<'a> {
     stop: &'a AtomicBool,
     /// Faults whose time has come and whose condition has not.
     waiting: Vec<&'a FaultPlan>,
+    /// How many seconds were over when the conditions were last looked at.
+    looked_at: Option<u32>,
     /// Whether the steady state was looked at, and whether it held.
     steady: Option<bool>,
     /// Whether a fault lasts until the load's last answer.
@@ -183,6 +186,7 @@ impl<'a> Walk<'a> {
         }
         if f.when.is_some() {
             self.waiting.push(f);
+            self.looked_at = None;
             return self.begin_waiting();
         }
         self.begin(f, None)
@@ -215,6 +219,10 @@ impl<'a> Walk<'a> {
 
     /// Begins those whose condition holds by now.
     fn begin_waiting(&mut self) -> io::Result<()> {
+        let over = self.judge.seconds_over();
+        if self.waiting.is_empty() || self.looked_at.replace(over) == Some(over) {
+            return Ok(());
+        }
         let judge = &self.judge;
         let holds = |f: &&FaultPlan| f.when.as_ref().is_some_and(|when| judge.holds(when));
         let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(holds);

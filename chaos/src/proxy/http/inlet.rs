@@ -85,7 +85,7 @@ impl Inlet {
         self.pass(all);
     }
 
-    /// Passes `data` on, not before `due_ns` while the toxics `by` are all there.
+    /// Passes `data` on after its `delays`.
     pub fn hold(&mut self, data: Bytes, delays: Vec<Delay>) {
         self.held.push_back(Held { piece: Piece { data, at_ns: self.at_ns }, delays });
     }

@@ -116,7 +116,7 @@ pub(super) fn lower(
         findings.add(monkey.every.span(), "monkey.every is below 1ms, the shortest that makes sense");
         return Vec::new();
     }
-    if let Some(long) = choices.iter().find(|c| from + c.lasts > until) {
+    if let Some(long) = choices.iter().find(|c| from + c.lasts >= until) {
         findings.add(
             monkey.faults.span(),
             format!("monkey.faults: {} lasts longer than the time in which it could come, so it never would; shorten its for", tick(&long.fault.name)),
@@ -131,6 +131,13 @@ pub(super) fn lower(
         at_s += draw.exponential() * every.as_secs_f64();
         let nth = draw.below(choices.len() as u64) as usize;
         if at_s >= until.as_secs_f64() {
+            if faults.is_empty() {
+                let left_s = (until - from).as_secs_f64();
+                findings.add(
+                    monkey.every.span(),
+                    format!("monkey.every: with seed {seed} nothing comes in the {left_s} s that it has; make it shorter, or take another seed"),
+                );
+            }
             return faults;
         }
         if faults.len() == MAX_FAULTS {
