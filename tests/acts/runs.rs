@@ -1,6 +1,9 @@
 //! Faults outside the service in a run.
 
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,8 +12,8 @@ use crate::containers::{Container, left_out};
 use crate::databases::{can_lock, nobody_listens};
 use crate::guard::Victim;
 use crate::harness::{
-    Reaped, only_load, reference_scenario, scenario_file, service_pid, signal, squall, stdout, summary, told,
-    wait_for,
+    Reaped, is_alive, only_load, reference_scenario, scenario_file, service_pid, signal, squall, stdout,
+    summary, told, wait_for,
 };
 use crate::nats::Nats;
 use crate::processes::open_files;
@@ -197,10 +200,33 @@ at = "500ms"
 for = "50s"
 nats = "queue"
 kind = "slow_consumer"
+
+[[proxy]]
+name = "way"
+listen = "127.0.0.1:PORT"
+upstream = "127.0.0.1:1"
+
+[[fault]]
+name = "silent"
+at = "500ms"
+for = "50s"
+proxy = "way"
+kind = "toxic"
+toxic = { type = "slow_connect", attributes = { delay = 60000 } }
+
+[[fault]]
+name = "failing"
+at = "500ms"
+for = "50s"
+point = "api"
+kind = "error"
+status = 503
+fraction = "10%"
 "#;
 
-/// SIGKILL of squall: whatever its faults have changed elsewhere is as it was within a lease and a second. What is inside the
-/// service and the proxies of a run end with their process, as the lease of a toxic does (`tests/proxy`).
+/// SIGKILL of squall: whatever its faults have changed elsewhere is as it was within a lease and a second. The service and the
+/// proxies of a run are gone with it, with what was done inside them and to whom they held; as the lease of a toxic ends by itself
+/// (`tests/proxy`), so does that of a fault inside a service (`target-system/tests`).
 #[test]
 fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
     if left_out() {
@@ -219,6 +245,7 @@ fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
     ledger.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
     ledger.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
     let (nats, files) = (queue.url(), open_files(&busy));
+    let way = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let whole = || {
         let broken = [
             ("the process", idle.id().is_stopped()),
@@ -227,6 +254,7 @@ fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
             ("the row", !can_lock(&ledger)),
             ("the password", cache.ask(&["PING"]).as_deref() != Some("PONG")),
             ("the subscription", !nobody_listens(&nats)),
+            ("the proxy", TcpStream::connect(way).is_ok()),
         ];
         broken.into_iter().filter(|(_, broken)| *broken).map(|(what, _)| what).collect::<Vec<_>>()
     };
@@ -234,7 +262,8 @@ fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
     let text = FAMILIES
         .replace("IDLE", &idle.0.id().to_string())
         .replace("BUSY", &busy.0.id().to_string())
-        .replace("CONTAINER", &container.name);
+        .replace("CONTAINER", &container.name)
+        .replace("PORT", &way.port().to_string());
     let scenario = scenario_file(folder.path(), &(reference_scenario(20, 60) + &text));
     let _alone = only_load();
     let log = folder.path().join("log");
@@ -243,13 +272,19 @@ fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
     command.env("TEST_POSTGRES", ledger.url()).env("TEST_REDIS", cache.url()).env("TEST_NATS", &nats);
     command.args(["run", "--ui", "plain", "--out"]).arg(folder.path().join("run")).arg(&scenario);
     let mut squall = Reaped(command.spawn().unwrap());
-    service_pid(&log);
+    let service = service_pid(&log);
     let told = || std::fs::read_to_string(&log).unwrap();
-    wait_for("all of them", || (whole().len() == 6 && told().contains("fault busy disk on")).then_some(()));
+    let inside = ["fault busy disk on", "fault silent on", "fault failing on"];
+    let acts = || whole().len() == 7 && inside.iter().all(|one| told().contains(one));
+    wait_for("all of them", || acts().then_some(()));
+    let mut held = TcpStream::connect(way).unwrap();
+    held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     signal(squall.0.id(), Signal::KILL);
     let clock = squall_record::clock::Clock::start();
-    wait_for("all to be as it was", || whole().is_empty().then_some(()));
+    wait_for("all to be as it was", || (whole().is_empty() && !is_alive(service)).then_some(()));
     assert!(clock.now_s() < 6.0, "{}", clock.now_s());
+    let ended = held.read(&mut [0]);
+    assert!(matches!(&ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
     wait_for("the journal to go", || (state.join("faults").read_dir().unwrap().count() == 0).then_some(()));
     squall.0.wait().unwrap();
 }
