@@ -285,3 +285,21 @@ impl Proxies {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_that_was_removed_listens_no_more_for_whoever_still_knows_it() {
+        let workers = Workers::start(1).unwrap();
+        let proxies = Proxies::new(&workers, 7);
+        let typed = |json: &str| serde_json::from_str::<Typed>(json).unwrap();
+        let off = typed(r#"{"name":"p","upstream":"127.0.0.1:1","enabled":false,"ttl":60000}"#);
+        let proxy = proxies.create(off).await.unwrap();
+        proxies.remove("p").await.unwrap();
+        let on = proxy.update(typed(r#"{"enabled":true}"#)).await.unwrap_err();
+        assert_eq!(on.status, 404);
+        assert_eq!((proxy.shown().enabled, proxy.start().await.unwrap_err().status), (false, 404));
+    }
+}
