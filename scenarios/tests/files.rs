@@ -69,23 +69,10 @@ fn each_invalid_file_holds_one_mistake_unless_it_says_so() {
 #[test]
 fn a_monkey_breaks_the_same_things_at_the_same_times_under_the_same_seed_and_not_too_many() {
     let faults = |seed: u64, at_most: u32| {
-        let text = format!(
-            r#"
-name = "monkey"
-seed = {seed}
-[[phase]]
-name = "warm-up"
-duration = "10s"
-warmup = true
-rate = "1k/s"
-[[phase]]
-name = "hold"
-duration = "100s"
-rate = "1k/s"
-[[request]]
-name = "balance"
-method = "GET"
-path = "/v1/accounts/${{account}}/balance"
+        drawn(
+            seed,
+            &format!(
+                r#"
 [[fault]]
 name = "errors"
 for = "5s"
@@ -101,8 +88,8 @@ faults = ["errors", "crash"]
 every = "8s"
 at_most = {at_most}
 "#
-        );
-        load(&Source { name: "monkey.toml".to_owned(), text }, &[]).unwrap_or_else(|e| panic!("{e}")).faults
+            ),
+        )
     };
     let once = faults(7, 1);
     assert_eq!(once, faults(7, 1));

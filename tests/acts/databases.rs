@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use squall_chaos::acts::order::{Answer, Target, Why};
@@ -36,6 +37,14 @@ fn sessions(server: &Server) -> String {
     server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'squall chaos'").unwrap()
 }
 
+/// A Postgres with a table of ten rows.
+pub fn till(folder: &Path) -> Server {
+    let server = Server::start(folder);
+    server.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
+    server.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
+    server
+}
+
 /// The first row, if nobody has locked it.
 pub fn can_lock(server: &Server) -> bool {
     server.sql("SELECT id FROM till ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED").unwrap() == "1"
@@ -47,9 +56,7 @@ fn a_postgres_is_free_again_when_the_guard_is_left_alone_and_also_when_it_is_kil
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    server.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
-    server.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
+    let server = till(folder.path());
     let url = server.url();
     let env = [("TEST_POSTGRES", url.as_str())];
     let lock = || Effect::RowLock { table: "till".to_owned(), rows: 3 };
@@ -98,9 +105,7 @@ fn a_lock_that_the_server_takes_back_is_a_fault_that_is_over_and_said_so() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    server.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
-    server.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
+    let server = till(folder.path());
     let url = server.url();
     let mut guard = Guard::start(folder.path(), &[("TEST_POSTGRES", url.as_str())]);
     let lock = Effect::RowLock { table: "till".to_owned(), rows: 3 };

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::containers::{Container, left_out};
-use crate::databases::{can_lock, nobody_listens};
+use crate::databases::{can_lock, nobody_listens, till};
 use crate::guard::Victim;
 use crate::harness::{
     Reaped, is_alive, only_load, reference_scenario, scenario_file, service_pid, signal, squall, stdout,
@@ -18,7 +18,6 @@ use crate::harness::{
 use crate::nats::Nats;
 use crate::processes::open_files;
 use crate::redis::Redis;
-use crate::server::Server;
 
 fn events(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("events.jsonl")).unwrap();
@@ -241,9 +240,7 @@ fn a_run_that_is_killed_leaves_no_family_of_faults_behind() {
         std::fs::create_dir(&own).unwrap();
         own
     });
-    let (ledger, cache, queue) = (Server::start(&ledger), Redis::start(&cache), Nats::start(&queue));
-    ledger.sql("CREATE TABLE till (id int PRIMARY KEY, n int)").unwrap();
-    ledger.sql("INSERT INTO till SELECT n, 0 FROM generate_series(1, 10) n").unwrap();
+    let (ledger, cache, queue) = (till(&ledger), Redis::start(&cache), Nats::start(&queue));
     let (nats, files) = (queue.url(), open_files(&busy));
     let way = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let whole = || {

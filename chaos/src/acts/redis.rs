@@ -1,5 +1,6 @@
 //! Redis: a cache that loses what it holds, answers late or not at all, or has another password.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -22,6 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE_MS: u64 = 500;
 /// The longest delay: a longer one is what `hang` is for.
 const MAX_DELAY_MS: f64 = 5000.0;
+/// How long what was sent may take to be in line: a part of a pause.
+const IN_LINE: Duration = Duration::from_millis(50);
 /// How long one that was lost waits before it is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How many keys are asked for at a time.
@@ -157,7 +160,7 @@ async fn hang(url_env: &str, running: &mut Running) -> Result<String, ActError> 
     ask::<()>(&mut connection, "CLIENT", &["PAUSE", &pause]).await?;
     for _ in 0..2 {
         let (mut connection, pause, url_env) = (connection.clone(), pause.clone(), url_env.to_owned());
-        running.task(async move {
+        let mut line = Box::pin(async move {
             loop {
                 if ask::<()>(&mut connection, "CLIENT", &["PAUSE", &pause]).await.is_err() {
                     tokio::time::sleep(AGAIN).await;
@@ -167,7 +170,15 @@ async fn hang(url_env: &str, running: &mut Running) -> Result<String, ActError> 
                 }
             }
         });
+        // It is in line before anybody hears of the fault and asks: who asks first would be read first.
+        std::future::poll_fn(|cx| {
+            let _ = line.as_mut().poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+        running.task(line);
     }
+    tokio::time::sleep(IN_LINE).await;
     Ok(format!("it stands still, {PAUSE_MS} ms at a time"))
 }
 
